@@ -1,0 +1,54 @@
+"""Gradient estimators for discrete latent variables: composable, proved unbiased where they say so, measured."""
+
+from discretegrad import exact, functional, nn, objectives
+from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
+from discretegrad.core import Composition, Draw, Estimator, Pathwise
+from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.estimators import (
+    ESTIMATORS,
+    RLOO,
+    DisARM,
+    DisARMIW,
+    DisARMSB,
+    DisARMTree,
+    Exact,
+    GumbelSoftmax,
+    Reinforce,
+    StraightThrough,
+    expectation,
+)
+from discretegrad.weights import Importance, RaoBlackwell, Score
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ESTIMATORS",
+    "RLOO",
+    "Antithetic",
+    "BatchLeaveOneOut",
+    "Composition",
+    "DisARM",
+    "DisARMIW",
+    "DisARMSB",
+    "DisARMTree",
+    "Draw",
+    "Enumerate",
+    "Estimator",
+    "Exact",
+    "GumbelSoftmax",
+    "Importance",
+    "Independent",
+    "LeaveOneOut",
+    "Pathwise",
+    "RaoBlackwell",
+    "Reinforce",
+    "Score",
+    "StickBreaking",
+    "StraightThrough",
+    "Tree",
+    "exact",
+    "expectation",
+    "functional",
+    "nn",
+    "objectives",
+]

@@ -1,0 +1,121 @@
+"""Refusals: one clear sentence about what is wrong and what to do, before any work is done.
+
+Checks of shapes and types are always made. Checks that must look at the data would make a GPU wait for the CPU,
+so they run on CPU tensors, and elsewhere only when asked for (`validate=True`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from discretegrad.latent import LATENTS, Latent
+
+
+def named_latent(name: str) -> Latent:
+    """The latent of that name."""
+    if name not in LATENTS:
+        raise ValueError(f"latent is one of {', '.join(map(repr, LATENTS))}, not {name!r}.")
+    return LATENTS[name]
+
+
+def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
+    """Whether checks that read `tensor`'s entries should run."""
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.device.type == "cpu" if validate is None else validate
+
+
+def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:
+    """Refuse what no variable can have as its logits."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        found = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise TypeError(f"logits must be a floating-point tensor, not {found}.")
+    if latent.rank == 1 and (logits.ndim == 0 or logits.shape[-1] == 0):
+        raise ValueError(
+            f"categorical logits are [*batch, *event, C] with C >= 1, but these have shape {_shape(logits)}; for "
+            "binary variables with one logit each use latent='bernoulli'."
+        )
+    if mask is not None:
+        variables = logits.shape[: logits.ndim - latent.rank]
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            raise TypeError("mask must be a boolean tensor, True where a variable takes part.")
+        try:
+            fits = torch.broadcast_shapes(mask.shape, variables) == variables
+        except RuntimeError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"mask has shape {_shape(mask)}, which does not broadcast to the variables' shape "
+                f"{tuple(variables)} (the logits' shape without the categories)."
+            )
+    if looks_at_data(logits, validate):
+        used = logits.detach()
+        if mask is not None:
+            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, used, 0.0)
+        if _any(used.isnan()):
+            raise ValueError("logits hold NaN; look for a division by zero or a diverged network before this call.")
+        if latent.rank and _any(used == torch.inf):
+            raise ValueError("logits hold +inf; to force a category, set the logits of all others to -inf.")
+        if latent.rank and _any((used == -torch.inf).all(-1)):
+            raise ValueError("a variable has all its categories forbidden (logits -inf); leave it one, or mask it.")
+
+
+def indices(indices: Tensor, variables: torch.Size, categories: int, validate: bool | None) -> None:
+    """Refuse ids that do not belong to the logits."""
+    if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
+        found = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
+        raise TypeError(f"indices must be an int64 tensor of category ids, not {found}.")
+    if indices.ndim == 0 or indices.shape[1:] != variables:
+        raise ValueError(
+            f"indices must be [S, {', '.join(map(str, variables))}]: the number of points, then the logits' "
+            f"variables; they have shape {_shape(indices)}."
+        )
+    if looks_at_data(indices, validate) and _any((indices < 0) | (indices >= categories)):
+        raise ValueError(f"indices must lie in 0..{categories - 1}, the categories that the logits have.")
+
+
+def values(values: Tensor, points: int, variables: torch.Size) -> None:
+    """Refuse values that do not belong to the points."""
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        found = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"values must be a floating-point tensor of f at the points, not {found}.")
+    if values.ndim == 0 or values.shape[0] != points:
+        raise ValueError(
+            f"values must have one entry a point: [S, *batch] with S = {points}; they have shape {_shape(values)}."
+        )
+    batch = values.shape[1:]
+    if batch != variables[: len(batch)]:
+        raise ValueError(
+            f"values must be [S, *batch] where *batch begins the variables' shape {tuple(variables)}; they have "
+            f"shape {_shape(values)}. Average or sum f over dimensions that the logits do not have."
+        )
+
+
+def joint_values(values: Tensor, value_weights: Tensor) -> None:
+    """Refuse values that share one f among variables which were not enumerated jointly."""
+    if values.ndim < value_weights.ndim:
+        raise ValueError(
+            f"values of shape {_shape(values)} leave more dimensions to the event than were enumerated jointly; "
+            f"expected [S, *batch] = {_shape(value_weights)}, or raise event_dims."
+        )
+
+
+def gradient_of_f(values: Tensor, logits: Tensor, name: str) -> None:
+    """Refuse values that are cut off from points which should carry the gradient."""
+    if torch.is_grad_enabled() and logits.requires_grad and not values.requires_grad:
+        raise ValueError(
+            f"{name} needs the gradient of f, but the values carry no graph back to draw.points; compute f from "
+            "draw.points with differentiable operations, or use an estimator that needs values only, such as RLOO."
+        )
+
+
+def _any(found: Tensor) -> bool:
+    try:
+        return bool(found.any())
+    except RuntimeError:  # under torch.func.vmap no entry can be looked at
+        return False
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)

@@ -1,0 +1,91 @@
+"""Control variates: what is subtracted from the values before they are weighted.
+
+Only what does not depend on the point itself may be subtracted, so that the mean of the gradient stays. Two kinds
+need no state: leave-one-out over the points and over a batch dimension. State lives in modules (`discretegrad.nn`)
+that the user makes, and that are updated after they were used: a running mean that has seen the current value
+already depends on the point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from discretegrad.coupling import Coupling, Independent
+
+if TYPE_CHECKING:
+    from discretegrad.core import Draw
+
+
+class ControlVariate(Protocol):
+    """What a composition asks of its control variate."""
+
+    centred: bool
+    """Whether the values sum to zero over S after the subtraction, so that the softmax term of the score cancels."""
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Raise a ValueError that names the legal neighbour where the coupling makes it biased."""
+        ...
+
+    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
+        """Values `[S, *batch]` less the control variate, of the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Subtract from every value the mean of the values at the other S - 1 points, which must be independent.
+
+    Source: Salimans, Knowles, "On using control variates with stochastic approximation for variational Bayes",
+    2014, arXiv 1401.1022; Kool, van Hoof, Welling, "Buy 4 REINFORCE samples, get a baseline for free!", 2019.
+    """
+
+    centred = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """At least two independent points are needed."""
+        if not isinstance(coupling, Independent):
+            raise ValueError(
+                f"leave-one-out is biased on the points of {type(coupling).__name__}, which are not independent of "
+                "each other; use coupling=Independent(), or weights=RaoBlackwell() for a tree."
+            )
+        if coupling.num_samples < 2:
+            raise ValueError("leave-one-out needs num_samples of at least 2: with one point there is no other.")
+
+    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
+        """`S / (S - 1) * (f_s - mean f)`."""
+        points = values.shape[0]
+        return (values - values.mean(0)) * (points / (points - 1))
+
+
+@dataclass(frozen=True)
+class BatchLeaveOneOut:
+    """Subtract the mean value of the other elements along a batch dimension.
+
+    For a chain of stochastic layers at linear cost: the K points of the first layer each draw one point of the
+    next (`batch` dimension 0 there), and the other K - 1 trajectories are the baseline. Unbiased where an
+    element's value does not depend on the points of the others.
+
+    Args:
+        dim: the dimension of `*batch`, counted without S.
+    """
+
+    dim: int = 0
+    centred = False
+
+    def refuse(self, coupling: Coupling) -> None:
+        """No coupling is refused: it joins the points of one element, not the elements."""
+
+    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
+        """`f_sk - mean_{j != k, s} f_sj`."""
+        dims = values.ndim - 1
+        if not -dims <= self.dim < dims or values.shape[1:][self.dim] < 2:
+            raise ValueError(
+                f"BatchLeaveOneOut(dim={self.dim}) needs a batch dimension {self.dim} of at least 2 elements; the "
+                f"values are [S, *batch] = {tuple(values.shape)}."
+            )
+        average = values.mean(0)
+        count = average.shape[self.dim]
+        return values - (average.sum(self.dim, keepdim=True) - average) / (count - 1)

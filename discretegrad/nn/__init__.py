@@ -1,0 +1,5 @@
+"""Modules with a state or parameters: baselines."""
+
+from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
+
+__all__ = ["Baseline", "LearnedBaseline", "RunningMean"]

@@ -1,0 +1,1 @@
+"""The mathematics, one folder an operation: plain tensors in, plain tensors out, noise passed in, no autograd."""

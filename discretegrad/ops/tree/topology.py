@@ -1,0 +1,226 @@
+"""Binary trees over the categories as index tables.
+
+Leaves are laid out in the order in which the tree visits them, so that every subtree is an interval of
+*positions*, and a node is three numbers: its leaves are `[low, high)`, its left child's `[low, middle)`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TreeLike: TypeAlias = "int | tuple[TreeLike, TreeLike]"
+"""A full binary tree: a category id, or a pair of trees."""
+
+
+class Topology(NamedTuple):
+    """A tree over C leaves as tables over its C-1 inner nodes and its 2C-1 nodes (leaves first).
+
+    A single category has one inner node, an empty one. The tables are `[C-1]` and `[2C-1]`, or carry the variables'
+    dimensions in front where every variable has a tree of its own.
+    """
+
+    low: Tensor
+    """`[C-1]` first position below each inner node."""
+    middle: Tensor
+    """`[C-1]` first position below its right child."""
+    high: Tensor
+    """`[C-1]` one past the last position below it."""
+    parent: Tensor
+    """`[2C-1]` the inner node above each node; the root is its own parent."""
+    side: Tensor
+    """`[2C-1]` -1 for a left child, +1 for a right child, 0 for the root."""
+
+
+def balanced(low: int, high: int) -> TreeLike:
+    """Split in the middle at every node; the left half takes the odd leaf."""
+    if high - low == 1:
+        return low
+    middle = (low + high + 1) // 2
+    return balanced(low, middle), balanced(middle, high)
+
+
+def caterpillar(low: int, high: int) -> TreeLike:
+    """Split off one leaf after the other: stick-breaking."""
+    tree: TreeLike = high - 1
+    for leaf in range(high - 2, low - 1, -1):
+        tree = (leaf, tree)
+    return tree
+
+
+SHAPES: dict[str, Callable[[int, int], TreeLike]] = {"balanced": balanced, "caterpillar": caterpillar}
+
+
+def leaves(tree: TreeLike) -> list[int]:
+    """The leaves from left to right."""
+    order: list[int] = []
+    stack: list[TreeLike] = [tree]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, tuple):
+            stack.extend((node[1], node[0]))
+        else:
+            order.append(node)
+    return order
+
+
+def as_tree(tree: object) -> TreeLike:
+    """Check a user's nested pairs; lists are taken as tuples.
+
+    Raises:
+        ValueError: where it is not a full binary tree over the categories 0..C-1.
+    """
+
+    def convert(node: object) -> TreeLike:
+        if isinstance(node, int) and not isinstance(node, bool):
+            return node
+        if isinstance(node, tuple | list) and len(node) == 2:
+            return convert(node[0]), convert(node[1])
+        raise ValueError(
+            "a tree is a category id or a pair of trees, such as ((0, 1), (2, 3)); "
+            f"{node!r} is neither: every inner node needs exactly two children."
+        )
+
+    converted = convert(tree)
+    found = sorted(leaves(converted))
+    if found != list(range(len(found))):
+        raise ValueError(f"a tree must hold every category 0..C-1 exactly once; this one holds {found}.")
+    return converted
+
+
+def topology(tree: str | TreeLike, categories: int, device: torch.device) -> tuple[Topology, Tensor]:
+    """A fixed tree ("balanced", "caterpillar" or nested pairs): its tables, and the leaf at each position `[C]`.
+
+    Raises:
+        ValueError: where nested pairs hold another number of leaves than there are categories.
+    """
+    # The cache keeps host-to-device copies out of the training step. While tracing, tensors are not real ones
+    # and must not outlive the trace.
+    build = _topology.__wrapped__ if torch.compiler.is_compiling() else _topology
+    return build(tree, categories, device)
+
+
+@functools.lru_cache(maxsize=64)
+def _topology(tree: str | TreeLike, categories: int, device: torch.device) -> tuple[Topology, Tensor]:
+    root = SHAPES[tree](0, categories) if isinstance(tree, str) else tree
+    order = leaves(root)
+    if len(order) != categories:
+        raise ValueError(
+            f"the tree has {len(order)} leaves but the logits have {categories} categories; give a tree with one "
+            "leaf a category, or a named one such as 'balanced'."
+        )
+    # A single category has no inner node. An empty one, never reached, stands in for it.
+    inner_nodes = max(categories - 1, 1)
+    low, middle, high = [[] if categories > 1 else [0] for _ in range(3)]
+    parent, side = [0] * (categories + inner_nodes), [0] * (categories + inner_nodes)
+    position = 0  # of the next leaf that the walk from left to right meets
+
+    # An explicit stack, for a caterpillar over thousands of categories is deeper than Python recurses.
+    stack: list[tuple[str, TreeLike, int, int]] = [("enter", root, 0, 0)]
+    while stack:
+        action, node, above, hand = stack.pop()
+        if action == "split":
+            middle[above] = position
+        elif action == "close":
+            high[above] = position
+        elif isinstance(node, tuple):
+            inner = len(low)
+            low.append(position)
+            middle.append(0)
+            high.append(0)
+            parent[categories + inner], side[categories + inner] = above, hand
+            stack += [
+                ("close", 0, inner, 0),
+                ("enter", node[1], inner, 1),
+                ("split", 0, inner, 0),
+                ("enter", node[0], inner, -1),
+            ]
+        else:
+            parent[position], side[position] = above, hand
+            position += 1
+
+    def tensor(table: list[int]) -> Tensor:
+        return torch.tensor(table, dtype=torch.int64, device=device)
+
+    tables = Topology(tensor(low), tensor(middle), tensor(high), tensor(parent), tensor(side))
+    return tables, tensor(order)
+
+
+def huffman(probs: Tensor) -> tuple[Topology, Tensor]:
+    """Huffman trees, one a variable: the two lightest subtrees are merged until one is left.
+
+    Args:
+        probs: `[..., C]`.
+
+    Returns:
+        The tables `[..., C-1]` and `[..., 2C-1]`, and the category at each position `[..., C]`.
+    """
+    categories = probs.shape[-1]
+    if categories == 1:
+        return topology("balanced", 1, probs.device)
+    nodes = 2 * categories - 1
+    # Merged nodes get mass inf, so that they are not picked again; nodes not made yet have it too.
+    active = F.pad(probs, (0, categories - 1), value=torch.inf)
+    size = torch.ones_like(active, dtype=torch.int64)
+    parent = torch.zeros_like(size)
+    side = torch.zeros_like(size)
+    number = torch.arange(nodes, device=probs.device)
+    left_sizes = []
+    for inner in range(categories - 1):
+        merged_mass, merged_size = probs.new_zeros(()), size.new_zeros(())
+        for hand in (-1, 1):
+            chosen = active.argmin(-1, keepdim=True)
+            merged_mass = merged_mass + active.gather(-1, chosen)
+            chosen_size = size.gather(-1, chosen)
+            merged_size = merged_size + chosen_size
+            if hand == -1:
+                left_sizes.append(chosen_size)
+            is_chosen = number == chosen
+            active = torch.where(is_chosen, torch.inf, active)
+            parent = torch.where(is_chosen, inner, parent)
+            side = torch.where(is_chosen, hand, side)
+        is_new = number == categories + inner
+        active = torch.where(is_new, merged_mass, active)
+        size = torch.where(is_new, merged_size, size)
+    is_root = number == nodes - 1
+    parent = torch.where(is_root, categories - 2, parent)
+
+    left_size = torch.cat(left_sizes, -1)
+    # A node starts where its parent starts, or, being a right child, behind its left sibling.
+    offset = torch.where(side == 1, left_size.gather(-1, parent), 0)
+    start = along_ancestors(offset, parent, torch.add, categories)
+    position = start[..., :categories]
+    category_at = position.argsort(-1)
+    low = start[..., categories:]
+
+    def lay_out(table: Tensor) -> Tensor:
+        """Put a table's leaf entries, so far by category, in the order of their positions."""
+        return torch.cat((table[..., :categories].gather(-1, category_at), table[..., categories:]), -1)
+
+    tables = Topology(low, low + left_size, low + size[..., categories:], lay_out(parent), lay_out(side))
+    return tables, category_at
+
+
+def along_ancestors(
+    values: Tensor, parent: Tensor, combine: Callable[[Tensor, Tensor], Tensor], categories: int
+) -> Tensor:
+    """Combine every node's value with those of all its ancestors, by pointer doubling.
+
+    After k rounds an entry holds the combination over the 2^k nodes nearest to it on its path to the root. The
+    root must hold the neutral element, for it is combined again and again.
+    """
+    pointer = categories + parent
+    for _ in range((categories - 1).bit_length()):  # no tree is deeper than C - 1
+        values = combine(values, take(values, pointer))
+        pointer = take(pointer, pointer)
+    return values
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """`values[..., index]` along the last dimension, for an index `[N]` shared by all variables or `[*v, N]`."""
+    return values.index_select(-1, index) if index.ndim == 1 else values.gather(-1, index)

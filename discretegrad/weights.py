@@ -1,0 +1,172 @@
+"""Weights: what multiplies the values, or their differences, to make a gradient.
+
+Weights never mix variables, and see f only through its values. Which couplings a rule is right for is stated
+here, next to the rule.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.coupling import Coupling, Tree
+from discretegrad.ops import score as score_ops
+from discretegrad.ops import tree as tree_ops
+
+
+class Weights(ABC):
+    """A rule that turns points and values into a gradient w.r.t. category logits."""
+
+    differences: bool
+    """Whether only differences of values enter, so that a baseline would cancel."""
+
+    @abstractmethod
+    def refuse(self, coupling: Coupling) -> None:
+        """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
+
+    @abstractmethod
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Whether the gradient is unbiased for every f and all logits."""
+
+    @abstractmethod
+    def gradient(
+        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+    ) -> Tensor:
+        """The gradient.
+
+        Args:
+            plan: the coupling's.
+            indices: int64 `[S, *variables]`.
+            values: of f less any baseline, `[S, *batch, 1, ...]`, broadcastable to `indices`.
+            value_weights: the coupling's weights of the points, broadcastable like `values`, or None for 1 / S.
+            centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
+
+        Returns:
+            `[*variables, C]`.
+        """
+
+
+@dataclass(frozen=True)
+class Score(Weights):
+    """`sum_s w_s f_s (e_{z_s} - p)`: the score function, right for every coupling, for each point has law p."""
+
+    differences = False
+
+    def refuse(self, coupling: Coupling) -> None:
+        """No coupling is refused."""
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Always."""
+        return True
+
+    def gradient(
+        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+    ) -> Tensor:
+        """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
+        # A point without probability must not contribute, whatever f returned there.
+        weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
+        if centred:
+            return score_ops.scatter(indices, weighted, plan.probs.shape[-1])
+        return score_ops.score(plan.probs, indices, weighted)
+
+
+@dataclass(frozen=True)
+class RaoBlackwell(Weights):
+    """`(f(z1) - f(z2)) / 2 * E[score difference | z1, z2]`: the closed form of every antithetic tree.
+
+    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-SB and DisARM-Tree). Departs from the paper: one
+    formula for every tree, and cross terms between pairs (`pair_statistic`).
+    """
+
+    differences = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Trees only."""
+        if not isinstance(coupling, Tree):
+            raise ValueError(
+                f"RaoBlackwell weights integrate out the noise of a tree, which {type(coupling).__name__} does not "
+                "have; use coupling=Tree(), or weights=Score() with control_variate=LeaveOneOut()."
+            )
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """For every tree, and every order of its leaves."""
+        return True
+
+    def gradient(
+        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+    ) -> Tensor:
+        """The closed form."""
+        return pair_statistic(tree_ops.rao_blackwell, plan, indices, values)
+
+
+@dataclass(frozen=True)
+class Importance(Weights):
+    """`(f(z1) - f(z2)) / 2 * p(z1) p(z2) / r(z1, z2) * (e_{z1} - e_{z2})`, r the law of the pair.
+
+    Unbiased only where every pair of categories can be drawn. Antithetic sticks draw them all where no stick
+    before the last takes more than half of what is left: always so in ascending order, in others not.
+
+    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-IW). Departs from the paper: weights of pairs that
+    cannot be drawn are never needed, so there is no threshold.
+    """
+
+    differences = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Stick-breaking only."""
+        if not isinstance(coupling, Tree) or coupling.shape != "caterpillar":
+            raise ValueError(
+                "Importance weights need a coupling that can draw every pair of categories, and "
+                f"{type(coupling).__name__} with this shape does not promise that; use "
+                "coupling=StickBreaking('ascending'), or weights=RaoBlackwell() for a tree."
+            )
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """In ascending order."""
+        return isinstance(coupling, Tree) and coupling.order == "ascending"
+
+    def gradient(
+        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+    ) -> Tensor:
+        """The closed form."""
+        return pair_statistic(tree_ops.importance, plan, indices, values)
+
+
+def pair_statistic(
+    within: Callable[[Any, Tensor, Tensor, Tensor], Tensor], plan: Any, indices: Tensor, values: Tensor
+) -> Tensor:
+    """Average over all pairs among the 2P points: `within` for the P coupled ones, leave-one-out for the others.
+
+    Points of different antithetic pairs are independent, so for them the weight is `e_i - e_j` as in RLOO. Every
+    pair counts once: 1 / (2P - 1) of the weight is within the pairs.
+
+    Args:
+        within: `rao_blackwell` or `importance`.
+        plan: of the tree.
+        indices: int64 `[2P, *variables]`; points 2k and 2k + 1 are coupled.
+        values: `[2P, ...]`, broadcastable to `indices`.
+
+    Returns:
+        `[*variables, C]`.
+    """
+    points = indices.shape[0]
+    first, second = indices[0::2], indices[1::2]
+    half = (values[0::2] - values[1::2]) / 2
+    coupled = within(plan, first, second, half)
+    if points == 2:
+        return coupled
+    # Over all pairs i < j: sum (f_i - f_j)(e_i - e_j) = S * sum (f_i - mean f) e_i; take off the coupled ones.
+    of_partner = torch.stack((half, -half), 1).flatten(0, 1)
+    coefficients = (points / 2 * (values - values.mean(0)) - of_partner) / (points * (points - 2) / 2)
+    crossed = score_ops.scatter(indices, coefficients, plan.probs.shape[-1])
+    return (coupled + (points - 2) * crossed) / (points - 1)
+
+
+def weigh(weights: Tensor, values: Tensor) -> Tensor:
+    """`weights * values`, and 0 where a weight is 0 even if the value there is infinite or NaN."""
+    return torch.where(weights > 0, weights * values, 0.0)
