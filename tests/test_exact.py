@@ -1,0 +1,118 @@
+"""An estimator is unbiased exactly where it says so: by enumeration of the joint law of its points, in float64."""
+
+import pytest
+import torch
+from catalogue import BERNOULLI, CATEGORICAL, KINDS, SIZES, logits_of, make, outcomes, table_function
+
+import discretegrad as dg
+
+# 8 categories, 3 variables and 2 points are 2 ** 18 outcomes; more points are enumerated on fewer variables.
+MOST_OUTCOMES = 2**19
+
+
+def relative_bias(estimator, f, logits):
+    truth = dg.exact.gradient(f, logits, estimator.latent)
+    mean = dg.exact.moments(estimator, f, logits).mean
+    if truth.norm() == 0:
+        return float(mean.norm())
+    return float((mean - truth).norm() / truth.norm())
+
+
+def declared(catalogue, unbiased, **kwargs):
+    built = {name: make(name, **kwargs) for name in catalogue}
+    return [
+        name
+        for name, estimator in built.items()
+        if estimator.unbiased == unbiased and not isinstance(getattr(estimator, "path", None), dg.pathwise.Gumbel)
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("categories", "variables"), SIZES)
+@pytest.mark.parametrize("name", declared(CATEGORICAL, True))
+def test_declared_unbiased_is_unbiased(name, categories, variables, kind):
+    estimator = make(name, categories=categories)
+    if outcomes(estimator, variables, categories) > MOST_OUTCOMES:
+        pytest.skip("too many outcomes; enumerated on smaller sizes")
+    f, logits = table_function(variables, categories), logits_of(kind, variables, categories)
+    assert relative_bias(estimator, f, logits) < 1e-10
+
+
+@pytest.mark.parametrize("saturated", [False, True])
+@pytest.mark.parametrize("variables", [1, 2, 3])
+@pytest.mark.parametrize("name", declared(BERNOULLI, True, latent="bernoulli"))
+def test_declared_unbiased_is_unbiased_on_bernoulli(name, variables, saturated):
+    f, logits = table_function(variables, 2), torch.randn(variables, dtype=torch.float64)
+    if saturated:
+        logits[0] = 12.0
+        logits[1:2] = -800.0
+        logits[2:3] = torch.inf
+    assert relative_bias(make(name, "bernoulli"), f, logits) < 1e-10
+
+
+@pytest.mark.parametrize("name", declared(CATEGORICAL, False))
+def test_declared_biased_is_biased(name):
+    """The negative control of the test above, and the reason of the declaration."""
+    f = curved(table_function(2, 5))
+    # All negative, so that the logit of least absolute value is the largest: the greediest stick comes first.
+    biases = [relative_bias(make(name), f, -3 * torch.randn(2, 5, dtype=torch.float64).abs()) for _ in range(10)]
+    assert max(biases) > 0.01
+
+
+@pytest.mark.parametrize("name", declared(BERNOULLI, False, latent="bernoulli"))
+def test_declared_biased_is_biased_on_bernoulli(name):
+    f = curved(table_function(3, 2))
+    assert relative_bias(make(name, "bernoulli"), f, torch.randn(3, dtype=torch.float64)) > 0.01
+
+
+def curved(f):
+    """Not linear in any one-hot: on multilinear f, as tables are, the straight-through estimator has no bias."""
+    return lambda points: f(points.square()) + points.flatten(1).pow(3).sum(1)
+
+
+def test_importance_weights_are_exact_until_a_stick_takes_more_than_half():
+    """DisARM-IW in any order is unbiased while every stick before the parting node leaves half behind."""
+    f = table_function(1, 4)
+    mild = torch.tensor([[0.15, 0.2, 0.3, 0.35]], dtype=torch.float64).log()
+    greedy = torch.tensor([[0.55, 0.2, 0.15, 0.1]], dtype=torch.float64).log()
+    assert relative_bias(dg.DisARMIW(order=None), f, mild) < 1e-10
+    assert relative_bias(dg.DisARMIW(order=None), f, greedy) > 0.05
+
+
+@pytest.mark.parametrize("name", ["rloo-2", "tree-balanced", "tree-huffman", "sb-ascending", "tree-2-pairs"])
+def test_covariance_agrees_with_a_sample(name):
+    """The oracle's second moments against 200,000 draws; 6 standard errors of the sample variance."""
+    estimator, f, logits = make(name, categories=3), table_function(2, 3), logits_of("ordinary", 2, 3)
+    exact = dg.exact.moments(estimator, f, logits).total_variance
+    many = logits.expand(200_000, 2, 3).clone().requires_grad_()
+    draw = estimator.sample(many)
+    values = torch.stack([f(points) for points in draw.points])
+    (gradients,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), many)
+    squares = (gradients - dg.exact.gradient(f, logits)).square().sum((-1, -2))
+    assert abs(squares.mean() - exact) < 6 * squares.std() / len(squares) ** 0.5
+
+
+def test_moments_of_continuous_points_are_refused():
+    with pytest.raises(ValueError, match="continuous"):
+        dg.exact.moments(dg.GumbelSoftmax(), table_function(1, 2), torch.zeros(1, 2))
+
+
+@pytest.mark.parametrize("event_dims", [0, 1, 2])
+def test_exact_estimator_is_the_oracle(event_dims):
+    """With batch dimensions, and with as many variables as `event_dims` says."""
+    event = (2, 3)[2 - event_dims :]
+    batch = (4, 5)
+    logits = torch.randn(*batch, *event, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(*event, 3, dtype=torch.float64)
+    dims = tuple(range(-1 - len(event), 0))
+
+    def f(points):
+        return (points * weight).sum(dims).square()
+
+    values = dg.Exact(event_dims)(f, logits)
+    (gradient,) = torch.autograd.grad(values.sum(), logits)
+    assert values.shape == batch
+    for b in torch.cartesian_prod(torch.arange(4), torch.arange(5)).tolist():
+        one = logits[tuple(b)].detach()
+        torch.testing.assert_close(values[tuple(b)].detach(), dg.exact.expectation(f, one), rtol=1e-12, atol=0)
+        torch.testing.assert_close(gradient[tuple(b)], dg.exact.gradient(f, one), rtol=1e-10, atol=1e-14)
