@@ -1,4 +1,4 @@
-"""Every estimator of the library, in the variants whose behaviour differs, and the small problems they are judged on."""
+"""Every estimator of the library, in the variants whose behaviour differs, and the problems it is judged on."""
 
 import itertools
 
@@ -6,7 +6,14 @@ import torch
 
 import discretegrad as dg
 
-USER_TREES = {1: 0, 2: (1, 0), 3: (2, (0, 1)), 4: ((3, 0), (1, 2)), 5: ((4, (0, 2)), (1, 3)), 8: (((5, 0), 7), ((1, (2, 6)), (4, 3)))}
+USER_TREES = {
+    1: 0,
+    2: (1, 0),
+    3: (2, (0, 1)),
+    4: ((3, 0), (1, 2)),
+    5: ((4, (0, 2)), (1, 3)),
+    8: (((5, 0), 7), ((1, (2, 6)), (4, 3))),
+}
 
 CATEGORICAL = {
     "reinforce": lambda c: dg.Reinforce(),

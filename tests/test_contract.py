@@ -1,0 +1,262 @@
+"""What every estimator promises: shapes, dtypes, determinism, the value, the gradient of f's own parts."""
+
+import pytest
+import torch
+from catalogue import every, make
+
+import discretegrad as dg
+
+CATEGORIES = 4
+SHAPES = [((), (3,)), ((2,), (3,)), ((2, 3), (2, 2)), ((5,), ()), ((), ())]
+"""(batch, event) pairs: no batch, one batch dimension, several of both, no event, one lone variable."""
+
+
+def problem(latent, batch, event, dtype=torch.float64):
+    """Logits, and an f with a parameter; f is smooth in the points."""
+    tail = () if latent == "bernoulli" else (CATEGORIES,)
+    logits = torch.randn((*batch, *event, *tail), dtype=dtype, requires_grad=True)
+    weight = torch.randn((*event, *tail), dtype=dtype, requires_grad=True)
+    dims = tuple(range(-len(event) - len(tail), 0))
+
+    def f(points):
+        product = points * weight
+        return (product.sum(dims) if dims else product).sin() + 1
+
+    return logits, weight, f
+
+
+def estimator_for(name, latent, event):
+    if name == "exact":
+        return dg.Exact(len(event), latent)
+    return make(name, latent, CATEGORIES)
+
+
+@pytest.mark.parametrize(("batch", "event"), SHAPES)
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_shapes_of_points_values_and_gradients(name, latent, batch, event):
+    estimator = estimator_for(name, latent, event)
+    logits, _, f = problem(latent, batch, event)
+    draw = estimator.sample(logits)
+    points = draw.points.shape[0]
+    assert estimator.evaluations in (points, None)
+    assert draw.indices.shape == (points, *batch, *event)
+    assert draw.indices.dtype == torch.int64
+    assert draw.points.shape == (points, *logits.shape)
+    assert draw.points is draw.points
+    loss = estimator.surrogate(draw, f(draw.points))
+    assert loss.shape == batch
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.shape == logits.shape
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_points_are_the_one_hots_of_the_ids(name, latent):
+    estimator = estimator_for(name, latent, (3,))
+    draw = estimator.sample(problem(latent, (2,), (3,))[0])
+    if name == "gumbel-soft":
+        assert ((draw.points > 0) & (draw.points < 1)).all()
+    elif latent == "bernoulli":
+        assert torch.equal(draw.points, draw.indices.double())
+    else:
+        assert torch.equal(draw.points, torch.nn.functional.one_hot(draw.indices, CATEGORIES).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_dtypes(name, latent, dtype):
+    """Points and gradient have the logits' dtype, the value that of f."""
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (2,), (3,), dtype)
+    draw = estimator.sample(logits)
+    values = f(draw.points).float()
+    loss = estimator.surrogate(draw, values)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert draw.points.dtype == dtype
+    assert loss.dtype == torch.float32
+    assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_low_precision_agrees_with_high(name, latent):
+    """Same ids, same values: bfloat16 logits give the float64 gradient up to the rounding of the result."""
+    estimator = estimator_for(name, latent, (3,))
+    if estimator.needs_grad_f:
+        pytest.skip("f itself rounds")
+    low = problem(latent, (20,), (3,), torch.bfloat16)[0]
+    high = low.detach().double().requires_grad_()
+    indices = estimator.sample(low).indices
+    values = torch.randn(indices.shape[0], 20)
+    kind = dg.latent.LATENTS[latent]
+    gradients = [
+        torch.autograd.grad(estimator.surrogate(dg.Draw(x, indices, kind), values).sum(), x)[0].double()
+        for x in (low, high)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_a_generator_determines_the_draw(name, latent):
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (50,), (3,))
+
+    def gradient(seed):
+        loss = estimator(f, logits, generator=torch.Generator().manual_seed(seed))
+        return torch.autograd.grad(loss.sum(), logits)[0]
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(gradient(1), gradient(1))
+    assert torch.equal(before, torch.random.get_rng_state())
+    if name != "exact":
+        assert not torch.equal(gradient(1), gradient(2))
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_value_is_the_average_of_the_values(name, latent):
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (4,), (3,))
+    draw = estimator.sample(logits)
+    values = f(draw.points)
+    if name == "exact":
+        expected = torch.stack([dg.exact.expectation(f, one, latent) for one in logits])
+    else:
+        expected = values.mean(0)
+    torch.testing.assert_close(estimator.surrogate(draw, values), expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_gradient_of_f_s_own_parameters_is_the_plain_average_s(name, latent):
+    """To the last bit: nothing of the estimator leaks into the decoder."""
+    estimator = estimator_for(name, latent, (3,))
+    logits, weight, f = problem(latent, (4,), (3,))
+    draw = estimator.sample(logits)
+    (got,) = torch.autograd.grad(estimator.surrogate(draw, f(draw.points)).sum(), weight, retain_graph=True)
+    if name == "exact":
+        average = torch.stack([dg.exact.expectation(f, one, latent) for one in logits.detach()]).sum()
+        (expected,) = torch.autograd.grad(average, weight)
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+    else:
+        (expected,) = torch.autograd.grad(f(draw.points).mean(0).sum(), weight)
+        assert torch.equal(got, expected)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_explicit_use_of_the_logits_in_f_adds_its_own_gradient(name, latent):
+    """d/dlogits E f(z, logits) is the estimator's gradient plus the average of f's explicit one."""
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (4,), (3,))
+    draw = estimator.sample(logits)
+    plain = f(draw.points)
+    explicit = logits.square().flatten(1).sum(-1)
+    with_explicit = plain + explicit
+    (got,) = torch.autograd.grad(estimator.surrogate(draw, with_explicit).sum(), logits, retain_graph=True)
+    # The values that weigh the score include the explicit term; only its pathwise part is added on top.
+    detached = plain + explicit.detach()
+    (score,) = torch.autograd.grad(estimator.surrogate(draw, detached).sum(), logits)
+    torch.testing.assert_close(got - score, 2 * logits.detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_a_mask_switches_variables_off(name, latent):
+    """Off: id 0, points 0, gradient 0, whatever the logits hold. On: as if the others were not there."""
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (6,), (3,))
+    mask = torch.tensor([True, False, True]).expand(6, 3)
+    padded = logits.detach().clone()
+    padded[:, 1] = torch.nan
+    padded.requires_grad_()
+    draw = estimator.sample(padded, mask=mask)
+    if name != "exact":  # which enumerates padding too, with weight zero
+        assert (draw.indices[:, :, 1] == 0).all()
+    assert (draw.points[:, :, 1] == 0).all()
+    loss = estimator.surrogate(draw, f(draw.points))
+    (gradient,) = torch.autograd.grad(loss.sum(), padded)
+    assert (gradient[:, 1] == 0).all()
+    assert gradient[:, [0, 2]].isfinite().all()
+    assert gradient[:, [0, 2]].abs().sum() > 0
+    if not estimator.needs_grad_f:
+        kind = dg.latent.LATENTS[latent]
+        alone = logits.detach()[:, [0, 2]].requires_grad_()
+        if name == "exact":
+            values = estimator.sample(alone).points.flatten(2).sum(-1).sin()
+            (expected,) = torch.autograd.grad(estimator.surrogate(estimator.sample(alone), values).sum(), alone)
+            values = draw.points.flatten(2).sum(-1).sin()
+        else:
+            values = torch.randn(draw.indices.shape[0], 6, dtype=torch.float64)
+            other = dg.Draw(alone, draw.indices[..., [0, 2]], kind)
+            (expected,) = torch.autograd.grad(estimator.surrogate(other, values).sum(), alone)
+        (got,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), padded)
+        torch.testing.assert_close(got[:, [0, 2]], expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_values_local_to_a_variable(name, latent):
+    """[S, *batch, *event] values: every variable is a batch element of its own; masked ones count nothing."""
+    estimator = dg.Exact(0, latent) if name == "exact" else make(name, latent, CATEGORIES)
+    logits, weight, _ = problem(latent, (4,), (3,))
+    mask = torch.tensor([True, True, False])
+    draw = estimator.sample(logits, mask=mask)
+    local = (draw.points * weight).cos()
+    local = local if latent == "bernoulli" else local.sum(-1)
+    loss = estimator.surrogate(draw, local)
+    assert loss.shape == (4, 3)
+    assert (loss[:, 2] == 0).all()
+    (together,) = torch.autograd.grad(loss.sum(), logits, retain_graph=True)
+    assert (together[:, 2] == 0).all()
+    for v in range(2):
+        (alone,) = torch.autograd.grad(loss[:, v].sum(), logits, retain_graph=True)
+        assert torch.equal(alone[:, v], together[:, v])
+        others = [i for i in range(3) if i != v]
+        assert (alone[:, others] == 0).all()
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_strides_do_not_matter(name, latent):
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (4,), (3,))
+    strided = logits.detach().transpose(0, -1).contiguous().transpose(0, -1).requires_grad_()
+    assert not strided.is_contiguous()
+    gradients = []
+    for x in (logits, strided):
+        loss = estimator(f, x, generator=torch.Generator().manual_seed(0))
+        gradients.append(torch.autograd.grad(loss.sum(), x)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_extreme_logits_give_finite_gradients(name, latent):
+    estimator = estimator_for(name, latent, (2,))
+    if latent == "bernoulli":
+        logits = torch.tensor([[1e4, -1e4], [torch.inf, -torch.inf], [0.0, 30.0]])
+    else:
+        logits = torch.tensor([[1e4, -1e4, 0.0, 0.0], [-torch.inf, 3.0, -torch.inf, 2.0], [-torch.inf] * 3 + [-1e4]])
+        logits = torch.stack((logits, logits.flip(0)), 1)
+    logits.requires_grad_()
+    draw = estimator.sample(logits)
+    if latent == "categorical" and name != "exact":
+        assert (logits.gather(-1, draw.indices[0].unsqueeze(-1)) > -torch.inf).all()
+    loss = estimator.surrogate(draw, draw.points.square().flatten(2).sum(-1))
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.isfinite().all()
+    assert loss.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_estimators_are_immutable_values(name, latent):
+    estimator = make(name, latent)
+    with pytest.raises(AttributeError):
+        estimator.latent = "other"
+    if name != "reinforce-running":  # a baseline is an object with a state of its own
+        assert estimator == make(name, latent)
+        assert hash(estimator) == hash(make(name, latent))
+    assert type(estimator).__name__ in repr(estimator)
+
+
+@pytest.mark.parametrize("name", list(dg.ESTIMATORS))
+def test_expectation_knows_every_name(name):
+    bernoulli = name == "disarm"
+    logits = torch.zeros(5, 3, requires_grad=True) if bernoulli else torch.zeros(5, 3, 4, requires_grad=True)
+    loss = dg.expectation(lambda points: points.square().flatten(2).sum(-1), logits, estimator=name)
+    assert loss.shape == (5,)
+    loss.sum().backward()
+    assert logits.grad.isfinite().all()

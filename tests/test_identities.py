@@ -1,0 +1,169 @@
+"""Equations between estimators that hold to rounding, draw by draw."""
+
+import pytest
+import torch
+from catalogue import logits_of, table_function
+
+import discretegrad as dg
+
+
+def gradient(surrogate, logits, *args, **kwargs):
+    leaf = logits.detach().clone().requires_grad_()
+    return torch.autograd.grad(surrogate(leaf, *args, **kwargs).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 3])
+def test_with_two_categories_all_trees_are_disarm(pairs):
+    """C = 2: tree = SB = IW (whose weight is the tree's share there) = Bernoulli DisARM on the logits' difference."""
+    logits = torch.randn(50, 3, 2, dtype=torch.float64)
+    indices = dg.DisARMTree(pairs).sample(logits).indices
+    values = torch.randn(2 * pairs, 50, dtype=torch.float64)
+    tree = gradient(dg.functional.disarm_tree, logits, indices, values)
+    for other in (
+        gradient(dg.functional.disarm_sb, logits, indices, values),
+        gradient(dg.functional.disarm_sb, logits, indices, values, order="descending"),
+        gradient(dg.functional.disarm_iw, logits, indices, values, order=None),
+        gradient(dg.functional.disarm_iw, logits, indices, values),
+        gradient(dg.functional.disarm_tree, logits, indices, values, tree="huffman"),
+        gradient(dg.functional.disarm_tree, logits, indices, values, tree=(1, 0)),
+    ):
+        torch.testing.assert_close(other, tree, rtol=1e-11, atol=1e-13)
+    binary = gradient(dg.functional.disarm, logits[..., 1] - logits[..., 0], indices, values)
+    torch.testing.assert_close(binary, tree[..., 1], rtol=1e-11, atol=1e-13)
+    torch.testing.assert_close(tree[..., 0], -tree[..., 1], rtol=1e-11, atol=1e-13)
+
+
+def test_disarm_is_its_published_formula():
+    logits = torch.randn(100, 4, dtype=torch.float64)
+    indices = dg.DisARM().sample(logits).indices
+    values = torch.randn(2, 100, dtype=torch.float64)
+    got = gradient(dg.functional.disarm, logits, indices, values)
+    b, other = indices
+    sign = 1.0 - 2.0 * other
+    expected = 0.5 * (values[0] - values[1]).unsqueeze(-1) * sign * (b != other) * logits.abs().sigmoid()
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
+
+
+def test_importance_weights_are_their_published_product():
+    """w_n = prod_{i<n} (1-q_i)^2 / (1-2q_i) max(q_n, 1-q_n), in ascending order."""
+    logits = torch.randn(200, 1, 6, dtype=torch.float64).sort(-1).values
+    indices = dg.DisARMIW().sample(logits).indices
+    values = torch.randn(2, 200, dtype=torch.float64)
+    got = gradient(dg.functional.disarm_iw, logits, indices, values)
+    p = logits.softmax(-1).squeeze(1)
+    sticks = p / p.flip(-1).cumsum(-1).flip(-1)
+    passed = ((1 - sticks).square() / (1 - 2 * sticks)).cumprod(-1)
+    expected = torch.zeros_like(p)
+    for b, (z, other) in enumerate(indices.squeeze(-1).T.tolist()):
+        if z == other:
+            continue
+        n = min(z, other)
+        weight = (passed[b, n - 1] if n else 1.0) * torch.maximum(sticks[b, n], 1 - sticks[b, n])
+        half = (values[0, b] - values[1, b]) / 2
+        expected[b, z] += half * weight
+        expected[b, other] -= half * weight
+    torch.testing.assert_close(got.squeeze(1), expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("points", [2, 3, 7])
+def test_leave_one_out_is_reinforce_with_the_others_mean(points):
+    logits = torch.randn(20, 3, 5, dtype=torch.float64)
+    indices = dg.RLOO(points).sample(logits).indices
+    values = torch.randn(points, 20, dtype=torch.float64)
+    got = gradient(dg.functional.rloo, logits, indices, values)
+    others = (values.sum(0) - values) / (points - 1)
+    expected = gradient(dg.functional.reinforce, logits, indices, values - others)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_reinforce_is_the_gradient_of_log_prob():
+    logits = torch.randn(20, 3, 5, dtype=torch.float64)
+    indices = dg.Reinforce(4).sample(logits).indices
+    values = torch.randn(4, 20, dtype=torch.float64)
+
+    def by_autograd(leaf):
+        log_probs = torch.distributions.Categorical(logits=leaf).log_prob(indices).sum(-1)
+        return (log_probs * values).mean(0)
+
+    got = gradient(dg.functional.reinforce, logits, indices, values)
+    torch.testing.assert_close(got, gradient(by_autograd, logits), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+def test_bernoulli_is_two_categories(latent):
+    logits = torch.randn(30, 4, dtype=torch.float64)
+    indices = dg.RLOO(3, "bernoulli").sample(logits).indices
+    values = torch.randn(3, 30, dtype=torch.float64)
+    binary = gradient(dg.functional.rloo, logits, indices, values, latent="bernoulli")
+    two = gradient(dg.functional.rloo, torch.stack((torch.zeros_like(logits), logits), -1), indices, values)
+    torch.testing.assert_close(binary, two[..., 1], rtol=1e-12, atol=1e-14)
+
+
+def test_all_pairs_statistic_is_the_average_over_all_pairs():
+    """Two coupled pairs: 2 coupled and 4 crossed pairs of points, each counted once."""
+    logits = torch.randn(40, 2, 5, dtype=torch.float64)
+    indices = dg.DisARMTree(2).sample(logits).indices
+    values = torch.randn(4, 40, dtype=torch.float64)
+    got = gradient(dg.functional.disarm_tree, logits, indices, values)
+    total = torch.zeros_like(got)
+    for i in range(4):
+        for j in range(i + 1, 4):
+            coupled = (i, j) in ((0, 1), (2, 3))
+            function = dg.functional.disarm_tree if coupled else dg.functional.rloo
+            total += gradient(function, logits, indices[[i, j]], values[[i, j]])
+    torch.testing.assert_close(got, total / 6, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("order", [None, "ascending", "descending", "abs"])
+def test_order_is_a_relabelling(order):
+    """An ordered tree on some logits is the unordered one on the sorted logits."""
+    logits = torch.randn(40, 2, 5, dtype=torch.float64)
+    key = {None: torch.arange(5).expand(40, 2, 5).double(), "ascending": logits, "descending": -logits}
+    ranking = key.get(order, logits.abs()).argsort(-1)
+    indices = dg.DisARMTree(order=order).sample(logits).indices
+    values = torch.randn(2, 40, dtype=torch.float64)
+    got = gradient(dg.functional.disarm_tree, logits, indices, values, order=order)
+    ranks = ranking.argsort(-1).expand(2, -1, -1, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
+    on_sorted = gradient(dg.functional.disarm_tree, logits.gather(-1, ranking), ranks, values)
+    torch.testing.assert_close(got.gather(-1, ranking), on_sorted, rtol=1e-12, atol=1e-14)
+
+
+def test_named_trees_are_user_trees():
+    logits = torch.randn(40, 2, 5, dtype=torch.float64)
+    indices = dg.DisARMTree().sample(logits).indices
+    values = torch.randn(2, 40, dtype=torch.float64)
+    for name, tree in (("balanced", (((0, 1), 2), (3, 4))), ("caterpillar", (0, (1, (2, (3, 4)))))):
+        named = gradient(dg.functional.disarm_tree, logits, indices, values, tree=name)
+        own = gradient(dg.functional.disarm_tree, logits, indices, values, tree=tree)
+        assert torch.equal(named, own)
+
+
+def test_a_shift_of_the_values_or_logits_changes_nothing_for_differences():
+    logits = torch.randn(40, 2, 5, dtype=torch.float64)
+    values = torch.randn(2, 40, dtype=torch.float64)
+    for function, estimator in ((dg.functional.rloo, dg.RLOO()), (dg.functional.disarm_tree, dg.DisARMTree())):
+        indices = estimator.sample(logits).indices
+        plain = gradient(function, logits, indices, values)
+        torch.testing.assert_close(gradient(function, logits, indices, values + 7), plain, rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(gradient(function, logits + 3, indices, values), plain, rtol=1e-11, atol=1e-12)
+        torch.testing.assert_close(plain.sum(-1), torch.zeros(40, 2).double(), rtol=0, atol=1e-12)
+
+
+def test_exact_has_no_variance_and_coupling_has_less_than_independence_for_disarm():
+    """On one binary variable DisARM never has more variance than RLOO-2 (Dong et al. 2020)."""
+    for _ in range(20):
+        f, logits = table_function(1, 2), torch.randn(1, dtype=torch.float64)
+        rloo = dg.exact.moments(dg.RLOO(latent="bernoulli"), f, logits).total_variance
+        disarm = dg.exact.moments(dg.DisARM(), f, logits).total_variance
+        exact = dg.exact.moments(dg.Exact(latent="bernoulli"), f, logits).total_variance
+        assert exact == 0
+        assert disarm <= rloo * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", ["DisARMTree", "DisARMSB", "DisARMIW"])
+def test_cross_terms_beat_averaged_pairs(name):
+    """Two pairs with cross terms have less variance than half that of one pair, on problems with interactions."""
+    f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)
+    one = dg.exact.moments(getattr(dg, name)(num_pairs=1), f, logits).total_variance
+    two = dg.exact.moments(getattr(dg, name)(num_pairs=2), f, logits).total_variance
+    assert two < 0.5 * one

@@ -1,0 +1,193 @@
+"""Inside other people's machinery: compile, vmap, autocast, no_grad, DDP, mutation-free use."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from catalogue import every, make, table_function
+
+import discretegrad as dg
+
+# One of each kind: what differs between the others is checked elsewhere.
+KINDS = [
+    "reinforce-running",
+    "rloo-3",
+    "tree-balanced",
+    "tree-2-pairs",
+    "tree-huffman",
+    "tree-user-descending",
+    "iw-ascending",
+]
+KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
+KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard")]
+
+
+def problem(latent):
+    logits = torch.randn((3, 2) if latent == "bernoulli" else (3, 2, 4))
+    weight = torch.randn(logits.shape[1:])
+    return logits.requires_grad_(), lambda points: (points * weight).flatten(2).sum(-1).square()
+
+
+@pytest.mark.parametrize(("name", "latent"), KINDS)
+def test_compiles_without_graph_breaks(name, latent):
+    """fullgraph, forward and backward; the compiled step follows the same noise to the same gradient."""
+    estimator = make(name, latent, 4)
+    logits, f = problem(latent)
+
+    def step(x):
+        return estimator(f, x).sum()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    results = []
+    for function in (step, compiled):
+        torch.manual_seed(1)
+        loss = function(logits)
+        results.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "latent"), KINDS)
+def test_vmap_over_replicates(name, latent):
+    """Independent noise in every replicate, each a legal gradient; the mean of an unbiased one is the truth."""
+    estimator = make(name, latent, 4)
+    logits, f = problem(latent)
+
+    def one(_):
+        return torch.func.grad(lambda x: estimator(f, x).sum())(logits.detach())
+
+    replicates = torch.func.vmap(one, randomness="different")(torch.arange(4000))
+    assert replicates.shape == (4000, *logits.shape)
+    if name == "exact":
+        assert torch.equal(replicates[0], replicates[1])
+    else:
+        assert not torch.equal(replicates[0], replicates[1])
+    if estimator.unbiased:
+        truth = torch.stack([dg.exact.gradient(f_without_points(f), one, latent) for one in logits])
+        error = (replicates.mean(0) - truth).abs()
+        # 6 standard errors on 24 coordinates, with the rounding of float32 beside.
+        assert (error <= 6 * replicates.std(0) / 4000**0.5 + 1e-5).all()
+
+
+def f_without_points(f):
+    return lambda points: f(points.unsqueeze(1)).squeeze(1)
+
+
+@pytest.mark.parametrize(("name", "latent"), KINDS)
+def test_no_grad(name, latent):
+    estimator = make(name, latent, 4)
+    logits, f = problem(latent)
+    with torch.no_grad():
+        assert not estimator(f, logits).requires_grad
+
+
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_autocast_leaves_the_arithmetic_alone(name, latent):
+    """Under bfloat16 autocast the same values give the same gradient, to the last bit."""
+    estimator = make(name, latent, 4)
+    if estimator.needs_grad_f:
+        pytest.skip("f itself rounds")
+    logits, f = problem(latent)
+
+    def gradient(enabled):
+        generator = torch.Generator().manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            draw = estimator.sample(logits, generator)
+        values = f(draw.points)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = estimator.surrogate(draw, values)
+        return torch.autograd.grad(loss.sum(), logits)[0]
+
+    assert torch.equal(gradient(True), gradient(False))
+
+
+def test_autocast_of_a_whole_model():
+    encoder, decoder = torch.nn.Linear(7, 12), torch.nn.Linear(12, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = encoder(torch.randn(5, 7)).unflatten(-1, (3, 4))
+        assert logits.dtype == torch.bfloat16
+        loss = dg.DisARMTree()(lambda points: decoder(points.flatten(2)).squeeze(-1), logits).mean()
+    loss.backward()
+    assert encoder.weight.grad.isfinite().all()
+    assert encoder.weight.grad.abs().sum() > 0
+
+
+def test_sampling_and_surrogate_leave_inputs_alone():
+    logits, f = problem("categorical")
+    before = logits.detach().clone()
+    draw = dg.DisARMTree(2).sample(logits)
+    values = f(draw.points)
+    kept = values.detach().clone()
+    dg.DisARMTree(2).surrogate(draw, values).sum().backward()
+    assert torch.equal(logits.detach(), before)
+    assert torch.equal(values.detach(), kept)
+
+
+def test_a_black_box_on_ids_never_makes_points():
+    logits = torch.randn(5, 3, 4, requires_grad=True)
+    draw = dg.DisARMTree().sample(logits)
+    table = torch.randn(4)
+    dg.DisARMTree().surrogate(draw, table[draw.indices].sum(-1)).sum().backward()
+    assert draw._points is None
+    assert logits.grad.abs().sum() > 0
+
+
+def test_baselines_learn_and_cut_the_variance():
+    """On f with an offset, both baselines bring REINFORCE's gradient noise down at least 10-fold."""
+    table = table_function(2, 3)
+    logits = torch.randn(64, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def gradient_noise(baseline, steps):
+        estimator = dg.Reinforce(baseline=baseline)
+        parameters = [] if baseline is None else list(baseline.parameters())
+        optimizer = torch.optim.Adam(parameters, 0.05) if parameters else None
+        noise = 0.0
+        for step in range(steps):
+            draw = estimator.sample(logits)
+            values = table(draw.points[0]).unsqueeze(0) + 30.0
+            loss = estimator.surrogate(draw, values).sum()
+            (gradient,) = torch.autograd.grad(loss, logits)
+            if baseline is not None:
+                if optimizer is not None:
+                    optimizer.zero_grad()
+                    baseline.loss(draw, values).backward()
+                    optimizer.step()
+                baseline.update(draw, values)
+            if step >= steps - 10:
+                noise += float(gradient.square().sum())
+        return noise
+
+    none = gradient_noise(None, 10)
+    learned = dg.nn.LearnedBaseline(torch.nn.Linear(6, 1, dtype=torch.float64))
+    assert gradient_noise(dg.nn.RunningMean(0.9), 100) < 0.1 * none
+    assert gradient_noise(learned, 1000) < 0.1 * none
+
+
+def ddp_worker(rank, store, results):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(5, 12))
+    torch.manual_seed(10 + rank)
+    inputs = torch.randn(4, 5)
+    logits = model(inputs).unflatten(-1, (3, 4))
+    generator = torch.Generator().manual_seed(rank)
+    loss = dg.DisARMTree()(lambda points: points[..., 0].sum(-1).square(), logits, generator).mean()
+    loss.backward()
+    torch.save((inputs, model.module.weight.grad), f"{results}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_distributed_data_parallel_averages_the_gradients(tmp_path):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    mp.spawn(ddp_worker, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
+    (inputs0, grad0), (inputs1, grad1) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    assert torch.equal(grad0, grad1)
+    torch.manual_seed(0)
+    model = torch.nn.Linear(5, 12)
+    for rank, inputs in enumerate((inputs0, inputs1)):
+        logits = model(inputs).unflatten(-1, (3, 4))
+        generator = torch.Generator().manual_seed(rank)
+        (dg.DisARMTree()(lambda points: points[..., 0].sum(-1).square(), logits, generator).mean() / 2).backward()
+    torch.testing.assert_close(model.weight.grad, grad0)
