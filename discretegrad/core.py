@@ -345,28 +345,31 @@ class _AttachGradient(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[2])
+        _, logits, gradient = inputs
+        ctx.save_for_backward(logits, gradient)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
-        (gradient,) = ctx.saved_tensors
+        logits, gradient = ctx.saved_tensors
         scaled = _append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient
-        return grad_output, _RefuseDoubleBackward.apply(scaled), None
+        return grad_output, _RefuseDoubleBackward.apply(scaled, logits), None
 
 
 class _RefuseDoubleBackward(torch.autograd.Function):
+    """Hand the gradient on as a function of the logits, which it is, whose derivative is not to be had."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient: Tensor) -> Tensor:
+    def forward(gradient: Tensor, logits: Tensor) -> Tensor:
         return gradient.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError(
             "the estimated gradient cannot be differentiated again: it is a random draw whose own derivative is not "
             "an estimate of the second derivative of E f. For small problems discretegrad.exact.expectation is "

@@ -200,6 +200,8 @@ class Exact(Composition):
     unbiased: yes, and without variance | evaluations: C ** V | gradient of f: not used
     | latents: categorical, bernoulli
 
+    Variables that a mask switches off are enumerated as well, with weight zero for all but category 0.
+
     Args:
         event_dims: how many of the logits' last dimensions (before C) are variables that f sees jointly; 0 for a
             single variable.
