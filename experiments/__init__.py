@@ -1,0 +1,1 @@
+"""Programs that train discrete-latent models with discretegrad. Only this folder knows Hydra and data."""

@@ -1,0 +1,52 @@
+"""Fetch a file once: resumed where it broke off, there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tqdm import tqdm
+
+from experiments.errors import UserError
+
+CHUNK = 2**16
+
+
+def fetch(url: str, path: Path, remedy: str) -> None:
+    """Download `url` to `path`. What has arrived stays in `path` + '.part', and the next call goes on from there.
+
+    Raises:
+        UserError: that ends in the remedy, where the server cannot be reached or breaks off.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            if have and response.status != 206:  # the server does not resume, and sends all
+                have = 0
+            length = response.headers.get("Content-Length")
+            total = have + int(length) if length else None
+            with (
+                open(part, "ab" if have else "wb") as file,
+                tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.name, leave=False) as bar,
+            ):
+                while chunk := response.read(CHUNK):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is missing
+            raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
+        total = have
+    except OSError as error:
+        raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
+    if total is not None and part.stat().st_size < total:
+        raise UserError(
+            f"{url} broke off after {part.stat().st_size} of {total} bytes; run again to go on, or {remedy}"
+        )
+    os.replace(part, path)

@@ -1,0 +1,111 @@
+"""MNIST and its relatives: files in the idx format, checked by a hash of their content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from experiments.data.download import fetch
+from experiments.data.images import Images
+from experiments.errors import UserError
+
+HERE = Path(__file__).parent
+IMAGES = 0x00000803
+"""The idx format's number for three dimensions of unsigned bytes."""
+
+
+class File(NamedTuple):
+    """An idx file."""
+
+    name: str
+    """Without `.gz`."""
+    sha256: str
+    """Of the uncompressed content: two gzips of the same images differ."""
+
+
+def idx_images(
+    name: str, train: File, test: File, root: str | None = None, url: str | None = None, cache: str | None = None
+) -> Images:
+    """Load a data set from a folder, or else from the cache, which is filled by a download.
+
+    Args:
+        name: of the data set.
+        train, test: its files.
+        root: a folder that holds them, plain or gzipped; nothing is downloaded then.
+        url: where they are to be had, gzipped.
+        cache: a folder for what was downloaded; each data set has a folder of its name in it.
+
+    Raises:
+        UserError: that names the file and the remedy, where one is missing, cut off or not what it should be.
+    """
+    parts = [read_idx(_locate(name, file, root, url, cache), file.sha256) for file in (train, test)]
+    height, width = parts[0].shape[1:]
+    pixels = [part.flatten(1).float() / 255 for part in parts]
+    return Images(name, pixels[0], pixels[1], (height, width))
+
+
+def mnist_subset() -> Images:
+    """Every sixth training and every fifth test image of MNIST, shipped with the experiments: 10,000 and 2,000."""
+    return idx_images(
+        "mnist_subset",
+        train=File("train-images-idx3-ubyte", "438ba099335a695db401b4cc1a9ebb5e26f3f6800536cda63de250fa022053bd"),
+        test=File("t10k-images-idx3-ubyte", "544b11e980491b35ea0a29d267be603798a522d267bd875eefdf185f2a90b4ed"),
+        root=str(HERE / "mnist_subset"),
+    )
+
+
+def _locate(name: str, file: File, root: str | None, url: str | None, cache: str | None) -> Path:
+    if root is not None:
+        folder = Path(root).expanduser()
+        for candidate in (folder / file.name, folder / f"{file.name}.gz"):
+            if candidate.exists():
+                return candidate
+        raise UserError(
+            f"{folder} holds neither {file.name} nor {file.name}.gz; name the folder that does with data.root=FOLDER, "
+            "or leave data.root out to download it."
+        )
+    if url is None or cache is None:
+        raise UserError(f"{name} is not shipped and has no address; name a folder that holds it with data.root=FOLDER.")
+    path = Path(cache).expanduser() / name / f"{file.name}.gz"
+    if not path.exists():
+        fetch(
+            f"{url}{file.name}.gz", path, "name a folder that holds it with data.root=FOLDER, or use data=mnist_subset."
+        )
+    return path
+
+
+def read_idx(path: Path, sha256: str) -> Tensor:
+    """Read uint8 images `[N, height, width]`, checking the content.
+
+    Raises:
+        UserError: where the file is cut off, is no idx file of images, or has another hash.
+    """
+    remedy = "delete it and run again to download it anew, or name another folder with data.root=FOLDER."
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise UserError(f"{path} is damaged or cut off ({error}); {remedy}") from error
+    if len(content) < 16 or struct.unpack(">I", content[:4])[0] != IMAGES:
+        raise UserError(f"{path} is not an idx file of images; {remedy}")
+    count, height, width = struct.unpack(">III", content[4:16])
+    if len(content) != 16 + count * height * width:
+        raise UserError(f"{path} says it holds {count} images but has another size; {remedy}")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is not the file it should be: its content has another SHA-256 than {sha256}; {remedy}")
+    return torch.frombuffer(bytearray(content[16:]), dtype=torch.uint8).reshape(count, height, width)
+
+
+def write_idx(path: Path, images: Tensor) -> str:
+    """Write uint8 images `[N, height, width]` as a gzipped idx file, the same bytes every time; return the SHA-256."""
+    content = struct.pack(">IIII", IMAGES, *images.shape) + images.contiguous().numpy().tobytes()
+    path.write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
+    return hashlib.sha256(content).hexdigest()

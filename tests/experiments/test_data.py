@@ -1,0 +1,166 @@
+"""Data files: what is read is what was meant, and what is missing or damaged is named with its remedy."""
+
+import gzip
+import http.server
+import threading
+
+import pytest
+import torch
+
+from experiments.data import File, digits, idx_images, mnist_subset
+from experiments.data.download import fetch
+from experiments.data.idx import read_idx, write_idx
+from experiments.data.images import binarise
+from experiments.errors import UserError
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A folder with two idx files, their descriptions, and their images."""
+    parts = [torch.randint(256, (count, 4, 3), dtype=torch.uint8) for count in (7, 5)]
+    names = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    files = [File(n, write_idx(folder / f"{n}.gz", p)) for n, p in zip(names, parts, strict=True)]
+    return folder, files, parts
+
+
+def test_the_embedded_subset_is_mnist():
+    """Its hash is checked at every load; here its shape, range and a rough look."""
+    images = mnist_subset()
+    assert images.train.shape == (10_000, 784)
+    assert images.test.shape == (2_000, 784)
+    assert images.shape == (28, 28)
+    assert images.train.min() == 0
+    assert images.train.max() == 1
+    assert 0.12 < images.train.mean() < 0.14
+    assert images.train[:, :28].mean() < 0.001  # the first row is margin
+
+
+def test_digits_come_with_scikit_learn():
+    images = digits()
+    assert images.train.shape == (1500, 64)
+    assert images.test.shape == (297, 64)
+    assert images.train.max() == 1
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_files_at_hand_are_used(dataset, plain):
+    folder, files, parts = dataset
+    if plain:
+        for file in files:
+            path = folder / f"{file.name}.gz"
+            (folder / file.name).write_bytes(gzip.decompress(path.read_bytes()))
+            path.unlink()
+    images = idx_images("toy", *files, root=str(folder))
+    assert torch.equal(images.train, parts[0].flatten(1).float() / 255)
+    assert torch.equal(images.test, parts[1].flatten(1).float() / 255)
+
+
+def test_a_missing_file_is_named(dataset):
+    folder, files, _ = dataset
+    (folder / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(UserError, match=r"holds neither t10k-images-idx3-ubyte nor .*data\.root=FOLDER"):
+        idx_images("toy", *files, root=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (lambda content: content[: len(content) // 2], "damaged or cut off"),
+        (lambda content: b"no gzip at all", "damaged or cut off"),
+        (lambda content: gzip.compress(b"something else entirely"), "not an idx file of images"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-1]), "another size"),
+        (lambda content: gzip.compress(gzip.decompress(content)[:-1] + b"!"), "another SHA-256"),
+    ],
+)
+def test_a_damaged_file_is_named(dataset, damage, match):
+    folder, files, _ = dataset
+    path = folder / f"{files[0].name}.gz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=match) as error:
+        read_idx(path, files[0].sha256)
+    assert str(path) in str(error.value)
+    assert "delete it" in str(error.value)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves one folder; resumes if told so, and breaks off after so many bytes if told so."""
+
+    folder, resumes, break_after, requests = None, True, None, []
+
+    def do_GET(self):
+        content = (self.folder / self.path.lstrip("/")).read_bytes()
+        Handler.requests.append(self.headers.get("Range"))
+        start = 0
+        if self.resumes and (wanted := self.headers.get("Range")):
+            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:][: self.break_after])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(dataset):
+    Handler.folder, Handler.resumes, Handler.break_after, Handler.requests = dataset[0], True, None, []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_address[1]}/"
+        httpd.shutdown()
+        thread.join()
+
+
+def test_a_download_is_checked_and_cached(dataset, server, tmp_path):
+    _, files, parts = dataset
+    for _ in range(2):
+        images = idx_images("toy", *files, url=server, cache=str(tmp_path / "cache"))
+        assert torch.equal(images.test, parts[1].flatten(1).float() / 255)
+    assert Handler.requests == [None, None]
+    names = sorted(p.name for p in (tmp_path / "cache" / "toy").iterdir())
+    assert names == sorted(f"{file.name}.gz" for file in files)
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_download_that_broke_off_goes_on(dataset, server, tmp_path, resumes):
+    folder, files, _ = dataset
+    name = f"{files[0].name}.gz"
+    path = tmp_path / name
+    Handler.resumes, Handler.break_after = resumes, 20
+    with pytest.raises(UserError, match="broke off after 20 of"):
+        fetch(server + name, path, "do something.")
+    assert not path.exists()
+    Handler.break_after = None
+    fetch(server + name, path, "do something.")
+    assert path.read_bytes() == (folder / name).read_bytes()
+    assert Handler.requests == [None, "bytes=20-"]
+    assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+def test_a_download_that_had_all_arrived_is_taken(dataset, server, tmp_path):
+    folder, files, _ = dataset
+    name = f"{files[0].name}.gz"
+    (tmp_path / f"{name}.part").write_bytes((folder / name).read_bytes())
+    fetch(server + name, tmp_path / name, "do something.")
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_an_unreachable_server_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/x.gz cannot be downloaded .*do something"):
+        fetch("http://127.0.0.1:9/x.gz", tmp_path / "x.gz", "do something.")
+
+
+def test_binarise_draws_pixels_by_their_grey():
+    grey = torch.tensor([0.0, 0.25, 1.0]).expand(40_000, 3)
+    drawn = binarise(grey, torch.Generator().manual_seed(0))
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    assert (drawn[:, 0] == 0).all()
+    assert (drawn[:, 2] == 1).all()
+    assert abs(drawn[:, 1].mean() - 0.25) < 6 * (0.25 * 0.75 / 40_000) ** 0.5
