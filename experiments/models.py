@@ -1,0 +1,96 @@
+"""A variational autoencoder with discrete latents, in the setting of Dong, Mnih, Tucker 2021 (arXiv 2106.08056)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from discretegrad.objectives import log_prob
+
+
+class Terms(NamedTuple):
+    """The terms of the ELBO at the points, each `[S, B]`."""
+
+    log_likelihood: Tensor
+    log_prior: Tensor
+    log_posterior: Tensor
+
+    @property
+    def elbo(self) -> Tensor:
+        """`log p(x, z) - log q(z | x)`, `[S, B]`."""
+        return self.log_likelihood + self.log_prior - self.log_posterior
+
+
+class VAE(nn.Module):
+    """Encoder to V latent variables, decoder to pixels, and a prior with learned logits.
+
+    Args:
+        mean: the training images' mean, `[D]`: the encoder's input is centred by it, the decoder's bias starts there.
+        variables: V.
+        categories: C; ignored for Bernoulli latents.
+        latent: "categorical" or "bernoulli".
+        hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
+        slope: of the leaky rectifiers.
+    """
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        mean: Tensor,
+        variables: int = 20,
+        categories: int = 10,
+        latent: str = "categorical",
+        hidden: Sequence[int] = (512, 256),
+        slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        for name, size in (("variables", variables), ("categories", categories), *(("hidden", h) for h in hidden)):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"model.{name} must be an integer of at least 1, not {size!r}.")
+        self.latent = latent
+        event = (variables,) if latent == "bernoulli" else (variables, categories)
+        self.register_buffer("mean", mean)
+        self.prior_logits = nn.Parameter(torch.zeros(event))
+        width = self.prior_logits.numel()
+        self.encoder = _perceptron((mean.numel(), *hidden, width), slope)
+        self.decoder = _perceptron((width, *reversed(hidden), mean.numel()), slope, mean.clamp(1e-3, 1 - 1e-3).logit())
+
+    def posterior_logits(self, images: Tensor) -> Tensor:
+        """Logits of q(z | x), `[B, V, C]` or `[B, V]`, for images `[B, D]`."""
+        return self.encoder(images - self.mean).reshape(-1, *self.prior_logits.shape)
+
+    def pixel_logits(self, points: Tensor) -> Tensor:
+        """Logits of the pixels, `[S, B, D]`, for points `[S, B, V, C]` or `[S, B, V]`."""
+        return self.decoder(2 * points.flatten(2) - 1)
+
+    def terms(self, images: Tensor, points: Tensor, posterior_logits: Tensor) -> Terms:
+        """The ELBO's terms at the points.
+
+        The posterior's logits are detached in log q: the mean of its explicit gradient is zero, so with it the
+        gradient would only be noisier.
+        """
+        logits = self.pixel_logits(points)
+        return Terms(
+            log_likelihood=(images * logits - F.softplus(logits)).sum(-1),
+            log_prior=log_prob(points, self.prior_logits, latent=self.latent),
+            log_posterior=log_prob(points, posterior_logits.detach(), latent=self.latent),
+        )
+
+
+def _perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None) -> nn.Sequential:
+    """Linear layers with leaky rectifiers between them; `bias` is where the last one's bias starts."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        linear = nn.Linear(inputs, outputs)
+        nn.init.xavier_uniform_(linear.weight)  # as the paper's code
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.LeakyReLU(slope)]
+    if bias is not None:
+        linear.bias.data.copy_(bias)
+    return nn.Sequential(*layers[:-1])
