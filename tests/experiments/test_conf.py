@@ -1,0 +1,74 @@
+"""Every YAML composes and instantiates, and every estimator's trains."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from experiments.run import Settings
+from experiments.train import build, train
+
+CONF = Path(__file__).parents[2] / "conf"
+TINY = ("data=digits", "run.batch=10", "run.bound_samples=2", "run.bound_images=10", "run.progress=false", "device=cpu")
+
+
+def configure(*overrides, run_dir="unused"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [*TINY, f"run.dir={run_dir}", *overrides])
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_no_group_is_forgotten():
+    """A new folder under conf/ needs a test here."""
+    assert {path.name for path in CONF.iterdir()} == {"data", "estimator", "model", "preset", "train.yaml"}
+
+
+@pytest.mark.parametrize("estimator", options("estimator"))
+def test_every_estimator_trains(estimator, tmp_path):
+    model = "bernoulli" if estimator == "disarm" else "categorical"
+    sizes = ["model.variables=3"] + ([] if model == "bernoulli" else ["model.categories=4"])
+    config = configure(f"estimator={estimator}", f"model={model}", *sizes, "run.steps=2", run_dir=tmp_path / "run")
+    run = train(config)
+    assert run.step == 2
+    assert run.rows[-1]["train_elbo"] < 0
+
+
+@pytest.mark.parametrize("estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax"])
+def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
+    config = configure(
+        f"estimator={estimator}", "model=bernoulli", "model.variables=3", "run.steps=2", run_dir=tmp_path
+    )
+    assert train(config).step == 2
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_is_built(model):
+    model = instantiate(configure(f"model={model}").model)(torch.rand(64))
+    assert model.pixel_logits(torch.zeros(2, 3, *model.prior_logits.shape)).shape == (2, 3, 64)
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_every_data_set_composes(data):
+    config = configure(f"data={data}").data
+    if "url" in config:
+        assert len(config.train.sha256) == len(config.test.sha256) == 64
+        assert config.url.endswith("/")
+    else:
+        assert instantiate(config).train.ndim == 2
+
+
+@pytest.mark.parametrize("preset", options("preset"))
+def test_every_preset_is_built(preset):
+    run = build(configure(f"+preset={preset}", "run.batch=10"))
+    assert isinstance(run.settings, Settings)
+
+
+def test_the_issue_s_spelling_of_sizes_works():
+    run = build(configure("estimator=rloo", "estimator.num_samples=4", "model.variables=32", "model.categories=16"))
+    assert run.estimator.evaluations == 4
+    assert run.model.prior_logits.shape == (32, 16)

@@ -1,0 +1,253 @@
+"""The main job: it learns, stops and goes on bit for bit, loses nothing, and says what is wrong."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_conf import configure
+
+from experiments.data.images import Images
+from experiments.errors import UserError
+from experiments.files import write_whole
+from experiments.metrics import COLUMNS, TIMES, GradientVariance
+from experiments.run import Interrupted
+from experiments.train import build, describe, train
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("model.variables=3", "model.categories=4", "model.hidden=[16]", "run.log_every=7", "run.checkpoint_every=10")
+
+
+def rows_without_times(run):
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.rows]
+
+
+def interrupt_at(monkeypatch, run, step):
+    plain = run.train_step
+
+    def train_step():
+        plain()
+        if run.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(run, "train_step", train_step)
+
+
+@pytest.mark.parametrize("estimator", ["disarm_tree", "reinforce_running_mean", "reinforce_learned", "gumbel_softmax"])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path, monkeypatch):
+    def config(folder, resume):
+        # 160 steps of 10 images are more than an epoch of the 1,500.
+        return configure(
+            *SMALL, f"estimator={estimator}", "run.steps=160", f"resume={resume}", run_dir=tmp_path / folder
+        )
+
+    whole = train(config("whole", "false"))
+    first = build(config("parts", "false"))
+    first.start(False, "")
+    interrupt_at(monkeypatch, first, 33)
+    with pytest.raises(Interrupted):
+        first.train()
+    second = build(config("parts", "true"))
+    second.start(True, "")
+    assert second.step == 33
+    interrupt_at(monkeypatch, second, 151)
+    with pytest.raises(Interrupted):
+        second.train()
+    third = train(config("parts", "auto"))
+
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, third.model.state_dict()[name]), name
+    if whole.baseline is not None:
+        for name, value in whole.baseline.state_dict().items():
+            assert torch.equal(value, third.baseline.state_dict()[name]), name
+    assert str(rows_without_times(whole)) == str(rows_without_times(third))
+    tables = [list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines())) for run in (whole, third)]
+    assert [row["train_elbo"] for row in tables[0]] == [row["train_elbo"] for row in tables[1]]
+    assert list(tables[0][0]) == list(COLUMNS)
+
+
+def test_a_finished_run_goes_on_to_more_steps(tmp_path):
+    short = train(configure(*SMALL, "run.steps=20", run_dir=tmp_path / "run"))
+    longer = train(configure(*SMALL, "run.steps=30", "resume=true", run_dir=tmp_path / "run"))
+    whole = train(configure(*SMALL, "run.steps=30", run_dir=tmp_path / "whole"))
+    assert (short.step, longer.step) == (20, 30)
+    assert torch.equal(longer.model.prior_logits, whole.model.prior_logits)
+
+
+def test_a_short_run_improves_the_elbo(tmp_path):
+    """300 steps on the embedded digits gain far more than the noise between batches (about 1 nat)."""
+    run = train(
+        configure("data=mnist_subset", "model.variables=8", "model.categories=8", "optimizer.lr=2e-3", 
+                  "run.batch=50", "run.steps=300", "run.log_every=50", "run.evaluate_every=50", "run.bound_images=100",
+                  run_dir=tmp_path)
+    )  # fmt: skip
+    elbo = [row["train_elbo"] for row in run.rows]
+    assert elbo[-1] > elbo[0] + 10
+    bounds = [row["test_bound"] for row in run.rows]
+    assert bounds[-1] > bounds[0] + 10
+    # The multi-sample bound is at least the ELBO in the mean; the two sets' difference is within a few nats.
+    assert bounds[-1] > elbo[-1] - 5
+
+
+def test_the_run_folder_is_complete(tmp_path):
+    run = train(configure(*SMALL, "run.steps=15", run_dir=tmp_path / "run"))
+    text = describe(run)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    pictures = {"reconstructions.png", "samples.png", "learning_curve.png"}
+    assert names == pictures | {"checkpoint.pt", "config.yaml", "environment.json", "metrics.csv"}
+    for name in [*pictures, "metrics.csv"]:
+        assert str(tmp_path / "run" / name) in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "match"),
+    [
+        (("estimator=disarm",), "DisARM is for bernoulli latents, .* use model=bernoulli"),
+        (("estimator=disarm_tree", "model=bernoulli"), "DisARMTree is for categorical latents"),
+        (("estimator=exact",), r"10\*\*20 joint values"),
+        (("estimator.order=upwards",), "order is one of"),
+        (("estimator.tree=[[0,1],[2,3]]",), "4 leaves but the logits have 10 categories"),
+        (("model.variables=0",), "model.variables must be an integer of at least 1"),
+        (("run.batch=2000",), "more than the 1500 training images"),
+        (("run.steps=0",), "run.steps must be an integer of at least 1"),
+        (("run.variance_decay=1",), "run.variance_decay must be in"),
+        (("resume=maybe",), "resume is true, false or auto"),
+        (("resume=true",), "holds no checkpoint to resume"),
+        (("data=mnist", "data.root=nowhere"), "nowhere holds neither"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_any_work(overrides, match, tmp_path):
+    with pytest.raises(UserError, match=match):
+        train(configure(*overrides, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_overwritten(tmp_path):
+    train(configure(*SMALL, "run.steps=2", run_dir=tmp_path))
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        train(configure(*SMALL, "run.steps=2", run_dir=tmp_path))
+    with pytest.raises(UserError, match="another model, estimator;"):
+        train(configure(*SMALL, "model.variables=2", "estimator=rloo", "run.steps=4", "resume=true", run_dir=tmp_path))
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    (tmp_path / "checkpoint.pt").write_bytes(before[:100])
+    with pytest.raises(UserError, match="cannot be read"):
+        train(configure(*SMALL, "run.steps=4", "resume=true", run_dir=tmp_path))
+
+
+@pytest.mark.parametrize("term", ["log_likelihood", "log_prior", "log_posterior"])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_values_that_are_not_finite_stop_the_run(term, bad, tmp_path, monkeypatch):
+    run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
+    run.start(False, "")
+    plain = run.model.terms
+
+    def terms(*arguments):
+        result = plain(*arguments)
+        if run.step == 12:
+            broken = getattr(result, term).clone()
+            broken[1, 3] = bad
+            return result._replace(**{term: broken})
+        return result
+
+    monkeypatch.setattr(run.model, "terms", terms)
+    with pytest.raises(UserError, match=f"{term} is not finite at step 13;"):
+        run.train()
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 10
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def broken(file):
+        file.write(b"half")
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_whole(path, broken)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_gradient_variance_is_that_of_the_gradients():
+    """On independent gradients of known variance, within 6 standard errors of the average's effective sample."""
+    parameter = torch.zeros(200, 5, requires_grad=True)
+    tracker = GradientVariance([parameter], decay=0.99)
+    assert tracker.total() != tracker.total()
+    for _ in range(1000):
+        parameter.grad = 3.0 + 2.0 * torch.randn(200, 5)
+        tracker.update()
+    # An average with decay d keeps (1 + d) / (1 - d) gradients' worth, of which one is spent on the mean.
+    kept = 1.99 / 0.01
+    expected = 4.0 * 1000 * (1 - 1 / kept)
+    assert abs(tracker.total() - expected) < 6 * expected * (2 / (kept * 1000)) ** 0.5
+
+
+def test_an_epoch_sees_every_image_once(tmp_path):
+    config = configure(*SMALL, "run.batch=100", run_dir=tmp_path)
+    run = build(config)
+    index = torch.arange(1500.0).unsqueeze(1)
+    run.images = Images("index", index, index, (1, 1))
+    epochs = []
+    for epoch in range(2):
+        seen = []
+        for run.step in range(15 * epoch, 15 * (epoch + 1)):
+            seen.append(run._batch())
+        epochs.append(torch.cat(seen).flatten())
+        assert torch.equal(epochs[-1].sort().values, index.flatten())
+    assert not torch.equal(*epochs)
+
+
+def command(*arguments):
+    sizes = ["data=digits", "device=cpu", "threads=1", *SMALL]
+    command = [sys.executable, "-m", "experiments.train", *arguments, *sizes]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_run_that_goes_on(number, tmp_path):
+    process = command("run.steps=1000000", "run.log_every=20", f"run.dir={tmp_path / 'run'}")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "metrics.csv").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
+    assert "resume=true" in err
+    step = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
+    assert f"stopped at step {step};" in err
+    assert not list((tmp_path / "run").glob(".*"))
+    process = command(f"run.steps={step + 5}", f"run.dir={tmp_path / 'run'}", "resume=true")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert f"{step + 5} steps" in out
+
+
+def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):
+    process = command("estimator=disarm", f"run.dir={tmp_path / 'run'}")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert (out, err.count("\n")) == ("", 1)
+    assert "use model=bernoulli" in err
+
+
+def test_a_sweep_gives_every_run_its_folder(tmp_path):
+    process = command(
+        "-m",
+        "estimator=rloo,disarm_tree",
+        "run.steps=2",
+        "run.progress=false",
+        f"run.dir={tmp_path}/${{hydra:runtime.choices.estimator}}",
+    )
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disarm_tree", "rloo"]
