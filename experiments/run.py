@@ -205,12 +205,14 @@ class Run:
 
     @torch.no_grad()
     def bound(self, count: int | None = None) -> float:
-        """The multi-sample bound on log p(x), averaged over the first `count` test images.
+        """The multi-sample bound on log p(x), averaged over `count` test images spread over the set, or all.
 
         Noise and binarisation are the same at every call, and not the training's.
         """
         generator = torch.Generator(self.device).manual_seed(0)
-        images = binarise(self.images.test, generator)[:count]
+        images = binarise(self.images.test, generator)
+        if count is not None:
+            images = images[:: max(1, len(images) // count)][:count]
         sampler = dg.Reinforce(self.settings.bound_samples, latent=self.model.latent)
         total = 0.0
         for batch in images.split(50):
