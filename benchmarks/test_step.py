@@ -5,9 +5,10 @@
 
 import os
 
-import discretegrad as dg
 import pytest
 import torch
+
+import discretegrad as dg
 from experiments.models import VAE
 
 BATCH, VARIABLES = 100, 32
