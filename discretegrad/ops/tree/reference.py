@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from discretegrad.ops.inverse_cdf import inverse_cdf
@@ -45,9 +44,13 @@ def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
     """
     categories = probs.shape[-1]
     position_of = category_at.argsort(-1).expand(probs.shape)
-    probs = take(probs, category_at)
-    left = interval_sums(probs, tables.low, tables.middle)
-    right = interval_sums(probs, tables.middle, tables.high)
+    category_at = category_at.expand(probs.shape)
+    probs = probs.gather(-1, category_at)
+
+    # From here nodes lead and variables follow, so that an index over nodes copies whole rows.
+    low, middle, high, parent, side = (table.movedim(-1, 0) for table in tables)
+    rows = probs.movedim(-1, 0).contiguous()
+    left, right = interval_sums(rows, low, middle), interval_sums(rows, middle, high)
     mass = left + right
     # A node without mass is never reached; any finite number serves.
     scale = torch.where(mass > 0, mass, 1.0)
@@ -55,34 +58,35 @@ def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
     # Antithetic uniforms send both points to the heavier child with probability (heavy - light) / mass, and
     # never both to the lighter one. Written as a difference of masses it keeps its digits near 0.
     to_left = (left - right) / scale
-    stay = torch.where(tables.side == 0, 1.0, (-tables.side * take(to_left, tables.parent)).clamp_min(0.0))
-    reach = along_ancestors(stay, tables.parent, torch.mul, categories)
-    law = torch.cat((reach[..., :categories], reach[..., categories:] * parting), -1)
-    return TreePlan(tables, probs, category_at.expand(probs.shape), position_of, left, right, law)
+    side = side.reshape(side.shape + (1,) * (rows.ndim - side.ndim))
+    stay = torch.where(side == 0, 1.0, (-side * take(to_left, parent)).clamp_min(0.0))
+    reach = along_ancestors(stay, parent, torch.mul, categories)
+    law = torch.cat((reach[:categories], reach[categories:] * parting))
+    left, right, law = (table.movedim(0, -1).contiguous() for table in (left, right, law))
+    return TreePlan(tables, probs, category_at, position_of, left, right, law)
 
 
 def interval_sums(values: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """`sum(values[..., start:end])` for many intervals at once, by sums over windows of length 1, 2, 4, ...
+    """`sum(values[start:end])` for many intervals at once, by sums over windows of length 1, 2, 4, ...
 
     Differences of cumulative sums would cost less, but lose every digit of a light subtree beside a heavy one.
 
     Args:
-        values: `[*v, C]`.
-        start, end: int64 `[N]` or `[*v, N]`.
+        values: `[C, *v]`.
+        start, end: int64 `[N]` or `[N, *v]`.
 
     Returns:
-        `[*v, N]`.
+        `[N, *v]`.
     """
-    categories = values.shape[-1]
-    length = end - start
-    total = values.new_zeros(())
-    window = values
+    categories, length = values.shape[0], end - start
+    window, total = values, values.new_zeros(())
     for bit in range(categories.bit_length()):
         taken = (length >> bit) & 1
-        total = total + taken * take(window, start.clamp(max=categories - 1))
+        share = taken.reshape(taken.shape + (1,) * (values.ndim - taken.ndim))
+        total = total + share * take(window, start.clamp(max=categories - 1))
         start = start + (taken << bit)
         span = min(1 << bit, categories)
-        window = window + F.pad(window[..., span:], (0, span))
+        window = window + torch.cat((window[span:], torch.zeros_like(window[:span])))
     return total
 
 

@@ -193,7 +193,7 @@ def huffman(probs: Tensor) -> tuple[Topology, Tensor]:
     left_size = torch.cat(left_sizes, -1)
     # A node starts where its parent starts, or, being a right child, behind its left sibling.
     offset = torch.where(side == 1, left_size.gather(-1, parent), 0)
-    start = along_ancestors(offset, parent, torch.add, categories)
+    start = along_ancestors(offset.movedim(-1, 0), parent.movedim(-1, 0), torch.add, categories).movedim(0, -1)
     position = start[..., :categories]
     category_at = position.argsort(-1)
     low = start[..., categories:]
@@ -213,6 +213,15 @@ def along_ancestors(
 
     After k rounds an entry holds the combination over the 2^k nodes nearest to it on its path to the root. The
     root must hold the neutral element, for it is combined again and again.
+
+    Args:
+        values: `[2C-1, *v]`.
+        parent: `[2C-1]` or `[2C-1, *v]`, as in `Topology`.
+        combine: associative and elementwise.
+        categories: C.
+
+    Returns:
+        `[2C-1, *v]`.
     """
     pointer = categories + parent
     for _ in range((categories - 1).bit_length()):  # no tree is deeper than C - 1
@@ -222,5 +231,5 @@ def along_ancestors(
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
-    """`values[..., index]` along the last dimension, for an index `[N]` shared by all variables or `[*v, N]`."""
-    return values.index_select(-1, index) if index.ndim == 1 else values.gather(-1, index)
+    """Rows `values[index]`, for an index `[N]` that all variables share or `[N, *v]` of their own."""
+    return values.index_select(0, index) if index.ndim == 1 else values.gather(0, index)
