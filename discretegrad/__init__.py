@@ -2,8 +2,9 @@
 
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
-from discretegrad.core import Composition, Draw, Estimator, Pathwise
+from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.draw import Draw
 from discretegrad.estimators import (
     ESTIMATORS,
     RLOO,

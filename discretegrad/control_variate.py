@@ -9,14 +9,12 @@ already depends on the point.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from discretegrad.coupling import Coupling, Independent
-
-if TYPE_CHECKING:
-    from discretegrad.core import Draw
+from discretegrad.draw import Draw
 
 
 class ControlVariate(Protocol):

@@ -17,65 +17,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.autograd import append_dims, attach_gradient
 from discretegrad.control_variate import ControlVariate
 from discretegrad.coupling import Coupling, require_count
-from discretegrad.latent import Latent, one_hot
+from discretegrad.draw import Draw, category_logits
+from discretegrad.latent import Latent
 from discretegrad.pathwise import Path
 from discretegrad.weights import Weights, weigh
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Draw:
-    """What was drawn: all that the second phase needs to know of the first."""
-
-    logits: Tensor
-    """The user's logits, with their graph."""
-    indices: Tensor
-    """int64 category ids `[S, *variables]`; 0 where a variable is masked off."""
-    latent: Latent
-    mask: Tensor | None = None
-    """True where a variable takes part; broadcastable to `[*variables]`."""
-    relaxed: Tensor | None = None
-    """One-hots that carry the gradient, `[S, *variables, C]`, where the estimator makes such."""
-    coupling: Coupling | None = None
-    """The joint law that the points were drawn from; None where the user vouches for it."""
-    plan: Any = None
-    """The coupling's preparation, kept so that the second phase need not repeat it."""
-    _points: Tensor | None = field(default=None, init=False)
-
-    @property
-    def points(self) -> Tensor:
-        """What f is called with, in the logits' dtype: one-hots `[S, *variables, C]`, or {0, 1} `[S, *variables]`.
-
-        Made when first asked for, once: an f on ids (`indices`) never pays for them. Zero where masked off.
-        """
-        points = self._points
-        if points is None:
-            one_hots = self.relaxed
-            if one_hots is None:
-                categories = self.logits.shape[-1] if self.latent.rank else 2
-                one_hots = one_hot(self.indices, categories, self.logits.dtype)
-            if self.mask is not None:
-                one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
-            points = self.latent.points(one_hots)
-            # functools.cached_property would do, but its lock stops torch.compile before Python 3.12.
-            object.__setattr__(self, "_points", points)
-        return points
-
-    @property
-    def variables(self) -> torch.Size:
-        """The logits' shape without the categories."""
-        return self.logits.shape[: self.logits.ndim - self.latent.rank]
-
-    def __repr__(self) -> str:
-        return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"
 
 
 @dataclass(frozen=True)
@@ -100,7 +55,6 @@ class Estimator(ABC):
     def needs_grad_f(self) -> bool:
         """Whether f must be differentiable in its points."""
 
-    @abstractmethod
     def sample(
         self,
         logits: Tensor,
@@ -120,8 +74,10 @@ class Estimator(ABC):
         Raises:
             TypeError, ValueError: for logits or a mask that cannot be meant.
         """
+        latent = checks.named_latent(self.latent)
+        checks.logits(logits, latent, mask, validate)
+        return self._draw(logits, latent, mask, generator)
 
-    @abstractmethod
     def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Phase 2: the estimate of E f, `[*batch]`, that carries the estimator's gradient.
 
@@ -137,6 +93,13 @@ class Estimator(ABC):
         Raises:
             TypeError, ValueError: for values that do not belong to the draw.
         """
+        if not self._drew(draw):
+            raise ValueError(
+                f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
+                "needs; call sample and surrogate of the same estimator."
+            )
+        checks.values(values, draw.indices.shape[0], draw.variables)
+        return self._surrogate(draw, values, context)
 
     def __call__(
         self,
@@ -149,6 +112,16 @@ class Estimator(ABC):
         """Both phases at once, for an f of the points."""
         draw = self.sample(logits, generator, mask)
         return self.surrogate(draw, f(draw.points), context)
+
+    @abstractmethod
+    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw: ...
+
+    @abstractmethod
+    def _drew(self, draw: Draw) -> bool:
+        """Whether the draw is one that this estimator can judge."""
+
+    @abstractmethod
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -210,40 +183,27 @@ class Composition(Estimator):
         """No: values suffice."""
         return False
 
-    def sample(
-        self,
-        logits: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-        validate: bool | None = None,
-    ) -> Draw:
-        """Draw ids from the coupling."""
-        latent = checks.named_latent(self.latent)
-        checks.logits(logits, latent, mask, validate)
-        with torch.no_grad():
-            plan = self.coupling.plan(_category_logits(logits, latent, mask))
-            indices = self.coupling.sample(plan, generator)
+    @torch.no_grad()
+    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
+        plan = self.coupling.plan(category_logits(logits, latent, mask))
+        indices = self.coupling.sample(plan, generator)
         return Draw(logits, indices, latent, mask, coupling=self.coupling, plan=plan)
 
-    def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """Attach the gradient to the average of the values."""
-        if draw.relaxed is not None or draw.coupling not in (None, self.coupling) or draw.latent.name != self.latent:
-            raise ValueError(
-                f"this draw was made by another estimator, whose points do not have the law that "
-                f"{type(self).__name__} needs; call sample and surrogate of the same estimator."
-            )
-        checks.values(values, draw.indices.shape[0], draw.variables)
+    def _drew(self, draw: Draw) -> bool:
+        return draw.relaxed is None and draw.coupling in (None, self.coupling) and draw.latent.name == self.latent
+
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
         with torch.no_grad():
             plan = draw.plan
             if plan is None:
-                plan = self.coupling.plan(_category_logits(draw.logits, draw.latent, draw.mask))
+                plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
             value_weights = self.coupling.value_weights(plan, draw.indices)
             if value_weights is not None:
                 checks.joint_values(values, value_weights)
-                value_weights = _append_dims(value_weights, values.ndim)
+                value_weights = append_dims(value_weights, values.ndim)
             gradient = self._gradient(draw, plan, values.detach(), value_weights, context)
         average = values.mean(0) if value_weights is None else weigh(value_weights.to(values.dtype), values).sum(0)
-        return attach_gradient(_switch_off(average, draw.mask, draw.variables), draw.logits, gradient)
+        return attach_gradient(_switch_off(average, draw), draw.logits, gradient)
 
     def _gradient(self, draw: Draw, plan: Any, values: Tensor, value_weights: Tensor | None, context: Any) -> Tensor:
         values = values.to(torch.promote_types(values.dtype, plan.probs.dtype))
@@ -253,8 +213,8 @@ class Composition(Estimator):
         gradient = self.weights.gradient(
             plan,
             draw.indices,
-            _append_dims(values, dims),
-            None if value_weights is None else _append_dims(value_weights, dims),
+            append_dims(values, dims),
+            None if value_weights is None else append_dims(value_weights, dims),
             centred=self.control_variate is not None and self.control_variate.centred,
         )
         if draw.mask is not None:
@@ -296,108 +256,20 @@ class Pathwise(Estimator):
         """Yes."""
         return True
 
-    def sample(
-        self,
-        logits: Tensor,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-        validate: bool | None = None,
-    ) -> Draw:
-        """Make points that carry the gradient."""
-        latent = checks.named_latent(self.latent)
-        checks.logits(logits, latent, mask, validate)
-        category_logits = _category_logits(logits, latent, mask)
-        relaxed, indices = self.path.sample(category_logits, self.num_samples, generator)
+    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
+        relaxed, indices = self.path.sample(category_logits(logits, latent, mask), self.num_samples, generator)
         return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype))
 
-    def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """The plain average."""
-        if draw.relaxed is None:
-            raise ValueError(
-                f"this draw was made by another estimator, whose points do not carry the gradient as those of "
-                f"{type(self).__name__} do; call sample and surrogate of the same estimator."
-            )
-        checks.values(values, draw.indices.shape[0], draw.variables)
+    def _drew(self, draw: Draw) -> bool:
+        return draw.relaxed is not None and draw.latent.name == self.latent
+
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
         checks.gradient_of_f(values, draw.logits, type(self).__name__)
-        return _switch_off(values.mean(0), draw.mask, draw.variables)
+        return _switch_off(values.mean(0), draw)
 
 
-def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
-    """Return `value` with `gradient` as its gradient w.r.t. `logits`, beside the graph that `value` has already.
-
-    Args:
-        value: `[*batch]`.
-        logits: begins with `*batch`.
-        gradient: of the logits' shape and dtype; entry b is the gradient of `value[b]`.
-
-    Returns:
-        `[*batch]`. Differentiating its gradient once more is refused with a sentence.
-    """
-    return _AttachGradient.apply(value, logits, gradient)
-
-
-class _AttachGradient(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
-        return value.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        _, logits, gradient = inputs
-        ctx.save_for_backward(logits, gradient)
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
-        logits, gradient = ctx.saved_tensors
-        scaled = _append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient
-        return grad_output, _RefuseDoubleBackward.apply(scaled, logits), None
-
-
-class _RefuseDoubleBackward(torch.autograd.Function):
-    """Hand the gradient on as a function of the logits, which it is, whose derivative is not to be had."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(gradient: Tensor, logits: Tensor) -> Tensor:
-        return gradient.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-        raise RuntimeError(
-            "the estimated gradient cannot be differentiated again: it is a random draw whose own derivative is not "
-            "an estimate of the second derivative of E f. For small problems discretegrad.exact.expectation is "
-            "differentiable as often as you like."
-        )
-
-
-def _category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
-    """Category logits `[*variables, C]` in at least float32; a masked-off variable is certain to be category 0."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    logits = logits.to(wide)
-    if mask is not None:
-        # Padding may hold anything, NaN included, and must not reach the arithmetic.
-        logits = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits, 0.0)
-    categories = latent.category_logits(logits)
-    if mask is None:
-        return categories
-    certain = torch.full_like(categories[..., :1], 0.0)
-    certain = torch.cat((certain, torch.full_like(categories[..., 1:], -torch.inf)), -1)
-    return torch.where(mask.unsqueeze(-1), categories, certain)
-
-
-def _append_dims(tensor: Tensor, ndim: int) -> Tensor:
-    return tensor.reshape(tensor.shape + (1,) * (ndim - tensor.ndim))
-
-
-def _switch_off(average: Tensor, mask: Tensor | None, variables: torch.Size) -> Tensor:
+def _switch_off(average: Tensor, draw: Draw) -> Tensor:
     """Zero where the estimate is local to variables that are masked off."""
-    if mask is None or average.shape != variables:
+    if draw.mask is None or average.shape != draw.variables:
         return average
-    return torch.where(mask, average, 0.0)
+    return torch.where(draw.mask, average, 0.0)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.core import Composition, Draw, Estimator, Pathwise
+from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Independent, Law
+from discretegrad.draw import Draw
 from discretegrad.latent import Latent, one_hot
 from discretegrad.pathwise import Softmax, straight_through
 

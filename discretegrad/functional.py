@@ -15,8 +15,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.autograd import attach_gradient
 from discretegrad.control_variate import ControlVariate
-from discretegrad.core import Draw, Estimator, attach_gradient
+from discretegrad.core import Estimator
+from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO, DisARM, DisARMIW, DisARMSB, DisARMTree, Reinforce
 from discretegrad.ops.tree import TreeLike
 

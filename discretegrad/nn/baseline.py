@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from discretegrad.coupling import Coupling
-
-if TYPE_CHECKING:
-    from discretegrad.core import Draw
+from discretegrad.draw import Draw
 
 
 class Baseline(nn.Module):

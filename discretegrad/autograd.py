@@ -1,0 +1,68 @@
+"""The autograd function under all estimators that only need values of f."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
+    """Return `value` with `gradient` as its gradient w.r.t. `logits`, beside the graph that `value` has already.
+
+    Args:
+        value: `[*batch]`.
+        logits: begins with `*batch`.
+        gradient: of the logits' shape and dtype; entry b is the gradient of `value[b]`.
+
+    Returns:
+        `[*batch]`. Differentiating its gradient once more is refused with a sentence.
+    """
+    return _AttachGradient.apply(value, logits, gradient)
+
+
+class _AttachGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        _, logits, gradient = inputs
+        ctx.save_for_backward(logits, gradient)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
+        logits, gradient = ctx.saved_tensors
+        scaled = append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient
+        return grad_output, _RefuseDoubleBackward.apply(scaled, logits), None
+
+
+class _RefuseDoubleBackward(torch.autograd.Function):
+    """Hand the gradient on as a function of the logits, which it is, whose derivative is not to be had."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, logits: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError(
+            "the estimated gradient cannot be differentiated again: it is a random draw whose own derivative is not "
+            "an estimate of the second derivative of E f. For small problems discretegrad.exact.expectation is "
+            "differentiable as often as you like."
+        )
+
+
+def append_dims(tensor: Tensor, ndim: int) -> Tensor:
+    """Append dimensions of 1 up to `ndim`."""
+    return tensor.reshape(tensor.shape + (1,) * (ndim - tensor.ndim))
