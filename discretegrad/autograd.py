@@ -14,7 +14,7 @@ def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
     Args:
         value: `[*batch]`.
         logits: begins with `*batch`.
-        gradient: of the logits' shape and dtype; entry b is the gradient of `value[b]`.
+        gradient: of the logits' shape; entry b is the gradient of `value[b]`.
 
     Returns:
         `[*batch]`. Differentiating its gradient once more is refused with a sentence.
@@ -37,7 +37,8 @@ class _AttachGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
         logits, gradient = ctx.saved_tensors
-        scaled = append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient
+        # Rounded to the logits' dtype only now: in half precision a loss scale must come before the rounding.
+        scaled = (append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient).to(logits.dtype)
         return grad_output, _RefuseDoubleBackward.apply(scaled, logits), None
 
 

@@ -19,6 +19,12 @@ def named_latent(name: str) -> Latent:
     return LATENTS[name]
 
 
+def count(count: object, name: str) -> None:
+    """Refuse a count that is not an integer of at least 1."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, not {count!r}.")
+
+
 def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     """Whether checks that read `tensor`'s entries should run."""
     if torch.compiler.is_compiling():
@@ -113,8 +119,10 @@ def gradient_of_f(values: Tensor, logits: Tensor, name: str) -> None:
 def _any(found: Tensor) -> bool:
     try:
         return bool(found.any())
-    except RuntimeError:  # under torch.func.vmap no entry can be looked at
-        return False
+    except RuntimeError as error:
+        if "vmap" in str(error):  # under torch.func.vmap no entry can be looked at
+            return False
+        raise
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

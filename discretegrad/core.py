@@ -26,7 +26,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient
 from discretegrad.control_variate import ControlVariate
-from discretegrad.coupling import Coupling, require_count
+from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
 from discretegrad.pathwise import Path
@@ -219,7 +219,7 @@ class Composition(Estimator):
         )
         if draw.mask is not None:
             gradient = torch.where(draw.mask.unsqueeze(-1), gradient, 0.0)
-        return draw.latent.pull_back(gradient).to(draw.logits.dtype)
+        return draw.latent.pull_back(gradient)
 
 
 @dataclass(frozen=True)
@@ -239,7 +239,7 @@ class Pathwise(Estimator):
         for name, value in (("latent", latent), ("path", path), ("num_samples", num_samples)):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
-        require_count(num_samples, "num_samples")
+        checks.count(num_samples, "num_samples")
 
     @property
     def unbiased(self) -> bool:

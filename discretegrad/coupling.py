@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
 
@@ -72,7 +73,7 @@ class Independent(Coupling):
     num_samples: int
 
     def __post_init__(self) -> None:
-        require_count(self.num_samples, "num_samples")
+        checks.count(self.num_samples, "num_samples")
 
     @property
     def evaluations(self) -> int:
@@ -117,7 +118,7 @@ class Tree(Coupling):
     num_pairs: int = 1
 
     def __post_init__(self) -> None:
-        require_count(self.num_pairs, "num_pairs")
+        checks.count(self.num_pairs, "num_pairs")
         if self.order not in ORDERS:
             raise ValueError(f"order is one of {', '.join(map(repr, ORDERS))}, not {self.order!r}.")
         if isinstance(self.shape, str):
@@ -142,7 +143,7 @@ class Tree(Coupling):
         if self.shape == "huffman":
             tables, category_at = tree_ops.huffman(probs)
         else:
-            tables, category_at = tree_ops.topology(self.shape, logits.shape[-1], logits.device)
+            tables, category_at = tree_ops.topology(self.shape, logits.shape[-1], probs)
         if self.order is not None:
             key = logits.abs() if self.order == "abs" else logits
             ranking = key.argsort(dim=-1, descending=self.order == "descending", stable=True)
@@ -232,9 +233,3 @@ class Enumerate(Coupling):
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform noise on [0, 1) with the dtype and device of `like`."""
     return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def require_count(count: object, name: str, least: int = 1) -> None:
-    """Refuse a count that is not an integer or too small."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, not {count!r}.")

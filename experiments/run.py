@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -116,7 +116,7 @@ class Run:
         self.step = 0
         self.seconds = 0.0
         self.rows: list[dict[str, Any]] = []
-        self.elbo_sum = torch.zeros((), dtype=torch.float64)
+        self.elbo_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.since = (0, 0.0)
         """Steps and seconds at the last row."""
         self._order: tuple[int, Tensor] | None = None
@@ -139,20 +139,22 @@ class Run:
         present = self.checkpoint.exists()
         if resume is True and not present:
             raise UserError(f"{self.folder} holds no checkpoint to resume; leave out resume=true, or name its run.dir.")
-        if resume is False and self.folder.exists() and any(self.folder.iterdir()):
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UserError(f"run.dir={self.folder} is a file; name a folder.")
+        if (resume is False or not present) and self.folder.exists() and any(self.folder.glob("[!.]*")):
             raise UserError(
                 f"{self.folder} is not empty, and nothing is overwritten; go on with the run in it by resume=true, or "
                 "name another folder with run.dir=FOLDER."
             )
         if present:
             self._load()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.save()
         write_whole(self.folder / "config.yaml", lambda file: file.write(config.encode()))
         versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
         versions["device"] = str(self.device)
         write_whole(self.folder / "environment.json", lambda file: file.write(json.dumps(versions, indent=1).encode()))
-        if not present:
-            self.save()
 
     def train(self) -> None:
         """Train to the last step, recording on the way.
@@ -188,7 +190,8 @@ class Run:
         draw = self.estimator.sample(logits, self.generator)
         terms = self.model.terms(binary, draw.points, logits)
         values = terms.elbo
-        self._require_finite(terms)
+        if not values.isfinite().all():
+            self._refuse(terms)
         surrogate = self.estimator.surrogate(draw, values)
         loss = -surrogate.mean()
         if self.baseline is not None:
@@ -201,7 +204,7 @@ class Run:
         self.prior_optimizer.step()
         if self.baseline is not None:
             self.baseline.update(draw, values.detach())
-        self.elbo_sum += surrogate.detach().mean().double().cpu()
+        self.elbo_sum += surrogate.detach().mean().double()
 
     @torch.no_grad()
     def bound(self, count: int | None = None) -> float:
@@ -265,7 +268,7 @@ class Run:
         self.generator.set_state(state["generator"].cpu())
         self.variance.load_state_dict(state["variance"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
-        self.elbo_sum, self.since = state["elbo_sum"].cpu(), tuple(state["since"])
+        self.elbo_sum, self.since = state["elbo_sum"], tuple(state["since"])
 
     def _batch(self) -> Tensor:
         """The step's images: a function of the seed and the step alone, every epoch in an order of its own."""
@@ -276,14 +279,13 @@ class Run:
             self._order = (epoch, torch.randperm(len(images), generator=generator).to(self.device))
         return images[self._order[1][position * size : (position + 1) * size]]
 
-    def _require_finite(self, terms: Terms) -> None:
-        for name, values in zip(Terms._fields, terms, strict=True):
-            if not values.isfinite().all():
-                kept = "no step is kept" if self.step == 0 else f"{self.checkpoint} holds an earlier step"
-                raise UserError(
-                    f"{name} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look at "
-                    f"the data ({kept})."
-                )
+    def _refuse(self, terms: Terms) -> NoReturn:
+        broken = (name for name, values in zip(Terms._fields, terms, strict=True) if not values.isfinite().all())
+        name = next(broken, "elbo")
+        raise UserError(
+            f"{name} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look at the data "
+            f"({self.checkpoint} holds the run as of an earlier step)."
+        )
 
     def _record(self, bar: tqdm[Any], last: bool) -> None:
         steps, seconds = self.step - self.since[0], self.seconds - self.since[1]

@@ -95,6 +95,16 @@ def test_low_precision_agrees_with_high(name, latent):
     torch.testing.assert_close(gradients[0], gradients[1], rtol=2**-8, atol=1e-6)
 
 
+def test_a_loss_scale_saves_small_gradients_in_half_precision():
+    """Values of 1e-9 are nothing in float16; scaled by 2 ** 20, as a gradient scaler does, their gradient is there."""
+    logits = torch.zeros(1, 2, 3, dtype=torch.float16, requires_grad=True)
+    indices = torch.tensor([[[0, 1]], [[1, 2]]])
+    values = torch.tensor([[1e-9], [-1e-9]])
+    (dg.functional.rloo(logits, indices, values) * 2.0**20).sum().backward()
+    expected = 2.0**20 * 1e-9 * torch.tensor([[[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]])
+    torch.testing.assert_close(logits.grad.float(), expected, rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize(("name", "latent"), every())
 def test_a_generator_determines_the_draw(name, latent):
     estimator = estimator_for(name, latent, (3,))

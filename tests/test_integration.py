@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from catalogue import every, make, table_function
+from catalogue import CATEGORICAL, every, make, table_function
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import discretegrad as dg
 
@@ -101,6 +102,21 @@ def test_autocast_leaves_the_arithmetic_alone(name, latent):
         return torch.autograd.grad(loss.sum(), logits)[0]
 
     assert torch.equal(gradient(True), gradient(False))
+
+
+@pytest.mark.parametrize("name", list(CATEGORICAL))
+def test_another_device_is_not_read_and_not_left(name):
+    """On a pretended GPU every look at an entry, and every tensor on the CPU, is an error."""
+    estimator = make(name, "categorical", 5)
+    with FakeTensorMode(), torch.no_grad():
+        logits = torch.empty(3, 2, 5, device="cuda")
+        for mask in (None, torch.empty(3, 2, dtype=torch.bool, device="cuda")):
+            draw = estimator.sample(logits, mask=mask)
+            loss = estimator.surrogate(draw, draw.points.sum((-1, -2)))
+            assert loss.device.type == draw.indices.device.type == "cuda"
+        # The negative control: looking is what fails.
+        with pytest.raises(DataDependentOutputException):
+            estimator.sample(logits, validate=True)
 
 
 def test_autocast_of_a_whole_model():

@@ -135,6 +135,9 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(UserError, match="another model, estimator;"):
         train(configure(*SMALL, "model.variables=2", "estimator=rloo", "run.steps=4", "resume=true", run_dir=tmp_path))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    (tmp_path / "checkpoint.pt").unlink()
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        train(configure(*SMALL, "run.steps=2", "resume=auto", run_dir=tmp_path))
     (tmp_path / "checkpoint.pt").write_bytes(before[:100])
     with pytest.raises(UserError, match="cannot be read"):
         train(configure(*SMALL, "run.steps=4", "resume=true", run_dir=tmp_path))

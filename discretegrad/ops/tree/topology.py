@@ -93,16 +93,21 @@ def as_tree(tree: object) -> TreeLike:
     return converted
 
 
-def topology(tree: str | TreeLike, categories: int, device: torch.device) -> tuple[Topology, Tensor]:
+def topology(tree: str | TreeLike, categories: int, like: Tensor) -> tuple[Topology, Tensor]:
     """A fixed tree ("balanced", "caterpillar" or nested pairs): its tables, and the leaf at each position `[C]`.
+
+    Args:
+        tree: named, or nested pairs.
+        categories: C.
+        like: a tensor on whose device the tables are needed.
 
     Raises:
         ValueError: where nested pairs hold another number of leaves than there are categories.
     """
-    # The cache keeps host-to-device copies out of the training step. While tracing, tensors are not real ones
-    # and must not outlive the trace.
-    build = _topology.__wrapped__ if torch.compiler.is_compiling() else _topology
-    return build(tree, categories, device)
+    # The cache keeps host-to-device copies out of the training step. Tensors of a trace must not outlive it.
+    lasting = type(like) is Tensor and not torch.compiler.is_compiling()
+    build = _topology if lasting else _topology.__wrapped__
+    return build(tree, categories, like.device)
 
 
 @functools.lru_cache(maxsize=64)
@@ -162,7 +167,7 @@ def huffman(probs: Tensor) -> tuple[Topology, Tensor]:
     """
     categories = probs.shape[-1]
     if categories == 1:
-        return topology("balanced", 1, probs.device)
+        return topology("balanced", 1, probs)
     nodes = 2 * categories - 1
     # Merged nodes get mass inf, so that they are not picked again; nodes not made yet have it too.
     active = F.pad(probs, (0, categories - 1), value=torch.inf)
