@@ -40,6 +40,8 @@ CATEGORICAL = {
     "iw-descending": lambda c: dg.DisARMIW(order="descending"),
     "iw-abs": lambda c: dg.DisARMIW(order="abs"),
     "antithetic-score": lambda c: dg.Composition(dg.Tree(), dg.Score()),
+    "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
+    "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
     "exact": lambda c: dg.Exact(),
     "straight-through": lambda c: dg.StraightThrough(),
     "straight-through-2": lambda c: dg.StraightThrough(2),

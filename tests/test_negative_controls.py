@@ -59,7 +59,7 @@ class WrongOrder(dg.Tree):
 
     def law(self, plan):
         other = dg.Tree(order="descending")
-        logits = plan.probs.gather(-1, plan.position_of).log()
+        logits = plan.probs.log()
         return other.law(other.plan(logits))
 
 

@@ -120,7 +120,7 @@ def walked_law(plan, b, categories):
     """r(i, j) by recursion over the intervals of the plan's tree."""
     low, middle, high = (t.expand(4, -1)[b].tolist() if t.ndim > 1 else t.tolist() for t in plan.topology[:3])
     split = {(lo, hi): mid for lo, mid, hi in zip(low, middle, high, strict=True)}
-    p = plan.probs[b].tolist()
+    p = plan.leaves[b].tolist()
     at = plan.category_at[b].tolist()
     law = torch.zeros(categories, categories, dtype=torch.float64)
 

@@ -1,7 +1,7 @@
 """Readable reference of antithetic pairs on a binary tree. The derivation is in README.md beside this file.
 
-All arrays over categories are in *position* order (see topology.py); `category_at` says which category a
-position is. Shapes: `*v` are the variables, P pairs, C categories, C-1 inner nodes.
+Points, gradients and `probs` are by category; inside, arrays are by *position* in the tree (see topology.py).
+Shapes: `*v` are the variables, P pairs, C categories, C-1 inner nodes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ class TreePlan(NamedTuple):
 
     topology: Topology
     probs: Tensor
-    """`[*v, C]` by position."""
+    """`[*v, C]` by category."""
+    leaves: Tensor
+    """`[*v, C]` the same by position."""
     category_at: Tensor
     """`[*v, C]` the category at each position."""
     position_of: Tensor
@@ -45,11 +47,11 @@ def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
     categories = probs.shape[-1]
     position_of = category_at.argsort(-1).expand(probs.shape)
     category_at = category_at.expand(probs.shape)
-    probs = probs.gather(-1, category_at)
+    leaves = probs.gather(-1, category_at)
 
     # From here nodes lead and variables follow, so that an index over nodes copies whole rows.
     low, middle, high, parent, side = (table.movedim(-1, 0) for table in tables)
-    rows = probs.movedim(-1, 0).contiguous()
+    rows = leaves.movedim(-1, 0).contiguous()
     left, right = interval_sums(rows, low, middle), interval_sums(rows, middle, high)
     mass = left + right
     # A node without mass is never reached; any finite number serves.
@@ -63,7 +65,7 @@ def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
     reach = along_ancestors(stay, parent, torch.mul, categories)
     law = torch.cat((reach[:categories], reach[categories:] * parting))
     left, right, law = (table.movedim(0, -1).contiguous() for table in (left, right, law))
-    return TreePlan(tables, probs, category_at, position_of, left, right, law)
+    return TreePlan(tables, probs, leaves, category_at, position_of, left, right, law)
 
 
 def interval_sums(values: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -111,8 +113,8 @@ def sample_pairs(plan: TreePlan, noise: Tensor) -> Tensor:
         torch.where(same, node + 1, middle),
         torch.where(same, node + 1, high),
     )
-    left = inverse_cdf(_within(plan.probs, low, left_end), noise[2])
-    right = inverse_cdf(_within(plan.probs, middle, high), noise[3])
+    left = inverse_cdf(_within(plan.leaves, low, left_end), noise[2])
+    right = inverse_cdf(_within(plan.leaves, middle, high), noise[3])
     swap = noise[1] < 0.5
     positions = torch.stack((torch.where(swap, right, left), torch.where(swap, left, right)))
     return _look_up(plan.category_at, positions)
@@ -127,7 +129,7 @@ def pair_law(plan: TreePlan) -> Tensor:
         for g in torch.meshgrid(grid, grid, indexing="ij")
     )
     parted = _parted(plan, first, second)
-    p_first, p_second = (_look_up(plan.probs, _look_up(plan.position_of, i)) for i in (first, second))
+    p_first, p_second = (_look_up(plan.probs, i) for i in (first, second))
     both = _look_up(plan.law, _look_up(plan.position_of, first))
     apart = 0.5 * parted.probability * _ratio(p_first * p_second, parted.first_mass * parted.second_mass)
     law = torch.where(first == second, both, apart)
@@ -159,7 +161,7 @@ def rao_blackwell(plan: TreePlan, first: Tensor, second: Tensor, difference: Ten
             (parted.second_low, parted.second_high, parted.second_mass, -1.0),
         ):
             density = _ratio(sign * correction[pair], mass[pair])
-            spread = spread + density.unsqueeze(-1) * _within(plan.probs, low[pair], high[pair])
+            spread = spread + density.unsqueeze(-1) * _within(plan.leaves, low[pair], high[pair])
     spread = spread.gather(-1, plan.position_of)
     ends = scatter(torch.cat((first, second)), torch.cat((difference, -difference)), plan.probs.shape[-1])
     return (ends - spread) / first.shape[0]
