@@ -148,6 +148,8 @@ class Run:
             )
         if present:
             self._load()
+            if self.step > self.settings.steps:
+                raise UserError(f"{self.folder} is at step {self.step} already; give run.steps of at least that.")
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.save()

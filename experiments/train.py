@@ -33,7 +33,9 @@ def build(config: DictConfig) -> Run:
         torch.manual_seed(settings.seed)  # of the parameters
         model = instantiate(config.model)(images.train.mean(0)).to(device)
         estimator = instantiate(config.estimator, _convert_="all")  # a user's tree as plain lists
-        identity = {name: OmegaConf.to_container(config[name], resolve=True) for name in SAME_ON_RESUME}
+        identity: dict[str, Any] = {name: OmegaConf.to_container(config[name], resolve=True) for name in SAME_ON_RESUME}
+        if "url" in identity["data"]:  # files are the same wherever they lie: their hashes say so
+            identity["data"] = {name: identity["data"][name] for name in ("name", "train", "test")}
         identity |= {"run.batch": settings.batch, "run.seed": settings.seed}
         optimizers = instantiate(config.optimizer), instantiate(config.prior_optimizer)
         return Run(settings, images, model, estimator, *optimizers, identity=identity)

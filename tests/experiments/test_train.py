@@ -135,6 +135,8 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(UserError, match="another model, estimator;"):
         train(configure(*SMALL, "model.variables=2", "estimator=rloo", "run.steps=4", "resume=true", run_dir=tmp_path))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    with pytest.raises(UserError, match=r"at step 2 already; give run\.steps"):
+        train(configure(*SMALL, "run.steps=1", "resume=true", run_dir=tmp_path))
     (tmp_path / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match="nothing is overwritten"):
         train(configure(*SMALL, "run.steps=2", "resume=auto", run_dir=tmp_path))
@@ -260,8 +262,7 @@ def test_a_sweep_gives_every_run_its_folder(tmp_path):
 def test_the_main_job_on_the_embedded_digits(tmp_path):
     """3,000 steps at V=32, C=16: an ELBO that only a model which uses its latents has, by either estimator alike.
 
-    A decoder that ignores its latents stays near -205 nats. Of two pairs of runs seen, DisARM-Tree and RLOO-2 ended
-    within 1.5 nats of each other.
+    A decoder that ignores its latents stays near -205 nats. On the full MNIST the two were 0.6 nats apart at this step.
     """
     elbo = {}
     for estimator in ("disarm_tree", "rloo"):
