@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -19,3 +20,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record for people and programs."""
+    write_whole(path, lambda file: file.write(json.dumps(record, indent=1).encode() + b"\n"))

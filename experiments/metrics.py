@@ -54,10 +54,10 @@ class GradientVariance:
         torch._foreach_addcmul_(self.second, gradients, gradients, 1 - self.decay)
         self.steps += 1
 
-    def total(self) -> float:
-        """The estimate, corrected for the averages' start at zero; NaN before two updates."""
+    def total(self) -> float | None:
+        """The estimate, corrected for the averages' start at zero; None before two updates."""
         if self.steps < 2:
-            return float("nan")
+            return None
         weight = 1 - self.decay**self.steps
         variance = torch.zeros(())
         for first, second in zip(self.first, self.second, strict=True):

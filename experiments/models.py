@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from discretegrad.objectives import log_prob
+from experiments.errors import UserError, require_count
 
 
 class Terms(NamedTuple):
@@ -50,9 +51,12 @@ class VAE(nn.Module):
         slope: float = 0.2,
     ) -> None:
         super().__init__()
-        for name, size in (("variables", variables), ("categories", categories), *(("hidden", h) for h in hidden)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"model.{name} must be an integer of at least 1, not {size!r}.")
+        require_count("model.variables", variables)
+        require_count("model.categories", categories)
+        if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+            raise UserError(f"model.hidden must be a list of widths such as [512, 256], not {hidden!r}.")
+        for width in hidden:
+            require_count("each width in model.hidden", width)
         self.latent = latent
         event = (variables,) if latent == "bernoulli" else (variables, categories)
         self.register_buffer("mean", mean)

@@ -74,7 +74,7 @@ def _learning_curve(rows: list[dict[str, Any]], title: str) -> Figure:
         (top, "test_bound", "multi-sample bound, test", {"color": "C0", "marker": "o", "markersize": 4}),
         (bottom, "encoder_gradient_variance", None, {"color": "C0"}),
     ):
-        points = [(row["step"], row[column]) for row in rows if row[column] == row[column] and row[column] != ""]
+        points = [(row["step"], row[column]) for row in rows if row[column] is not None]
         axis.plot(*zip(*points, strict=True) if points else ((), ()), label=label, **style)
     # The first steps are far below the rest, and would press it flat.
     elbos = sorted(row["train_elbo"] for row in rows)
@@ -84,7 +84,7 @@ def _learning_curve(rows: list[dict[str, Any]], title: str) -> Figure:
     top.legend(loc="lower right")
     bottom.set_ylabel("variance of the\nencoder's gradient, total")
     bottom.set_xlabel("step")
-    if any(row["encoder_gradient_variance"] > 0 for row in rows):
+    if any(row["encoder_gradient_variance"] for row in rows):
         bottom.set_yscale("log")
     for axis in (top, bottom):
         axis.grid(alpha=0.3)

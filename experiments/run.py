@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -19,10 +18,10 @@ from tqdm import tqdm
 
 import discretegrad as dg
 from experiments.data.images import Images, binarise
-from experiments.errors import UserError
-from experiments.files import write_whole
+from experiments.errors import UserError, require_count, require_number
+from experiments.files import write_json, write_whole
 from experiments.metrics import GradientVariance, write_csv
-from experiments.models import VAE, Terms
+from experiments.models import VAE
 from experiments.pictures import draw_all
 
 
@@ -39,6 +38,7 @@ class Settings:
     checkpoint_every: int
     bound_samples: int
     bound_images: int
+    variance_every: int | None
     variance_decay: float
     progress: bool
 
@@ -52,15 +52,15 @@ class Settings:
             "bound_samples",
             "bound_images",
         ):
-            count = getattr(self, name)
-            if not isinstance(count, int) or count < 1:
-                raise UserError(f"run.{name} must be an integer of at least 1, not {count!r}.")
-        if not 0 <= self.variance_decay < 1:
-            raise UserError(f"run.variance_decay must be in [0, 1), not {self.variance_decay!r}.")
+            require_count(f"run.{name}", getattr(self, name))
+        require_count("run.seed", self.seed, least=0)
+        if self.variance_every is not None:
+            require_count("run.variance_every", self.variance_every)
+        require_number("run.variance_decay", self.variance_decay, least=0, below=1)
 
 
-class Interrupted(Exception):
-    """The run was asked to stop, and left a checkpoint."""
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop, and left a checkpoint. No Exception, so that it also ends a sweep."""
 
     def __init__(self, step: int, signum: int) -> None:
         super().__init__(step, signum)
@@ -115,7 +115,11 @@ class Run:
         self.variance = GradientVariance(model.encoder.parameters(), settings.variance_decay)
         self.step = 0
         self.seconds = 0.0
+        self.saved = 0
+        """The checkpoint's step."""
         self.rows: list[dict[str, Any]] = []
+        self.result: dict[str, Any] | None = None
+        """The last figures, once all steps are done."""
         self.elbo_sum = torch.zeros((), dtype=torch.float64, device=self.device)
         self.since = (0, 0.0)
         """Steps and seconds at the last row."""
@@ -139,27 +143,35 @@ class Run:
         present = self.checkpoint.exists()
         if resume is True and not present:
             raise UserError(f"{self.folder} holds no checkpoint to resume; leave out resume=true, or name its run.dir.")
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"run.dir={self.folder} is a file; name a folder.")
-        if (resume is False or not present) and self.folder.exists() and any(self.folder.glob("[!.]*")):
+        if present and resume is False:
             raise UserError(
-                f"{self.folder} is not empty, and nothing is overwritten; go on with the run in it by resume=true, or "
-                "name another folder with run.dir=FOLDER."
+                f"{self.folder} holds a run, and nothing is overwritten; go on with it by resume=true, or name another "
+                "folder with run.dir=FOLDER."
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            strange = not present and any(self.folder.glob("[!.]*"))
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be the run's folder ({error}); name another with run.dir=FOLDER."
+            ) from error
+        if strange:
+            raise UserError(
+                f"{self.folder} holds something that is no run, and nothing is overwritten; name another folder with "
+                "run.dir=FOLDER."
             )
         if present:
             self._load()
-            if self.step > self.settings.steps:
-                raise UserError(f"{self.folder} is at step {self.step} already; give run.steps of at least that.")
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
+        write_csv(self.folder / "metrics.csv", self.rows)  # without the rows after the checkpoint
         write_whole(self.folder / "config.yaml", lambda file: file.write(config.encode()))
         versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
         versions["device"] = str(self.device)
-        write_whole(self.folder / "environment.json", lambda file: file.write(json.dumps(versions, indent=1).encode()))
+        write_json(self.folder / "environment.json", versions)
 
     def train(self) -> None:
-        """Train to the last step, recording on the way.
+        """Train to the last step, recording on the way, and evaluate on all test images.
 
         Raises:
             UserError: at the step whose values are not finite; the last checkpoint stays.
@@ -168,32 +180,33 @@ class Run:
         settings = self.settings
         bar = tqdm(total=settings.steps, initial=self.step, disable=not settings.progress, unit="step", smoothing=0.05)
         with bar, _stop_signals() as stopped:
-            clock = time.perf_counter()
             while self.step < settings.steps:
+                start = time.perf_counter()
                 self.train_step()
+                self.seconds += time.perf_counter() - start  # evaluation and checkpoints are no part of it
                 self.step += 1
                 bar.update()
-                last = self.step == settings.steps
-                if last or self.step % settings.log_every == 0:
-                    self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
-                    self._record(bar, last)
-                    # Evaluation is no part of the steps' time.
-                    clock = time.perf_counter()
-                if last or stopped or self.step % settings.checkpoint_every == 0:
-                    self.seconds, clock = self.seconds + time.perf_counter() - clock, time.perf_counter()
+                if self.step % settings.log_every == 0:
+                    self._record()
+                    bar.set_postfix(elbo=f"{self.rows[-1]['train_elbo']:.2f}", refresh=False)
+                if stopped or self.step in (settings.steps, self.saved + settings.checkpoint_every):
                     self.save()
-                if stopped and not last:
+                if stopped:
                     raise Interrupted(self.step, stopped[0])
+            self._finish(stopped)
 
     def train_step(self) -> None:
         """One step of the optimisers."""
         binary = binarise(self._batch(), self.generator)
         logits = self.model.posterior_logits(binary)
-        draw = self.estimator.sample(logits, self.generator)
+        try:
+            draw = self.estimator.sample(logits, self.generator)
+        except ValueError:  # the estimator was accepted in _rehearse, so it is these logits that it refuses
+            self._refuse({"log_posterior": logits})
         terms = self.model.terms(binary, draw.points, logits)
         values = terms.elbo
         if not values.isfinite().all():
-            self._refuse(terms)
+            self._refuse(terms._asdict())
         surrogate = self.estimator.surrogate(draw, values)
         loss = -surrogate.mean()
         if self.baseline is not None:
@@ -201,7 +214,8 @@ class Run:
         self.optimizer.zero_grad()
         self.prior_optimizer.zero_grad()
         loss.backward()
-        self.variance.update()
+        if self.settings.variance_every and self.step % self.settings.variance_every == 0:
+            self.variance.update()
         self.optimizer.step()
         self.prior_optimizer.step()
         if self.baseline is not None:
@@ -209,10 +223,13 @@ class Run:
         self.elbo_sum += surrogate.detach().mean().double()
 
     @torch.no_grad()
-    def bound(self, count: int | None = None) -> float:
+    def bound(self, count: int | None = None, stopped: Sequence[int] = ()) -> float:
         """The multi-sample bound on log p(x), averaged over `count` test images spread over the set, or all.
 
         Noise and binarisation are the same at every call, and not the training's.
+
+        Raises:
+            Interrupted: as soon as `stopped` holds a signal.
         """
         generator = torch.Generator(self.device).manual_seed(0)
         images = binarise(self.images.test, generator)
@@ -221,6 +238,8 @@ class Run:
         sampler = dg.Reinforce(self.settings.bound_samples, latent=self.model.latent)
         total = 0.0
         for batch in images.split(50):
+            if stopped:
+                raise Interrupted(self.step, stopped[0])
             logits = self.model.posterior_logits(batch)
             points = sampler.sample(logits, generator).points
             log_weights = self.model.terms(batch, points, logits).elbo
@@ -229,7 +248,7 @@ class Run:
 
     def pictures(self, title: str) -> list[Path]:
         """Draw the run's pictures; their paths."""
-        return draw_all(self.folder, self.model, self.images, self.rows, title)
+        return draw_all(self.folder, self.model, self.images, self._table(), title)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -248,19 +267,24 @@ class Run:
             "since": self.since,
         }
         write_whole(self.checkpoint, lambda file: torch.save(state, file))
+        self.saved = self.step
 
     def _load(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            before, now = state["identity"], self.identity
         except Exception as error:
             raise UserError(
                 f"{self.checkpoint} cannot be read ({error}); restore it, or start anew in another run.dir."
             ) from error
-        changed = [key for key in self.identity if self.identity[key] != state["identity"].get(key)]
+        changed = [key for key in before | now if before.get(key) != now.get(key)]
         if changed:
+            found = ", ".join(f"{key}={before.get(key)} instead of {now.get(key)}" for key in changed)
+            raise UserError(f"{self.folder} holds a run with {found}; give the same to resume it, or another run.dir.")
+        if state["step"] > self.settings.steps:
             raise UserError(
-                f"{self.folder} holds a run with another {', '.join(changed)}; give the same as in its config.yaml to "
-                "resume it, or name another run.dir."
+                f"{self.folder} holds a run of {state['step']} steps already; give run.steps of at least as many to "
+                "resume it."
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -270,6 +294,7 @@ class Run:
         self.generator.set_state(state["generator"].cpu())
         self.variance.load_state_dict(state["variance"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+        self.saved = self.step
         self.elbo_sum, self.since = state["elbo_sum"], tuple(state["since"])
 
     def _batch(self) -> Tensor:
@@ -281,31 +306,44 @@ class Run:
             self._order = (epoch, torch.randperm(len(images), generator=generator).to(self.device))
         return images[self._order[1][position * size : (position + 1) * size]]
 
-    def _refuse(self, terms: Terms) -> NoReturn:
-        broken = (name for name, values in zip(Terms._fields, terms, strict=True) if not values.isfinite().all())
-        name = next(broken, "elbo")
+    def _refuse(self, terms: dict[str, Tensor]) -> NoReturn:
+        name = next((name for name, values in terms.items() if not values.isfinite().all()), "elbo")
         raise UserError(
             f"{name} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look at the data "
-            f"({self.checkpoint} holds the run as of an earlier step)."
+            f"({self.checkpoint} holds step {self.saved})."
         )
 
-    def _record(self, bar: tqdm[Any], last: bool) -> None:
+    def _measure(self) -> dict[str, Any]:
+        """The row of the steps since the last one."""
         steps, seconds = self.step - self.since[0], self.seconds - self.since[1]
-        elbo = float(self.elbo_sum) / steps
-        evaluate = last or self.step % self.settings.evaluate_every == 0
-        row = {
+        return {
             "step": self.step,
-            "train_elbo": elbo,
-            "test_bound": self.bound(None if last else self.settings.bound_images) if evaluate else "",
-            "encoder_gradient_variance": self.variance.total(),
+            "train_elbo": float(self.elbo_sum) / steps,
+            "test_bound": None,
+            "encoder_gradient_variance": self.variance.total() if self.settings.variance_every else None,
             "steps_per_second": round(steps / seconds, 2),
             "seconds": round(self.seconds, 2),
         }
+
+    def _record(self) -> None:
+        row = self._measure()
+        every = self.settings.evaluate_every
+        if self.step // every > self.since[0] // every:  # in the first row at or after its turn
+            row["test_bound"] = self.bound(self.settings.bound_images)
         self.rows.append(row)
         self.elbo_sum.zero_()
         self.since = (self.step, self.seconds)
         write_csv(self.folder / "metrics.csv", self.rows)
-        bar.set_postfix(elbo=f"{elbo:.2f}", refresh=False)
+
+    def _table(self) -> list[dict[str, Any]]:
+        """All rows, and one for the steps after the last. It is not kept: a longer run has its rows elsewhere."""
+        return [*self.rows, self._measure()] if self.step > self.since[0] else self.rows
+
+    def _finish(self, stopped: Sequence[int]) -> None:
+        table = self._table()
+        write_csv(self.folder / "metrics.csv", table)
+        self.result = table[-1] | {"test_bound": self.bound(stopped=stopped)}
+        write_json(self.folder / "result.json", self.result)
 
     @torch.no_grad()
     def _rehearse(self) -> None:

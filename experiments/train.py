@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import torch
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from experiments.errors import UserError
+from experiments.errors import UserError, require_count, require_number
 from experiments.run import Interrupted, Run
 
-SAME_ON_RESUME = ("data", "model", "estimator", "optimizer", "prior_optimizer")
+SAME_ON_RESUME = ("model", "estimator", "optimizer", "prior_optimizer")
 
 
 def build(config: DictConfig) -> Run:
@@ -24,19 +27,19 @@ def build(config: DictConfig) -> Run:
     Raises:
         UserError: with the sentence of the part that refuses.
     """
-    device = config.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(config.device)
+    for name in ("optimizer", "prior_optimizer"):
+        require_number(f"{name}.lr", config[name].get("lr", 0.0), least=0, below=float("inf"))
     try:
         settings = instantiate(config.run)
         images = instantiate(config.data)
         torch.manual_seed(settings.seed)  # of the parameters
         model = instantiate(config.model)(images.train.mean(0)).to(device)
         estimator = instantiate(config.estimator, _convert_="all")  # a user's tree as plain lists
-        identity: dict[str, Any] = {name: OmegaConf.to_container(config[name], resolve=True) for name in SAME_ON_RESUME}
-        if "url" in identity["data"]:  # files are the same wherever they lie: their hashes say so
-            identity["data"] = {name: identity["data"][name] for name in ("name", "train", "test")}
-        identity |= {"run.batch": settings.batch, "run.seed": settings.seed}
+        # Of the data the name alone: the files may have moved, and their content is checked by its hash.
+        identity = {"data": images.name, "device": device, "run.batch": settings.batch, "run.seed": settings.seed}
+        for name in SAME_ON_RESUME:
+            identity |= _flat(name, OmegaConf.to_container(config[name], resolve=True))
         optimizers = instantiate(config.optimizer), instantiate(config.prior_optimizer)
         return Run(settings, images, model, estimator, *optimizers, identity=identity)
     except InstantiationException as error:
@@ -46,8 +49,9 @@ def build(config: DictConfig) -> Run:
 
 
 def train(config: DictConfig) -> Run:
-    """Build, train, evaluate, draw."""
+    """Build, train, evaluate."""
     if config.threads is not None:
+        require_count("threads", config.threads)
         torch.set_num_threads(config.threads)
     if config.resume not in (True, False, "auto"):
         raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
@@ -58,14 +62,15 @@ def train(config: DictConfig) -> Run:
 
 
 def describe(run: Run) -> str:
-    """The last figures, and where everything is."""
-    row = run.rows[-1]
+    """The last figures, and where everything is; draws the pictures."""
+    assert run.result is not None
     name = type(run.estimator).__name__
     paths = run.pictures(f"{name}, {run.images.name}, step {run.step}")
+    result, samples = run.result, run.settings.bound_samples
     lines = [
-        f"{name} on {run.images.name}, {run.step} steps, {row['steps_per_second']} steps/s at the end",
-        f"  train ELBO  {row['train_elbo']:.2f} nats per image (over the last steps)",
-        f"  test bound  {row['test_bound']:.2f} nats per image ({run.settings.bound_samples} samples, all test images)",
+        f"{name} on {run.images.name}, {run.step} steps, {result['steps_per_second']} steps/s at the end",
+        f"  train ELBO  {result['train_elbo']:.2f} nats per image (over the last steps)",
+        f"  test bound  {result['test_bound']:.2f} nats per image ({samples} samples, all test images)",
         f"  metrics     {run.folder / 'metrics.csv'}",
         *(f"  picture     {path}" for path in paths),
     ]
@@ -73,18 +78,51 @@ def describe(run: Run) -> str:
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-def main(config: DictConfig) -> Any:
-    """The command."""
+def _job(config: DictConfig) -> None:
     try:
         print(describe(train(config)))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except Interrupted as stop:
+    except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
+        _refuse(str(error))
+
+
+def main() -> None:
+    """The command: every refusal is one sentence and exit code 2, a stop says how to go on."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints tracebacks and exits by itself
+    try:
+        _job()
+    except (HydraException, OmegaConfBaseException) as error:
+        # Several lines; the search path and the types at the end are of no use to the user.
+        text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
+        _refuse(" ".join(text.split()))
+    except KeyboardInterrupt as stop:
+        step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
         arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-        command = shlex.join(["python", "-m", "experiments.train", *arguments, "resume=true"])
-        print(f"stopped at step {stop.step}; go on with\n  {command}", file=sys.stderr)
-        sys.exit(128 + stop.signum)
+        # auto, not true: in a sweep not every run has begun.
+        command = shlex.join(["python", "-m", "experiments.train", *arguments, "resume=auto"])
+        at = "" if step is None else f" at step {step}"
+        print(f"stopped{at}; go on with\n  {command}", file=sys.stderr)
+        sys.exit(128 + number)
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    sys.exit(2)
+
+
+def _device(name: str) -> str:
+    available = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device is cpu, cuda or auto, not {name!r}.")
+    if name == "cuda" and not available:
+        raise UserError("device=cuda needs a GPU that torch can use, and there is none; use device=cpu.")
+    return ("cuda" if available else "cpu") if name == "auto" else name
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: leaf for part, inner in value.items() for key, leaf in _flat(f"{name}.{part}", inner).items()}
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,17 +16,22 @@ from experiments.errors import UserError
 CHUNK = 2**16
 
 
-def fetch(url: str, path: Path, remedy: str) -> None:
+def fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) -> None:
     """Download `url` to `path`. What has arrived stays in `path` + '.part', and the next call goes on from there.
 
+    Args:
+        url, path: from where, to where.
+        check: called with the complete file before it is put in place; raises UserError to refuse it.
+        remedy: what else the user can do.
+
     Raises:
-        UserError: that ends in the remedy, where the server cannot be reached or breaks off.
+        UserError: that ends in the remedy, where the server cannot be reached or breaks off, or sends something else.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        have = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=30) as response:
             if have and response.status != 206:  # the server does not resume, and sends all
                 have = 0
@@ -43,10 +50,15 @@ def fetch(url: str, path: Path, remedy: str) -> None:
         if error.code != 416:  # 416: nothing is missing
             raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
         total = have
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
     if total is not None and part.stat().st_size < total:
         raise UserError(
             f"{url} broke off after {part.stat().st_size} of {total} bytes; run again to go on, or {remedy}"
         )
+    try:
+        check(part)
+    except UserError as error:
+        part.unlink()  # to go on from there would end the same way
+        raise UserError(f"{url} is not what it should be ({error}); run again, or {remedy}") from error
     os.replace(part, path)

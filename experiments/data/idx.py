@@ -17,6 +17,7 @@ from experiments.data.images import Images
 from experiments.errors import UserError
 
 HERE = Path(__file__).parent
+GZIP = b"\x1f\x8b"
 IMAGES = 0x00000803
 """The idx format's number for three dimensions of unsigned bytes."""
 
@@ -28,6 +29,13 @@ class File(NamedTuple):
     """Without `.gz`."""
     sha256: str
     """Of the uncompressed content: two gzips of the same images differ."""
+
+
+SUBSET = (
+    File("train-images-idx3-ubyte", "438ba099335a695db401b4cc1a9ebb5e26f3f6800536cda63de250fa022053bd"),
+    File("t10k-images-idx3-ubyte", "544b11e980491b35ea0a29d267be603798a522d267bd875eefdf185f2a90b4ed"),
+)
+"""The shipped training and test images, made by `make_subset.py`."""
 
 
 def idx_images(
@@ -53,12 +61,7 @@ def idx_images(
 
 def mnist_subset() -> Images:
     """Every sixth training and every fifth test image of MNIST, shipped with the experiments: 10,000 and 2,000."""
-    return idx_images(
-        "mnist_subset",
-        train=File("train-images-idx3-ubyte", "438ba099335a695db401b4cc1a9ebb5e26f3f6800536cda63de250fa022053bd"),
-        test=File("t10k-images-idx3-ubyte", "544b11e980491b35ea0a29d267be603798a522d267bd875eefdf185f2a90b4ed"),
-        root=str(HERE / "mnist_subset"),
-    )
+    return idx_images("mnist_subset", *SUBSET, root=str(HERE / "mnist_subset"))
 
 
 def _locate(name: str, file: File, root: str | None, url: str | None, cache: str | None) -> Path:
@@ -75,9 +78,8 @@ def _locate(name: str, file: File, root: str | None, url: str | None, cache: str
         raise UserError(f"{name} is not shipped and has no address; name a folder that holds it with data.root=FOLDER.")
     path = Path(cache).expanduser() / name / f"{file.name}.gz"
     if not path.exists():
-        fetch(
-            f"{url}{file.name}.gz", path, "name a folder that holds it with data.root=FOLDER, or use data=mnist_subset."
-        )
+        remedy = "name a folder that holds it with data.root=FOLDER, or use data=mnist_subset."
+        fetch(f"{url}{file.name}.gz", path, lambda part: _decode(part, file.sha256), remedy)
     return path
 
 
@@ -87,20 +89,28 @@ def read_idx(path: Path, sha256: str) -> Tensor:
     Raises:
         UserError: where the file is cut off, is no idx file of images, or has another hash.
     """
-    remedy = "delete it and run again to download it anew, or name another folder with data.root=FOLDER."
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
+    try:
+        return _decode(path, sha256)
+    except UserError as error:
+        raise UserError(
+            f"{error}; delete it and run again to download it anew, or name another folder with data.root=FOLDER."
+        ) from error
+
+
+def _decode(path: Path, sha256: str) -> Tensor:
+    try:
+        content = path.read_bytes()
+        if content.startswith(GZIP):
             content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise UserError(f"{path} is damaged or cut off ({error}); {remedy}") from error
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path} is damaged or cut off ({error})") from error
     if len(content) < 16 or struct.unpack(">I", content[:4])[0] != IMAGES:
-        raise UserError(f"{path} is not an idx file of images; {remedy}")
+        raise UserError(f"{path} is not an idx file of images")
     count, height, width = struct.unpack(">III", content[4:16])
     if len(content) != 16 + count * height * width:
-        raise UserError(f"{path} says it holds {count} images but has another size; {remedy}")
+        raise UserError(f"{path} says it holds {count} images but has another size")
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is not the file it should be: its content has another SHA-256 than {sha256}; {remedy}")
+        raise UserError(f"{path} is not the file it should be: its content has another SHA-256 than {sha256}")
     return torch.frombuffer(bytearray(content[16:]), dtype=torch.uint8).reshape(count, height, width)
 
 

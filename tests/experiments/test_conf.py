@@ -35,7 +35,7 @@ def test_every_estimator_trains(estimator, tmp_path):
     config = configure(f"estimator={estimator}", f"model={model}", *sizes, "run.steps=2", run_dir=tmp_path / "run")
     run = train(config)
     assert run.step == 2
-    assert run.rows[-1]["train_elbo"] < 0
+    assert run.result["train_elbo"] < 0
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax"])
@@ -62,9 +62,10 @@ def test_every_data_set_composes(data):
         assert instantiate(config).train.ndim == 2
 
 
+@pytest.mark.parametrize("estimator", [[], ["estimator=rloo"]])
 @pytest.mark.parametrize("preset", options("preset"))
-def test_every_preset_is_built(preset):
-    run = build(configure(f"+preset={preset}", "run.batch=10"))
+def test_every_preset_is_built_with_any_estimator(preset, estimator):
+    run = build(configure(f"+preset={preset}", "run.batch=10", *estimator))
     assert isinstance(run.settings, Settings)
 
 

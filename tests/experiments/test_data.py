@@ -68,7 +68,7 @@ def test_a_missing_file_is_named(dataset):
     ("damage", "match"),
     [
         (lambda content: content[: len(content) // 2], "damaged or cut off"),
-        (lambda content: b"no gzip at all", "damaged or cut off"),
+        (lambda content: b"no gzip at all", "not an idx file of images"),
         (lambda content: gzip.compress(b"something else entirely"), "not an idx file of images"),
         (lambda content: gzip.compress(gzip.decompress(content)[:-1]), "another size"),
         (lambda content: gzip.compress(gzip.decompress(content)[:-1] + b"!"), "another SHA-256"),
@@ -135,10 +135,10 @@ def test_a_download_that_broke_off_goes_on(dataset, server, tmp_path, resumes):
     path = tmp_path / name
     Handler.resumes, Handler.break_after = resumes, 20
     with pytest.raises(UserError, match="broke off after 20 of"):
-        fetch(server + name, path, "do something.")
+        fetch(server + name, path, lambda part: None, "do something.")
     assert not path.exists()
     Handler.break_after = None
-    fetch(server + name, path, "do something.")
+    fetch(server + name, path, lambda part: None, "do something.")
     assert path.read_bytes() == (folder / name).read_bytes()
     assert Handler.requests == [None, "bytes=20-"]
     assert [p.name for p in tmp_path.glob("*.part")] == []
@@ -148,13 +148,25 @@ def test_a_download_that_had_all_arrived_is_taken(dataset, server, tmp_path):
     folder, files, _ = dataset
     name = f"{files[0].name}.gz"
     (tmp_path / f"{name}.part").write_bytes((folder / name).read_bytes())
-    fetch(server + name, tmp_path / name, "do something.")
+    fetch(server + name, tmp_path / name, lambda part: None, "do something.")
     assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_something_else_than_the_file_is_not_kept(dataset, server, tmp_path):
+    """Such as the login page of a network."""
+    folder, files, _ = dataset
+    right = (folder / f"{files[0].name}.gz").read_bytes()
+    (folder / f"{files[0].name}.gz").write_text("<html>please log in</html>")
+    with pytest.raises(UserError, match=r"is not what it should be .*data\.root=FOLDER"):
+        idx_images("toy", *files, url=server, cache=str(tmp_path / "cache"))
+    assert list((tmp_path / "cache" / "toy").iterdir()) == []
+    (folder / f"{files[0].name}.gz").write_bytes(right)
+    idx_images("toy", *files, url=server, cache=str(tmp_path / "cache"))
 
 
 def test_an_unreachable_server_is_named_with_the_remedy(tmp_path):
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/x.gz cannot be downloaded .*do something"):
-        fetch("http://127.0.0.1:9/x.gz", tmp_path / "x.gz", "do something.")
+        fetch("http://127.0.0.1:9/x.gz", tmp_path / "x.gz", lambda part: None, "do something.")
 
 
 def test_binarise_draws_pixels_by_their_grey():

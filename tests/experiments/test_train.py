@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from test_conf import configure
 
+from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
 from experiments.errors import UserError
 from experiments.files import write_whole
@@ -27,13 +29,13 @@ def rows_without_times(run):
     return [{k: v for k, v in row.items() if k not in TIMES} for row in run.rows]
 
 
-def interrupt_at(monkeypatch, run, step):
+def interrupt_at(monkeypatch, run, step, number=signal.SIGINT):
     plain = run.train_step
 
     def train_step():
         plain()
         if run.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(run, "train_step", train_step)
 
@@ -55,7 +57,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path,
     second = build(config("parts", "true"))
     second.start(True, "")
     assert second.step == 33
-    interrupt_at(monkeypatch, second, 151)
+    interrupt_at(monkeypatch, second, 151, signal.SIGTERM)
     with pytest.raises(Interrupted):
         second.train()
     third = train(config("parts", "auto"))
@@ -76,7 +78,65 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     longer = train(configure(*SMALL, "run.steps=30", "resume=true", run_dir=tmp_path / "run"))
     whole = train(configure(*SMALL, "run.steps=30", run_dir=tmp_path / "whole"))
     assert (short.step, longer.step) == (20, 30)
-    assert torch.equal(longer.model.prior_logits, whole.model.prior_logits)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, longer.model.state_dict()[name]), name
+    assert rows_without_times(longer) == rows_without_times(whole)
+    assert longer.result["test_bound"] == whole.result["test_bound"]
+    with pytest.raises(UserError, match="a run of 30 steps already"):
+        train(configure(*SMALL, "run.steps=20", "resume=true", run_dir=tmp_path / "run"))
+
+
+def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
+    """As after a loss of power at step 15: the table has the row of 14, the checkpoint is of step 10."""
+    run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
+    run.start(False, "")
+
+    plain = run.train_step
+
+    def train_step():
+        if run.step == 15:
+            raise RuntimeError("power")
+        plain()
+
+    monkeypatch.setattr(run, "train_step", train_step)
+    with pytest.raises(RuntimeError, match="power"):
+        run.train()
+    steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
+    assert steps == ["step", "7", "14"]
+    again = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
+    again.start("auto", "")
+    steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
+    assert (again.step, steps) == (10, ["step", "7"])
+
+
+def test_a_stop_in_the_last_evaluation_loses_no_step(tmp_path, monkeypatch):
+    run = build(configure(*SMALL, "run.steps=14", run_dir=tmp_path))
+    run.start(False, "")
+    plain = run.model.terms
+
+    def terms(*arguments):
+        if run.step == 14:
+            os.kill(os.getpid(), signal.SIGINT)
+        return plain(*arguments)
+
+    monkeypatch.setattr(run.model, "terms", terms)
+    with pytest.raises(Interrupted):
+        run.train()
+    assert run.result is None
+    finished = train(configure(*SMALL, "run.steps=14", "resume=true", run_dir=tmp_path))
+    assert "test bound" in describe(finished)
+
+
+def test_the_data_may_move_between_two_parts_of_a_run(tmp_path):
+    folder = HERE / "mnist_subset"
+    shutil.copytree(folder, tmp_path / "moved")
+    hashes = [f"data.{part}.sha256={file.sha256}" for part, file in zip(("train", "test"), SUBSET, strict=True)]
+    arguments = ("data=mnist", *hashes, *SMALL)
+    train(configure(*arguments, f"data.root={folder}", "run.steps=1", run_dir=tmp_path / "run"))
+    run = train(
+        configure(*arguments, f"data.root={tmp_path / 'moved'}", "run.steps=2", "resume=true", run_dir=tmp_path / "run")
+    )
+    assert run.step == 2
 
 
 def test_a_short_run_improves_the_elbo(tmp_path):
@@ -99,7 +159,7 @@ def test_the_run_folder_is_complete(tmp_path):
     text = describe(run)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     pictures = {"reconstructions.png", "samples.png", "learning_curve.png"}
-    assert names == pictures | {"checkpoint.pt", "config.yaml", "environment.json", "metrics.csv"}
+    assert names == pictures | {"checkpoint.pt", "config.yaml", "environment.json", "metrics.csv", "result.json"}
     for name in [*pictures, "metrics.csv"]:
         assert str(tmp_path / "run" / name) in text
 
@@ -115,7 +175,14 @@ def test_the_run_folder_is_complete(tmp_path):
         (("model.variables=0",), "model.variables must be an integer of at least 1"),
         (("run.batch=2000",), "more than the 1500 training images"),
         (("run.steps=0",), "run.steps must be an integer of at least 1"),
-        (("run.variance_decay=1",), "run.variance_decay must be in"),
+        (("run.variance_decay=1",), "run.variance_decay must be a number in"),
+        (("run.seed=abc",), "run.seed must be an integer of at least 0"),
+        (("run.variance_every=0",), "run.variance_every must be an integer of at least 1"),
+        (("model.hidden=512",), "model.hidden must be a list of widths"),
+        (("optimizer.lr=abc",), "optimizer.lr must be a number"),
+        (("prior_optimizer.lr=-1",), "prior_optimizer.lr must be a number"),
+        (("device=abacus",), "device is cpu, cuda or auto, not 'abacus'"),
+        (("threads=0",), "threads must be an integer of at least 1"),
         (("resume=maybe",), "resume is true, false or auto"),
         (("resume=true",), "holds no checkpoint to resume"),
         (("data=mnist", "data.root=nowhere"), "nowhere holds neither"),
@@ -132,17 +199,28 @@ def test_nothing_is_overwritten(tmp_path):
     before = (tmp_path / "checkpoint.pt").read_bytes()
     with pytest.raises(UserError, match="nothing is overwritten"):
         train(configure(*SMALL, "run.steps=2", run_dir=tmp_path))
-    with pytest.raises(UserError, match="another model, estimator;"):
+    with pytest.raises(UserError, match=r"model.variables=3 instead of 2, estimator._target_=discretegrad.DisARMTree"):
         train(configure(*SMALL, "model.variables=2", "estimator=rloo", "run.steps=4", "resume=true", run_dir=tmp_path))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
-    with pytest.raises(UserError, match=r"at step 2 already; give run\.steps"):
-        train(configure(*SMALL, "run.steps=1", "resume=true", run_dir=tmp_path))
     (tmp_path / "checkpoint.pt").unlink()
     with pytest.raises(UserError, match="nothing is overwritten"):
         train(configure(*SMALL, "run.steps=2", "resume=auto", run_dir=tmp_path))
     (tmp_path / "checkpoint.pt").write_bytes(before[:100])
     with pytest.raises(UserError, match="cannot be read"):
         train(configure(*SMALL, "run.steps=4", "resume=true", run_dir=tmp_path))
+
+
+@pytest.mark.parametrize("resume", ["false", "auto"])
+def test_what_is_no_run_is_not_overwritten(resume, tmp_path):
+    (tmp_path / "config.yaml").write_text("precious")
+    with pytest.raises(UserError, match="holds something that is no run"):
+        train(configure(*SMALL, "run.steps=2", f"resume={resume}", run_dir=tmp_path))
+    assert (tmp_path / "config.yaml").read_text() == "precious"
+
+
+def test_an_encoder_that_diverges_stops_the_run(tmp_path):
+    with pytest.raises(UserError, match=r"log_posterior is not finite at step 2; .* holds step 0"):
+        train(configure(*SMALL, "optimizer.lr=1e30", "run.steps=40", run_dir=tmp_path))
 
 
 @pytest.mark.parametrize("term", ["log_likelihood", "log_prior", "log_posterior"])
@@ -184,7 +262,7 @@ def test_gradient_variance_is_that_of_the_gradients():
     """On independent gradients of known variance, within 6 standard errors of the average's effective sample."""
     parameter = torch.zeros(200, 5, requires_grad=True)
     tracker = GradientVariance([parameter], decay=0.99)
-    assert tracker.total() != tracker.total()
+    assert tracker.total() is None
     for _ in range(1000):
         parameter.grad = 3.0 + 2.0 * torch.randn(200, 5)
         tracker.update()
@@ -215,34 +293,40 @@ def command(*arguments):
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_run_that_goes_on(number, tmp_path):
+def test_the_gradient_variance_can_be_left_out(tmp_path):
+    run = train(configure(*SMALL, "run.steps=7", "run.variance_every=null", run_dir=tmp_path))
+    assert run.rows[-1]["encoder_gradient_variance"] is None
+    describe(run)
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     process = command("run.steps=1000000", "run.log_every=20", f"run.dir={tmp_path / 'run'}")
     deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "metrics.csv").exists():
+    while not (tmp_path / "run" / "checkpoint.pt").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    assert process.returncode == 130
     assert "Traceback" not in err
-    assert "resume=true" in err
+    assert "resume=auto" in err
     step = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
     assert f"stopped at step {step};" in err
     assert not list((tmp_path / "run").glob(".*"))
-    process = command(f"run.steps={step + 5}", f"run.dir={tmp_path / 'run'}", "resume=true")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert f"{step + 5} steps" in out
+    run = train(configure(*SMALL, "run.batch=200", f"run.steps={step + 5}", "resume=auto", run_dir=tmp_path / "run"))
+    assert run.step == step + 5
 
 
-def test_a_refusal_on_the_command_line_is_one_sentence(tmp_path):
-    process = command("estimator=disarm", f"run.dir={tmp_path / 'run'}")
+@pytest.mark.parametrize(
+    ("estimator", "sentence"), [("disarm", "use model=bernoulli"), ("dizarm", "Could not find 'estimator/dizarm'")]
+)
+def test_a_refusal_on_the_command_line_is_one_sentence(estimator, sentence, tmp_path):
+    process = command(f"estimator={estimator}", f"run.dir={tmp_path / 'run'}")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert (out, err.count("\n")) == ("", 1)
-    assert "use model=bernoulli" in err
+    assert sentence in err
 
 
 def test_a_sweep_gives_every_run_its_folder(tmp_path):
@@ -256,6 +340,7 @@ def test_a_sweep_gives_every_run_its_folder(tmp_path):
     _, err = process.communicate(timeout=180)
     assert process.returncode == 0, err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["disarm_tree", "rloo"]
+    assert not (ROOT / "multirun.yaml").exists()
 
 
 @pytest.mark.slow
