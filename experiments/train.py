@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.errors import UserError, require_count, require_number
 from experiments.run import Interrupted, Run
 
-SAME_ON_RESUME = ("model", "estimator", "optimizer", "prior_optimizer")
+SAME_ON_RESUME = ("data", "model", "estimator", "optimizer", "prior_optimizer")
 
 
 def build(config: DictConfig) -> Run:
@@ -36,10 +36,11 @@ def build(config: DictConfig) -> Run:
         torch.manual_seed(settings.seed)  # of the parameters
         model = instantiate(config.model)(images.train.mean(0)).to(device)
         estimator = instantiate(config.estimator, _convert_="all")  # a user's tree as plain lists
-        # Of the data the name alone: the files may have moved, and their content is checked by its hash.
-        identity = {"data": images.name, "device": device, "run.batch": settings.batch, "run.seed": settings.seed}
+        identity = {"device": device, "run.batch": settings.batch, "run.seed": settings.seed}
         for name in SAME_ON_RESUME:
             identity |= _flat(name, OmegaConf.to_container(config[name], resolve=True))
+        for name in ("data.url", "data.root", "data.cache"):  # wherever files lie, their hashes say what they are
+            identity.pop(name, None)
         optimizers = instantiate(config.optimizer), instantiate(config.prior_optimizer)
         return Run(settings, images, model, estimator, *optimizers, identity=identity)
     except InstantiationException as error:
