@@ -18,7 +18,15 @@ def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
 
     Returns:
         `[*batch]`. Differentiating its gradient once more is refused with a sentence.
+
+    Raises:
+        ValueError: where the shapes do not belong together.
     """
+    if gradient.shape != logits.shape or value.shape != logits.shape[: value.ndim]:
+        raise ValueError(
+            f"the gradient must have the logits' shape, which must begin with the value's; got gradient "
+            f"{tuple(gradient.shape)}, logits {tuple(logits.shape)}, value {tuple(value.shape)}."
+        )
     return _AttachGradient.apply(value, logits, gradient)
 
 

@@ -307,4 +307,6 @@ def expectation(
         if estimator not in ESTIMATORS:
             raise ValueError(f"no estimator is called {estimator!r}; the names are {', '.join(ESTIMATORS)}.")
         estimator = ESTIMATORS[estimator]()
+    if not isinstance(estimator, Estimator):
+        raise TypeError(f"estimator is a name or an estimator such as RLOO(), not {estimator!r}.")
     return estimator(f, logits, **call)

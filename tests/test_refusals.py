@@ -92,7 +92,7 @@ def test_a_tree_of_another_size_is_refused():
 
 
 def test_too_large_enumerations_are_refused():
-    with pytest.raises(ValueError, match=r"16\*\*32 joint values"):
+    with pytest.raises(ValueError, match=r"16\*\*32 joint ones"):
         dg.Exact().sample(torch.zeros(5, 32, 16))
     with pytest.raises(ValueError, match="use event_dims=0"):
         dg.Exact().sample(torch.zeros(3))
@@ -113,6 +113,21 @@ def test_a_draw_of_another_estimator_is_refused():
             judge.surrogate(draw, torch.zeros(2, 4))
     with pytest.raises(ValueError, match="made by another estimator"):
         dg.RLOO(2).surrogate(dg.StraightThrough(2).sample(logits), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="made by another estimator"):
+        dg.StraightThrough(2).surrogate(dg.GumbelSoftmax(num_samples=2).sample(logits), torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="made by another estimator"):
+        dg.DisARMTree().surrogate(dg.Draw(logits, torch.zeros(3, 4, 2).long(), draw.latent), torch.zeros(3, 4))
+
+
+def test_a_gradient_of_another_shape_is_not_attached():
+    for value, logits, gradient in (((3,), (3, 2), (1, 2)), ((3,), (1, 2), (1, 2)), ((2,), (3, 2), (3, 2))):
+        with pytest.raises(ValueError, match="must have the logits' shape"):
+            F.attach_gradient(torch.zeros(value), torch.zeros(logits), torch.zeros(gradient))
+
+
+def test_a_class_in_place_of_an_estimator_is_refused():
+    with pytest.raises(TypeError, match="such as RLOO"):
+        dg.expectation(torch.sum, torch.zeros(2, 2), dg.RLOO)
 
 
 def test_wrong_indices_are_refused():

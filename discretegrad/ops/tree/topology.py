@@ -86,7 +86,10 @@ def as_tree(tree: object) -> TreeLike:
             f"{node!r} is neither: every inner node needs exactly two children."
         )
 
-    converted = convert(tree)
+    try:
+        converted = convert(tree)
+    except RecursionError as error:
+        raise ValueError("nested pairs this deep cannot be read; a 'caterpillar' is as deep as you like.") from error
     found = sorted(leaves(converted))
     if found != list(range(len(found))):
         raise ValueError(f"a tree must hold every category 0..C-1 exactly once; this one holds {found}.")
