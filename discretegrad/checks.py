@@ -107,6 +107,15 @@ def joint_values(values: Tensor, value_weights: Tensor) -> None:
         )
 
 
+def enumerable(outcomes: int, variables: int, limit: int) -> None:
+    """Refuse an enumeration that would not end."""
+    if outcomes**variables > limit:
+        raise ValueError(
+            f"{variables} variables of {outcomes} outcomes each have {outcomes}**{variables} joint ones, more than the "
+            f"{limit} that enumeration is meant for; sample instead, or give a smaller problem."
+        )
+
+
 def gradient_of_f(values: Tensor, logits: Tensor, name: str) -> None:
     """Refuse values that are cut off from points which should carry the gradient."""
     if torch.is_grad_enabled() and logits.requires_grad and not values.requires_grad:

@@ -210,11 +210,7 @@ class Enumerate(Coupling):
             )
         event = variables[len(variables) - self.event_dims :]
         count = math.prod(event)
-        if categories**count > self.limit:
-            raise ValueError(
-                f"{count} variables of {categories} categories have {categories}**{count} joint values, more than "
-                f"the {self.limit} that enumeration is meant for; use a sampling estimator such as RLOO."
-            )
+        checks.enumerable(categories, count, self.limit)
         number = torch.arange(categories**count, device=plan.probs.device).unsqueeze(-1)
         place = categories ** torch.arange(count, device=plan.probs.device)
         ids = (number // place % categories).reshape(-1, *[1] * (len(variables) - self.event_dims), *event)
@@ -232,4 +228,6 @@ class Enumerate(Coupling):
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform noise on [0, 1) with the dtype and device of `like`."""
+    if generator is None:  # named, even as None, it would keep torch.compile from sizes that vary
+        return torch.rand(shape, dtype=like.dtype, device=like.device)
     return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)

@@ -21,6 +21,9 @@ from discretegrad.draw import Draw
 from discretegrad.latent import Latent, one_hot
 from discretegrad.pathwise import Softmax, straight_through
 
+LIMIT = 2**24
+"""The most joint outcomes that are enumerated."""
+
 
 class Moments(NamedTuple):
     """The exact law of an estimator's gradient, up to its second moments."""
@@ -45,10 +48,10 @@ def expectation(f: Callable[[Tensor], Tensor], logits: Tensor, latent: str = "ca
         tensor(0.7500)
     """
     kind = checks.named_latent(latent)
-    probs = _joint_probs(kind.category_logits(logits))
     values = f(_all_points(logits, kind))
+    probs = _joint_probs(kind.category_logits(logits))
     # What f does on forbidden values, perhaps NaN, is nobody's concern.
-    return torch.where(probs > 0, probs * values, 0.0).sum()
+    return (probs * torch.where(probs > 0, values, 0.0)).sum()
 
 
 def gradient(f: Callable[[Tensor], Tensor], logits: Tensor, latent: str = "categorical") -> Tensor:
@@ -90,15 +93,16 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
 
     event = kind.category_logits(logits).shape[:-1]
     count, outcomes = math.prod(event), law.outcomes.shape[0]
+    checks.enumerable(outcomes, count, LIMIT)
     by_variable = law.probabilities.reshape(count, outcomes)
-    place = outcomes ** torch.arange(count)
+    place = outcomes ** torch.arange(count, device=logits.device)
     # Shifting by the truth keeps the digits of a small variance beside a large mean.
     shift = gradient(f, logits, estimator.latent).flatten()
     first, second = torch.zeros_like(shift), shift.new_zeros(shift.numel(), shift.numel())
     for start in range(0, outcomes**count, chunk):
-        number = torch.arange(start, min(start + chunk, outcomes**count)).unsqueeze(-1)
+        number = torch.arange(start, min(start + chunk, outcomes**count), device=logits.device).unsqueeze(-1)
         digits = number // place % outcomes  # [N, V]: which outcome each variable has
-        probability = by_variable[torch.arange(count), digits].prod(-1)
+        probability = by_variable[torch.arange(count, device=logits.device), digits].prod(-1)
         possible = probability > 0
         if not possible.any():
             continue
@@ -137,6 +141,7 @@ def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent)
 
 def _all_points(logits: Tensor, latent: Latent) -> Tensor:
     shape = latent.category_logits(logits).shape
+    checks.enumerable(shape[-1], math.prod(shape[:-1]), LIMIT)
     ids = torch.tensor(list(itertools.product(range(shape[-1]), repeat=math.prod(shape[:-1]))), device=logits.device)
     one_hots = one_hot(ids.reshape(-1, *shape[:-1]), shape[-1], logits.dtype)
     return latent.points(one_hots)

@@ -133,3 +133,27 @@ def test_exact_estimator_is_the_oracle(event_dims):
         one = logits[tuple(b)].detach()
         torch.testing.assert_close(values[tuple(b)].detach(), dg.exact.expectation(f, one), rtol=1e-12, atol=0)
         torch.testing.assert_close(gradient[tuple(b)], dg.exact.gradient(f, one), rtol=1e-10, atol=1e-14)
+
+
+def test_what_f_does_on_forbidden_values_does_not_matter():
+    """f is NaN there, and the oracle, the moments and the exact estimator agree all the same."""
+    logits = torch.tensor([[0.0, -torch.inf, 1.0]], dtype=torch.float64)
+
+    def f(points):
+        return (points[..., 0, :] @ torch.tensor([0.0, 5.0, 1.0], dtype=torch.float64)) + 0 / (1 - points[..., 0, 1])
+
+    p = float(torch.tensor(1.0).double().sigmoid())
+    expected = torch.tensor([[-p * (1 - p), 0.0, p * (1 - p)]], dtype=torch.float64)
+    for got in (
+        dg.exact.gradient(f, logits),
+        dg.exact.moments(dg.RLOO(), f, logits).mean,
+        dg.exact.moments(dg.Exact(), f, logits).mean,
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_enumerations_that_would_not_end_are_refused():
+    with pytest.raises(ValueError, match=r"16\*\*7 joint ones"):
+        dg.exact.expectation(lambda points: points.sum((-1, -2)), torch.zeros(7, 16))
+    with pytest.raises(ValueError, match=r"16\*\*8 joint ones"):
+        dg.exact.moments(dg.DisARMTree(), lambda points: points.sum((-1, -2)), torch.zeros(8, 4))
