@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from discretegrad.coupling import Coupling, Independent
@@ -85,5 +86,7 @@ class BatchLeaveOneOut:
                 f"values are [S, *batch] = {tuple(values.shape)}."
             )
         average = values.mean(0)
-        count = average.shape[self.dim]
-        return values - (average.sum(self.dim, keepdim=True) - average) / (count - 1)
+        active = draw.active(dims)
+        counted = torch.ones_like(average) if active is None else active.to(average.dtype)
+        others = (counted.sum(self.dim, keepdim=True) - counted).clamp_min(1.0)
+        return values - (average.sum(self.dim, keepdim=True) - average) / others

@@ -66,9 +66,11 @@ class Estimator(ABC):
 
         Args:
             logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`.
-            generator: source of the noise; the default one of the logits' device if None.
+                float32 noise has 24 bits, so a category less likely than 6e-8 is drawn too rarely or never; where
+                that matters give float64 logits.
+            generator: source of the noise; the default one of the logits' device if None. torch.compile takes none.
             mask: boolean, broadcastable to `[*batch, *event]`; a variable where it is False has id 0, points 0
-                and gradient 0, whatever its logits.
+                and gradient 0, whatever its logits; a value all of whose variables are off counts as 0.
             validate: look for NaN and for variables without a category; by default on CPU tensors only.
 
         Raises:
@@ -99,6 +101,9 @@ class Estimator(ABC):
                 "needs; call sample and surrogate of the same estimator."
             )
         checks.values(values, draw.indices.shape[0], draw.variables)
+        active = draw.active(values.ndim - 1)
+        if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
+            values = torch.where(active, values, 0.0)
         return self._surrogate(draw, values, context)
 
     def __call__(
@@ -108,9 +113,10 @@ class Estimator(ABC):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
         context: Any = None,
+        validate: bool | None = None,
     ) -> Tensor:
         """Both phases at once, for an f of the points."""
-        draw = self.sample(logits, generator, mask)
+        draw = self.sample(logits, generator, mask, validate)
         return self.surrogate(draw, f(draw.points), context)
 
     @abstractmethod
@@ -187,10 +193,15 @@ class Composition(Estimator):
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
         plan = self.coupling.plan(category_logits(logits, latent, mask))
         indices = self.coupling.sample(plan, generator)
-        return Draw(logits, indices, latent, mask, coupling=self.coupling, plan=plan)
+        return Draw(logits, indices, latent, mask, source=self.coupling, plan=plan)
 
     def _drew(self, draw: Draw) -> bool:
-        return draw.relaxed is None and draw.coupling in (None, self.coupling) and draw.latent.name == self.latent
+        return (
+            draw.relaxed is None
+            and draw.source in (None, self.coupling)
+            and self.evaluations in (None, draw.indices.shape[0])
+            and draw.latent.name == self.latent
+        )
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
         with torch.no_grad():
@@ -203,7 +214,7 @@ class Composition(Estimator):
                 value_weights = append_dims(value_weights, values.ndim)
             gradient = self._gradient(draw, plan, values.detach(), value_weights, context)
         average = values.mean(0) if value_weights is None else weigh(value_weights.to(values.dtype), values).sum(0)
-        return attach_gradient(_switch_off(average, draw), draw.logits, gradient)
+        return attach_gradient(average, draw.logits, gradient)
 
     def _gradient(self, draw: Draw, plan: Any, values: Tensor, value_weights: Tensor | None, context: Any) -> Tensor:
         values = values.to(torch.promote_types(values.dtype, plan.probs.dtype))
@@ -258,18 +269,11 @@ class Pathwise(Estimator):
 
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
         relaxed, indices = self.path.sample(category_logits(logits, latent, mask), self.num_samples, generator)
-        return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype))
+        return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype), source=self.path)
 
     def _drew(self, draw: Draw) -> bool:
-        return draw.relaxed is not None and draw.latent.name == self.latent
+        return draw.relaxed is not None and draw.source in (None, self.path) and draw.latent.name == self.latent
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
         checks.gradient_of_f(values, draw.logits, type(self).__name__)
-        return _switch_off(values.mean(0), draw)
-
-
-def _switch_off(average: Tensor, draw: Draw) -> Tensor:
-    """Zero where the estimate is local to variables that are masked off."""
-    if draw.mask is None or average.shape != draw.variables:
-        return average
-    return torch.where(draw.mask, average, 0.0)
+        return values.mean(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent, one_hot
+from discretegrad.pathwise import Path
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,8 +26,8 @@ class Draw:
     """True where a variable takes part; broadcastable to `[*variables]`."""
     relaxed: Tensor | None = None
     """One-hots that carry the gradient, `[S, *variables, C]`, where the estimator makes such."""
-    coupling: Coupling | None = None
-    """The joint law that the points were drawn from; None where the user vouches for it."""
+    source: Coupling | Path | None = None
+    """What the points were drawn from; None where the user vouches for them."""
     plan: Any = None
     """The coupling's preparation, kept so that the second phase need not repeat it."""
     _points: Tensor | None = field(default=None, init=False)
@@ -54,6 +55,13 @@ class Draw:
     def variables(self) -> torch.Size:
         """The logits' shape without the categories."""
         return self.logits.shape[: self.logits.ndim - self.latent.rank]
+
+    def active(self, batch_dims: int) -> Tensor | None:
+        """`[*batch]`, True where a value has any variable that takes part; None without a mask."""
+        if self.mask is None:
+            return None
+        mask = self.mask.expand(self.variables)
+        return mask.flatten(batch_dims).any(-1) if batch_dims < mask.ndim else mask
 
     def __repr__(self) -> str:
         return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.draw import category_logits
 
 
-def log_prob(points: Tensor, logits: Tensor, event_dims: int = 1, latent: str = "categorical") -> Tensor:
+def log_prob(
+    points: Tensor, logits: Tensor, event_dims: int = 1, latent: str = "categorical", mask: Tensor | None = None
+) -> Tensor:
     """`log q(points)`, summed over the event.
 
     In an ELBO pass the posterior's logits detached: the mean of `grad log q` over q is zero, so without it the
@@ -21,6 +24,7 @@ def log_prob(points: Tensor, logits: Tensor, event_dims: int = 1, latent: str = 
         logits: broadcastable to the points without S.
         event_dims: how many dimensions of variables are summed.
         latent: "categorical" or "bernoulli".
+        mask: as in `Estimator.sample`; a variable that is switched off counts nothing.
 
     Returns:
         `[S, *batch]`.
@@ -31,12 +35,14 @@ def log_prob(points: Tensor, logits: Tensor, event_dims: int = 1, latent: str = 
         tensor([0.5000, 0.5000])
     """
     kind = checks.named_latent(latent)
-    log_probs = kind.category_logits(logits).log_softmax(-1)
+    log_probs = category_logits(logits, kind, mask).log_softmax(-1)
     if kind.rank == 0:
         points = torch.stack((1 - points, points), -1)
     # A forbidden category has log-probability -inf, which its zero in the one-hot must not turn into NaN; the
     # lowest finite number serves, and leaves relaxed points their gradient.
     terms = (points * log_probs.clamp_min(torch.finfo(log_probs.dtype).min)).sum(-1)
+    if mask is not None:
+        terms = torch.where(mask, terms, 0.0)
     return terms.flatten(terms.ndim - event_dims).sum(-1) if event_dims else terms
 
 

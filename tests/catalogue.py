@@ -74,7 +74,7 @@ def every():
 
 def seen(baseline):
     """A running mean that has a past."""
-    baseline.update(None, torch.tensor([0.3, 1.7]))
+    baseline.update(dg.Reinforce().sample(torch.zeros(2, 2)), torch.tensor([[0.3, 1.7]]))
     return baseline
 
 

@@ -270,3 +270,32 @@ def test_expectation_knows_every_name(name):
     assert loss.shape == (5,)
     loss.sum().backward()
     assert logits.grad.isfinite().all()
+
+
+def test_padding_reaches_neither_the_loss_nor_a_baseline():
+    """Padded time steps, each with variables of its own, whose values are NaN."""
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    running = dg.nn.RunningMean(0.5)
+    learned = dg.nn.LearnedBaseline(torch.nn.Linear(20, 1))
+    for baseline in (None, running, learned, dg.BatchLeaveOneOut(dim=0)):
+        estimator = dg.Reinforce(baseline=baseline)
+        draw = estimator.sample(logits, mask=mask.unsqueeze(-1))
+        values = torch.where(mask, draw.points.square().sum((-1, -2)) + 6.0, torch.nan)
+        loss = estimator.surrogate(draw, values)
+        assert torch.equal(loss.detach(), torch.where(mask, 10.0, 0.0).double())
+        (gradient,) = torch.autograd.grad(loss.sum(), logits)
+        assert gradient.isfinite().all()
+        assert (gradient[~mask] == 0).all()
+    running.update(draw, values)
+    assert float(running.predict(values, draw, None)) == 10.0
+    loss = learned.loss(draw, values)
+    expected = (10.0 - learned.predict(values, draw, None)[mask]).square().mean()
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_learned_baseline_takes_logits_of_any_dtype(dtype):
+    estimator = dg.Reinforce(baseline=dg.nn.LearnedBaseline(torch.nn.Linear(12, 1)))
+    draw = estimator.sample(torch.zeros(5, 3, 4, dtype=dtype, requires_grad=True))
+    assert estimator.surrogate(draw, torch.ones(1, 5)).dtype == torch.float32

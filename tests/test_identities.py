@@ -167,3 +167,67 @@ def test_cross_terms_beat_averaged_pairs(name):
     one = dg.exact.moments(getattr(dg, name)(num_pairs=1), f, logits).total_variance
     two = dg.exact.moments(getattr(dg, name)(num_pairs=2), f, logits).total_variance
     assert two < 0.5 * one
+
+
+def test_straight_through_is_the_softmax_jacobian_times_the_gradient_of_f():
+    logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 4, dtype=torch.float64)
+    draw = dg.StraightThrough(2).sample(logits)
+    loss = dg.StraightThrough(2).surrogate(draw, (draw.points * weight).sum((-1, -2)).exp())
+    (got,) = torch.autograd.grad(loss.sum(), logits)
+    one_hots = torch.nn.functional.one_hot(draw.indices, 4).double()
+    of_f = ((one_hots * weight).sum((-1, -2)).exp()[..., None, None] * weight).mean(0)
+    p = logits.detach().softmax(-1)
+    expected = p * (of_f - (p * of_f).sum(-1, keepdim=True))
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_gumbel_softmax_is_its_published_formula(temperature):
+    """softmax((logits + G) / temperature) with G = -log(-log U), given the same uniforms; hard is its arg max."""
+    logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
+    uniforms = torch.rand(2, 6, 3, 4, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    expected = ((logits - (-uniforms.log()).log()) / temperature).softmax(-1)
+    cotangent = torch.randn_like(expected)
+    (expected_gradient,) = torch.autograd.grad((expected * cotangent).sum(), logits)
+    for hard in (False, True):
+        estimator = dg.GumbelSoftmax(temperature, hard, num_samples=2)
+        points = estimator.sample(logits, torch.Generator().manual_seed(7)).points
+        one_hots = torch.nn.functional.one_hot(expected.argmax(-1), 4).double()
+        torch.testing.assert_close(points, one_hots if hard else expected, rtol=1e-12, atol=1e-14)
+        (gradient,) = torch.autograd.grad((points * cotangent).sum(), logits)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_batch_leave_one_out_subtracts_the_mean_of_the_others():
+    estimator = dg.Reinforce(2, baseline=dg.BatchLeaveOneOut(dim=0))
+    logits = torch.randn(4, 3, 5, dtype=torch.float64)
+    indices = dg.Reinforce(2).sample(logits).indices
+    values = torch.randn(2, 4, dtype=torch.float64)
+    others = torch.stack([values[:, [j for j in range(4) if j != k]].mean() for k in range(4)])
+    got = gradient(dg.functional.reinforce, logits, indices, values, baseline=estimator.control_variate)
+    expected = gradient(dg.functional.reinforce, logits, indices, values - others)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+def test_log_prob_against_torch_distributions(latent):
+    logits = torch.randn((5, 3) if latent == "bernoulli" else (5, 3, 4), dtype=torch.float64)
+    points = dg.Reinforce(2, latent=latent).sample(logits).points
+    family = torch.distributions.Bernoulli if latent == "bernoulli" else torch.distributions.OneHotCategorical
+    expected = family(logits=logits).log_prob(points)
+    torch.testing.assert_close(dg.objectives.log_prob(points, logits, 0, latent), expected)
+    torch.testing.assert_close(dg.objectives.log_prob(points, logits, 1, latent), expected.sum(-1))
+    mask = torch.tensor([True, False, True])
+    padded = logits.clone()
+    padded[:, 1] = torch.nan
+    points[:, :, 1] = 0
+    got = dg.objectives.log_prob(points, padded, 1, latent, mask)
+    torch.testing.assert_close(got, expected[..., [0, 2]].sum(-1))
+
+
+def test_multi_sample_bound_against_brute_force():
+    log_weights = torch.randn(7, 3, dtype=torch.float64)
+    expected = log_weights.exp().mean(0).log()
+    torch.testing.assert_close(dg.objectives.multi_sample_bound(log_weights), expected)
+    torch.testing.assert_close(dg.objectives.multi_sample_bound(log_weights - 1e4), expected - 1e4)

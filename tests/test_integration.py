@@ -32,7 +32,7 @@ def problem(latent):
 
 @pytest.mark.parametrize(("name", "latent"), KINDS)
 def test_compiles_without_graph_breaks(name, latent):
-    """fullgraph, forward and backward; the compiled step follows the same noise to the same gradient."""
+    """fullgraph, forward and backward, at changing batch sizes; the same noise leads to the same gradient."""
     estimator = make(name, latent, 4)
     logits, f = problem(latent)
 
@@ -41,12 +41,32 @@ def test_compiles_without_graph_breaks(name, latent):
 
     torch._dynamo.reset()
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
-    results = []
-    for function in (step, compiled):
-        torch.manual_seed(1)
-        loss = function(logits)
-        results.append((loss.detach(), torch.autograd.grad(loss, logits)[0]))
-    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+    for batch in (3, 3, 2):  # a second size makes torch.compile treat it as a variable
+        results = []
+        for function in (step, compiled):
+            torch.manual_seed(1)
+            part = logits.detach()[:batch].clone().requires_grad_()
+            loss = function(part)
+            results.append((loss.detach(), torch.autograd.grad(loss, part)[0]))
+        torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiled_step_updates_its_running_mean():
+    baseline = dg.nn.RunningMean(0.5)
+    estimator = dg.Reinforce(baseline=baseline)
+
+    def step(x):
+        draw = estimator.sample(x)
+        values = draw.points.sum((-1, -2)) * 0 + 2.5
+        loss = estimator.surrogate(draw, values).sum()
+        baseline.update(draw, values)
+        return loss
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    for _ in range(2):
+        compiled(torch.zeros(3, 2, 4, requires_grad=True))
+    assert (float(baseline.weight), float(baseline.mean)) == (0.75, 1.875)
 
 
 @pytest.mark.parametrize(("name", "latent"), KINDS)

@@ -66,17 +66,18 @@ class RunningMean(Baseline):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be in [0, 1), not {decay!r}.")
         self.decay = decay
-        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("weight", torch.zeros((), dtype=torch.float64))
+        # float32: torch.compile on the CPU loses in-place changes to float64 scalars.
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("weight", torch.zeros(()))
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
         """The corrected mean; 0 before the first update."""
-        return torch.where(self.weight > 0, self.mean / self.weight.clamp_min(1e-300), 0.0).to(values.dtype)
+        return (self.mean / torch.where(self.weight > 0, self.weight, 1.0)).to(values.dtype)
 
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor) -> None:
         """Move towards the mean of the values."""
-        self.mean.lerp_(values.mean().to(self.mean.dtype), 1 - self.decay)
+        self.mean.lerp_(_mean(draw, values).to(self.mean.dtype), 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
 
@@ -113,7 +114,9 @@ class LearnedBaseline(Baseline):
             log_probs = logits.log_softmax(-1).clamp_min(-20.0)
             if draw.mask is not None:
                 log_probs = torch.where(draw.mask.unsqueeze(-1), log_probs, 0.0)
-            context = draw.latent.points(log_probs).reshape(*batch, -1)
+            context = draw.latent.points(log_probs).unsqueeze(-1).flatten(len(batch))
+            parameter = next(self.network.parameters(), context)
+            context = context.to(parameter.dtype)
         prediction = self.network(context)
         if prediction.shape == (*batch, 1):
             prediction = prediction.squeeze(-1)
@@ -127,4 +130,12 @@ class LearnedBaseline(Baseline):
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Mean squared error of the prediction."""
         values = values.detach()
-        return (values - self.predict(values, draw, context)).square().mean()
+        return _mean(draw, (values - self.predict(values, draw, context)).square())
+
+
+def _mean(draw: Draw, values: Tensor) -> Tensor:
+    """The mean over the values that a mask does not switch off."""
+    active = draw.active(values.ndim - 1)
+    if active is None:
+        return values.mean()
+    return torch.where(active, values, 0.0).sum() / (active.sum() * values.shape[0]).clamp_min(1)
