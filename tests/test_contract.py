@@ -290,7 +290,7 @@ def test_padding_reaches_neither_the_loss_nor_a_baseline():
     running.update(draw, values)
     assert float(running.predict(values, draw, None)) == 10.0
     loss = learned.loss(draw, values)
-    expected = (10.0 - learned.predict(values, draw, None)[mask]).square().mean()
+    expected = (10.0 - learned.predict(values, draw, None)[mask].double()).square().mean()
     torch.testing.assert_close(loss, expected)
 
 

@@ -169,7 +169,7 @@ def test_the_run_folder_is_complete(tmp_path):
     [
         (("estimator=disarm",), "DisARM is for bernoulli latents, .* use model=bernoulli"),
         (("estimator=disarm_tree", "model=bernoulli"), "DisARMTree is for categorical latents"),
-        (("estimator=exact",), r"10\*\*20 joint values"),
+        (("estimator=exact",), r"10\*\*20 joint ones"),
         (("estimator.order=upwards",), "order is one of"),
         (("estimator.tree=[[0,1],[2,3]]",), "4 leaves but the logits have 10 categories"),
         (("model.variables=0",), "model.variables must be an integer of at least 1"),
