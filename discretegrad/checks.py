@@ -6,6 +6,8 @@ so they run on CPU tensors, and elsewhere only when asked for (`validate=True`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,21 @@ def count(count: object, name: str) -> None:
     """Refuse a count that is not an integer of at least 1."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"{name} must be an integer of at least 1, not {count!r}.")
+
+
+def event_dims(event_dims: object) -> None:
+    """Refuse what is no number of dimensions."""
+    if not isinstance(event_dims, int) or isinstance(event_dims, bool) or event_dims < 0:
+        raise ValueError(f"event_dims is a number of dimensions, 0 or more, not {event_dims!r}.")
+
+
+def has_event_dims(variables: Sequence[int], event_dims: int, name: str) -> None:
+    """Refuse logits with fewer dimensions of variables than are drawn jointly."""
+    if event_dims > len(variables):
+        raise ValueError(
+            f"{name}(event_dims={event_dims}) needs logits with at least that many dimensions of variables, but they "
+            f"have {len(variables)}; use event_dims={len(variables)} or less."
+        )
 
 
 def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
@@ -116,9 +133,9 @@ def enumerable(outcomes: int, variables: int, limit: int) -> None:
         )
 
 
-def gradient_of_f(values: Tensor, logits: Tensor, name: str) -> None:
+def gradient_of_f(reaches_points: bool, name: str) -> None:
     """Refuse values that are cut off from points which should carry the gradient."""
-    if torch.is_grad_enabled() and logits.requires_grad and not values.requires_grad:
+    if not reaches_points:
         raise ValueError(
             f"{name} needs the gradient of f, but the values carry no graph back to draw.points; compute f from "
             "draw.points with differentiable operations, or use an estimator that needs values only, such as RLOO."

@@ -1,15 +1,16 @@
-"""Control variates: what is subtracted from the values before they are weighted.
+"""Control variates: what is subtracted from the values before they are weighted, and added back in closed form.
 
-Only what does not depend on the point itself may be subtracted, so that the mean of the gradient stays. Two kinds
-need no state: leave-one-out over the points and over a batch dimension. State lives in modules (`discretegrad.nn`)
-that the user makes, and that are updated after they were used: a running mean that has seen the current value
-already depends on the point.
+Of a value at a point only that may be subtracted whose mean gradient is known: nothing that depends on the point
+(a baseline, whose mean gradient is zero), or a function of the point with an exact gradient that is added back. Two
+kinds need no state: leave-one-out over the points and over a batch dimension. State lives in modules
+(`discretegrad.nn`) that the user makes, and that are updated after they were used: a running mean that has seen the
+current value already depends on the point.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,23 +19,103 @@ from discretegrad.coupling import Coupling, Independent
 from discretegrad.draw import Draw
 
 
-class ControlVariate(Protocol):
+class Evaluation(NamedTuple):
+    """What a control variate may look at: the draw, and f there."""
+
+    draw: Draw
+    plan: Any
+    """The coupling's."""
+    values: Tensor
+    """`[S, *batch]`, at the points that have ids; no graph."""
+    extra_values: Tensor
+    """`[A, *batch]`, at the control variate's extra points; no graph."""
+    grad_f: Tensor | None = None
+    """`[S + A, *variables, C]`, of the sum of the values w.r.t. one-hots, where `needs_grad_f`; no graph."""
+    context: Any = None
+    """What the user gave to `surrogate`."""
+
+
+class Residual(NamedTuple):
+    """What is left of the values, and the gradient that the subtraction took away from their mean."""
+
+    values: Tensor
+    """`[S, *batch]`, or with further dimensions of the variables behind, where every variable subtracts its own."""
+    added_back: Tensor | None = None
+    """`[*variables, C]`, w.r.t. category logits; None for zero."""
+
+
+class ControlVariate:
     """What a composition asks of its control variate."""
 
-    centred: bool
+    centred: bool = False
     """Whether the values sum to zero over S after the subtraction, so that the softmax term of the score cancels."""
+    constant: bool = True
+    """Whether the same is subtracted at all points of a draw, so that it would cancel in differences of values."""
+    unbiased: bool = True
+    needs_grad_f: bool = False
+    evaluations: int = 0
+    """A, the extra points."""
+    noisy: bool = False
+    """Whether the extra points have noise of their own, which the oracle cannot enumerate."""
 
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the coupling makes it biased."""
-        ...
 
-    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
-        """Values `[S, *batch]` less the control variate, of the same shape."""
-        ...
+    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Any]:
+        """One-hots `[A, *variables, C]` at which f is wanted besides, and what `Draw.record` keeps of their making."""
+        return None, None
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """The values less the control variate, and what must be added back."""
+        raise NotImplementedError
+
+
+class Chain(ControlVariate):
+    """Control variates one after the other, each on what the one before has left."""
+
+    def __init__(self, parts: tuple[ControlVariate, ...]) -> None:
+        if sum(part.evaluations > 0 for part in parts) > 1:
+            raise ValueError("only one control variate of a chain can ask for extra points; leave the others out.")
+        self.parts = parts
+        self.centred = parts[-1].centred
+        self.constant = all(part.constant for part in parts)
+        self.unbiased = all(part.unbiased for part in parts)
+        self.needs_grad_f = any(part.needs_grad_f for part in parts)
+        self.evaluations = sum(part.evaluations for part in parts)
+        self.noisy = any(part.noisy for part in parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Chain) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+    def __repr__(self) -> str:
+        return repr(self.parts)
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Each for itself."""
+        for part in self.parts:
+            part.refuse(coupling)
+
+    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Any]:
+        """Of the one part that asks for some."""
+        asking = [part for part in self.parts if part.evaluations]
+        return asking[0].extra_points(draw, generator) if asking else (None, None)
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """One after the other."""
+        total = None
+        for part in self.parts:
+            values, added_back = part.subtract_from(evaluation)
+            evaluation = evaluation._replace(values=values)
+            if added_back is not None:
+                total = added_back if total is None else total + added_back
+        return Residual(evaluation.values, total)
 
 
 @dataclass(frozen=True)
-class LeaveOneOut:
+class LeaveOneOut(ControlVariate):
     """Subtract from every value the mean of the values at the other S - 1 points, which must be independent.
 
     Source: Salimans, Knowles, "On using control variates with stochastic approximation for variational Bayes",
@@ -53,14 +134,15 @@ class LeaveOneOut:
         if coupling.num_samples < 2:
             raise ValueError("leave-one-out needs num_samples of at least 2: with one point there is no other.")
 
-    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`S / (S - 1) * (f_s - mean f)`."""
+        values = evaluation.values
         points = values.shape[0]
-        return (values - values.mean(0)) * (points / (points - 1))
+        return Residual((values - values.mean(0)) * (points / (points - 1)))
 
 
 @dataclass(frozen=True)
-class BatchLeaveOneOut:
+class BatchLeaveOneOut(ControlVariate):
     """Subtract the mean value of the other elements along a batch dimension.
 
     For a chain of stochastic layers at linear cost: the K points of the first layer each draw one point of the
@@ -72,13 +154,10 @@ class BatchLeaveOneOut:
     """
 
     dim: int = 0
-    centred = False
 
-    def refuse(self, coupling: Coupling) -> None:
-        """No coupling is refused: it joins the points of one element, not the elements."""
-
-    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`f_sk - mean_{j != k, s} f_sj`."""
+        values = evaluation.values
         dims = values.ndim - 1
         if not -dims <= self.dim < dims or values.shape[1:][self.dim] < 2:
             raise ValueError(
@@ -86,7 +165,7 @@ class BatchLeaveOneOut:
                 f"values are [S, *batch] = {tuple(values.shape)}."
             )
         average = values.mean(0)
-        active = draw.active(dims)
+        active = evaluation.draw.active(dims)
         counted = torch.ones_like(average) if active is None else active.to(average.dtype)
         others = (counted.sum(self.dim, keepdim=True) - counted).clamp_min(1.0)
-        return values - (average.sum(self.dim, keepdim=True) - average) / others
+        return Residual(values - (average.sum(self.dim, keepdim=True) - average) / others)

@@ -6,31 +6,34 @@ An estimator of the gradient of E_{z ~ q(logits)}[f(z)] works in two phases, so 
     values = f(draw.points)                      # called once, on S stacked points
     loss   = estimator.surrogate(draw, values)   # its value estimates E f, its gradient is the estimator's
 
-`Composition` is all estimators that only need values of f: a coupling (the joint law of the points), weights
-(what multiplies the values) and a control variate (what is subtracted first). `Pathwise` is those whose points
-carry the gradient themselves. The named algorithms in `estimators.py` fill these slots and add nothing.
+`Composition` is all estimators that weigh values of f: a coupling (the joint law of the points), weights (what
+multiplies the values) and a control variate (what is subtracted first, with or without the gradient of f, and added
+back in closed form). `Pathwise` is those whose points carry the gradient themselves. The named algorithms in
+`estimators.py` fill these slots and add nothing.
 
 Sizes: S evaluations, C categories; `*variables` = `*batch, *event` is the logits' shape without the categories.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient
-from discretegrad.control_variate import ControlVariate
+from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
+from discretegrad.objectives import MEAN, Objective
 from discretegrad.pathwise import Path
-from discretegrad.weights import Weights, weigh
+from discretegrad.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,11 @@ class Estimator(ABC):
     @abstractmethod
     def needs_grad_f(self) -> bool:
         """Whether f must be differentiable in its points."""
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """The modules in its slots that learn beside the model: see `discretegrad.nn.Learner`."""
+        return ()
 
     def sample(
         self,
@@ -89,7 +97,8 @@ class Estimator(ABC):
         Args:
             draw: from `sample`.
             values: f at the points, `[S, *batch]`; or with further dimensions of the logits behind, for costs
-                that are local to them. Whatever of the logits' dimensions is left shares the value.
+                that are local to them. Whatever of the logits' dimensions is left shares the value. The first
+                dimension is that of `draw.points`, which holds the extra points of a control variate too.
             context: what a learned baseline looks at; by default the logits.
 
         Raises:
@@ -100,7 +109,7 @@ class Estimator(ABC):
                 f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
                 "needs; call sample and surrogate of the same estimator."
             )
-        checks.values(values, draw.indices.shape[0], draw.variables)
+        checks.values(values, draw.evaluations, draw.variables)
         active = draw.active(values.ndim - 1)
         if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
             values = torch.where(active, values, 0.0)
@@ -137,8 +146,10 @@ class Composition(Estimator):
     Args:
         coupling: the joint law of the points.
         weights: what multiplies the values, or their differences.
-        control_variate: what is subtracted from the values first: None, `LeaveOneOut()`, or a baseline.
+        control_variate: what is subtracted from the values first: None, `LeaveOneOut()`, a baseline, ...; several
+            in a tuple are subtracted one after the other.
         latent: "categorical" or "bernoulli".
+        objective: what the values are joined to, over S: by default their mean.
 
     Example:
         >>> import discretegrad as dg
@@ -149,25 +160,31 @@ class Composition(Estimator):
     coupling: Coupling
     weights: Weights
     control_variate: ControlVariate | None
+    objective: Objective
 
     def __init__(
         self,
         coupling: Coupling,
         weights: Weights,
-        control_variate: ControlVariate | None = None,
+        control_variate: ControlVariate | tuple[ControlVariate, ...] | None = None,
         latent: str = "categorical",
+        objective: Objective = MEAN,
     ) -> None:
+        if isinstance(control_variate, tuple):
+            control_variate = Chain(control_variate) if len(control_variate) > 1 else next(iter(control_variate), None)
         for name, value in (
             ("latent", latent),
             ("coupling", coupling),
             ("weights", weights),
             ("control_variate", control_variate),
+            ("objective", objective),
         ):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
         weights.refuse(coupling)
+        objective.refuse(coupling)
         if control_variate is not None:
-            if weights.differences:
+            if weights.differences and control_variate.constant:
                 raise ValueError(
                     f"{type(weights).__name__} weights multiply differences of values, in which what "
                     f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
@@ -176,50 +193,84 @@ class Composition(Estimator):
 
     @property
     def unbiased(self) -> bool:
-        """As the weights are on this coupling."""
-        return self.weights.unbiased(self.coupling)
+        """As the weights are on this coupling, and the control variate is."""
+        control_variate = self.control_variate
+        return self.weights.unbiased(self.coupling) and (control_variate is None or control_variate.unbiased)
 
     @property
     def evaluations(self) -> int | None:
-        """As many as the coupling has points."""
-        return self.coupling.evaluations
+        """As many as the coupling has points, and the control variate extra ones."""
+        points = self.coupling.evaluations
+        if points is None or self.control_variate is None:
+            return points
+        return points + self.control_variate.evaluations
 
     @property
     def needs_grad_f(self) -> bool:
-        """No: values suffice."""
-        return False
+        """Only where the control variate does."""
+        return self.control_variate is not None and self.control_variate.needs_grad_f
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """Those in the slots that are modules."""
+        control_variate = self.control_variate
+        slots: tuple[object, ...] = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
+        return tuple(slot for slot in (*slots, self.weights) if isinstance(slot, nn.Module))
 
     @torch.no_grad()
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
         plan = self.coupling.plan(category_logits(logits, latent, mask))
-        indices = self.coupling.sample(plan, generator)
-        return Draw(logits, indices, latent, mask, source=self.coupling, plan=plan)
+        indices, noise = self.coupling.sample_with_noise(plan, generator)
+        draw = Draw(logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise)
+        return self.complete(draw, generator)
+
+    def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
+        """Add to a draw of the coupling's points what the control variate asks for besides."""
+        if self.control_variate is None:
+            return draw
+        extra, record = self.control_variate.extra_points(draw, generator)
+        return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
 
     def _drew(self, draw: Draw) -> bool:
         return (
             draw.relaxed is None
             and draw.source in (None, self.coupling)
-            and self.evaluations in (None, draw.indices.shape[0])
+            and self.evaluations in (None, draw.evaluations)
             and draw.latent.name == self.latent
         )
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
+        if self.weights.needs_noise and draw.noise is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the noise that its points were made from, which this draw has not; make "
+                "draws with its own `sample`."
+            )
+        plan = draw.plan
         with torch.no_grad():
-            plan = draw.plan
             if plan is None:
                 plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
             value_weights = self.coupling.value_weights(plan, draw.indices)
-            if value_weights is not None:
-                checks.joint_values(values, value_weights)
-                value_weights = append_dims(value_weights, values.ndim)
-            gradient = self._gradient(draw, plan, values.detach(), value_weights, context)
-        average = values.mean(0) if value_weights is None else weigh(value_weights.to(values.dtype), values).sum(0)
+        own = values[: draw.indices.shape[0]]  # without those at the extra points
+        if value_weights is not None:
+            checks.joint_values(own, value_weights)
+            value_weights = append_dims(value_weights, own.ndim)
+        average = self.objective.combine(own, value_weights)
+        grad_f = None
+        if self.needs_grad_f:
+            if not (torch.is_grad_enabled() and draw.logits.requires_grad):
+                return average
+            grad_f = draw.grad_f(values, type(self).__name__)
+        with torch.no_grad():
+            wide = values.detach().to(torch.promote_types(values.dtype, plan.probs.dtype))
+            evaluation = Evaluation(draw, plan, wide[: own.shape[0]], wide[own.shape[0] :], grad_f, context)
+            gradient = self._gradient(evaluation, value_weights)
         return attach_gradient(average, draw.logits, gradient)
 
-    def _gradient(self, draw: Draw, plan: Any, values: Tensor, value_weights: Tensor | None, context: Any) -> Tensor:
-        values = values.to(torch.promote_types(values.dtype, plan.probs.dtype))
+    def _gradient(self, evaluation: Evaluation, value_weights: Tensor | None) -> Tensor:
+        draw, plan = evaluation.draw, evaluation.plan
+        values, added_back = self.objective.signals(evaluation.values), None
         if self.control_variate is not None:
-            values = self.control_variate.subtract_from(values, draw, context)
+            values, added_back = self.control_variate.subtract_from(evaluation._replace(values=values))
         dims = draw.indices.ndim
         gradient = self.weights.gradient(
             plan,
@@ -227,7 +278,10 @@ class Composition(Estimator):
             append_dims(values, dims),
             None if value_weights is None else append_dims(value_weights, dims),
             centred=self.control_variate is not None and self.control_variate.centred,
+            noise=draw.noise,
         )
+        if added_back is not None:
+            gradient = gradient + added_back
         if draw.mask is not None:
             gradient = torch.where(draw.mask.unsqueeze(-1), gradient, 0.0)
         return draw.latent.pull_back(gradient)
@@ -275,5 +329,6 @@ class Pathwise(Estimator):
         return draw.relaxed is not None and draw.source in (None, self.path) and draw.latent.name == self.latent
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
-        checks.gradient_of_f(values, draw.logits, type(self).__name__)
+        wanted = torch.is_grad_enabled() and draw.logits.requires_grad
+        checks.gradient_of_f(values.requires_grad or not wanted, type(self).__name__)
         return values.mean(0)

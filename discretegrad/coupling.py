@@ -23,20 +23,28 @@ ORDERS = (None, "ascending", "descending", "abs")
 
 
 class Law(NamedTuple):
-    """The exact joint law of one variable's S points."""
+    """The exact joint law of one variable's S points, or of the event's where a coupling joins its variables."""
 
     outcomes: Tensor
-    """int64 `[M, S]`, the possible tuples of categories."""
+    """int64 `[M, S]`, the possible tuples of categories; `[M, S, *event]` where the variables are drawn jointly."""
     probabilities: Tensor
-    """`[*variables, M]`."""
+    """`[*variables, M]`; `[M]` where the variables are drawn jointly."""
+    noise: Tensor | None = None
+    """`[*variables, M, K]`, `Draw.noise` of each outcome, where the weights ask for it."""
 
 
 class Coupling(ABC):
-    """The joint law of the S points of every variable; variables are independent of each other.
+    """The joint law of the S points of every variable.
+
+    Variables are independent of each other, except under couplings whose `event_dims` is not 0: those join the
+    variables of the last `event_dims` dimensions.
 
     `plan` holds what depends on the logits alone, computed once and used by the draw and by the weights. It has
     at least a field `probs`, the categories' probabilities; what else is between a coupling and its weights.
     """
+
+    event_dims: int = 0
+    """How many of the last dimensions of variables are drawn jointly."""
 
     @property
     @abstractmethod
@@ -51,9 +59,17 @@ class Coupling(ABC):
     def sample(self, plan: Any, generator: torch.Generator | None) -> Tensor:
         """Draw int64 ids `[S, *variables]`."""
 
+    def sample_with_noise(self, plan: Any, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
+        """Ids, and what `Draw.noise` keeps for weights that ask for it."""
+        return self.sample(plan, generator), None
+
     @abstractmethod
     def law(self, plan: Any) -> Law | None:
-        """The exact law, for the oracle; None where the ids are not random at all."""
+        """The exact law, for the oracle; None where the ids are not random at all.
+
+        Where weights ask for noise, an outcome is ids and a node of a quadrature that is exact for the gradient's
+        first two moments.
+        """
 
     def value_weights(self, plan: Any, indices: Tensor) -> Tensor | None:
         """`[S, *batch]` weights of the points in the estimate of E f; None for the plain average."""
@@ -188,8 +204,7 @@ class Enumerate(Coupling):
     """The most joint values that are enumerated."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.event_dims, int) or self.event_dims < 0:
-            raise ValueError(f"event_dims is a number of dimensions, 0 or more, not {self.event_dims!r}.")
+        checks.event_dims(self.event_dims)
 
     @property
     def evaluations(self) -> None:
@@ -203,11 +218,7 @@ class Enumerate(Coupling):
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """All joint values; no randomness."""
         *variables, categories = plan.probs.shape
-        if self.event_dims > len(variables):
-            raise ValueError(
-                f"Enumerate(event_dims={self.event_dims}) needs logits with at least that many dimensions of "
-                f"variables, but they have {len(variables)}; use event_dims={len(variables)} or less."
-            )
+        checks.has_event_dims(variables, self.event_dims, "Enumerate")
         event = variables[len(variables) - self.event_dims :]
         count = math.prod(event)
         checks.enumerable(categories, count, self.limit)

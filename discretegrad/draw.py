@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent, one_hot
 from discretegrad.pathwise import Path
@@ -30,13 +31,22 @@ class Draw:
     """What the points were drawn from; None where the user vouches for them."""
     plan: Any = None
     """The coupling's preparation, kept so that the second phase need not repeat it."""
+    noise: Tensor | None = None
+    """`[K, *variables]`, what the coupling keeps of its noise for weights that ask for it."""
+    extra: Tensor | None = None
+    """One-hots `[A, *variables, C]`, relaxed or not, at which a control variate wants f besides; without ids."""
+    record: Any = None
+    """What a control variate keeps of the extra points' making."""
+    differentiable: bool = False
+    """Whether the gradient of f in the points will be asked for."""
     _points: Tensor | None = field(default=None, init=False)
 
     @property
     def points(self) -> Tensor:
         """What f is called with, in the logits' dtype: one-hots `[S, *variables, C]`, or {0, 1} `[S, *variables]`.
 
-        Made when first asked for, once: an f on ids (`indices`) never pays for them. Zero where masked off.
+        Made when first asked for, once: an f on ids (`indices`) never pays for them. Zero where masked off. Behind
+        the points that have ids come the extra ones of a control variate, if there are any.
         """
         points = self._points
         if points is None:
@@ -44,12 +54,40 @@ class Draw:
             if one_hots is None:
                 categories = self.logits.shape[-1] if self.latent.rank else 2
                 one_hots = one_hot(self.indices, categories, self.logits.dtype)
+            if self.extra is not None:
+                one_hots = torch.cat((one_hots, self.extra.to(one_hots.dtype)))
             if self.mask is not None:
                 one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
             points = self.latent.points(one_hots)
+            if self.differentiable and torch.is_grad_enabled() and not points.requires_grad:
+                points = points.detach().requires_grad_()
             # functools.cached_property would do, but its lock stops torch.compile before Python 3.12.
             object.__setattr__(self, "_points", points)
         return points
+
+    def grad_f(self, values: Tensor, name: str) -> Tensor:
+        """The gradient of the values w.r.t. the one-hots, `[S + A, *variables, C]`, without a graph of its own.
+
+        Args:
+            values: f at the points; their graph is kept.
+            name: of the estimator that needs it.
+
+        Raises:
+            ValueError: where there is no graph between the points and the values.
+        """
+        points = self.points
+        gradient = None
+        if values.requires_grad and points.requires_grad:
+            (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=True, allow_unused=True)
+        checks.gradient_of_f(gradient is not None, name)
+        assert gradient is not None
+        gradient = self.latent.lift(gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
+        return gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
+
+    @property
+    def evaluations(self) -> int:
+        """How many points f is evaluated at."""
+        return self.indices.shape[0] + (0 if self.extra is None else self.extra.shape[0])
 
     @property
     def variables(self) -> torch.Size:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Independent, Law
 from discretegrad.draw import Draw
@@ -92,24 +93,34 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
         return Moments(mean, mean.new_zeros(mean.numel(), mean.numel()))
 
     event = kind.category_logits(logits).shape[:-1]
-    count, outcomes = math.prod(event), law.outcomes.shape[0]
+    joint = isinstance(estimator, Composition) and estimator.coupling.event_dims > 0
+    count = 1 if joint else math.prod(event)
+    outcomes = law.outcomes.shape[0]
     checks.enumerable(outcomes, count, LIMIT)
     by_variable = law.probabilities.reshape(count, outcomes)
-    place = outcomes ** torch.arange(count, device=logits.device)
+    noise = None if law.noise is None else law.noise.reshape(count, outcomes, *law.noise.shape[len(event) + 1 :])
+    variable = torch.arange(count, device=logits.device)
+    place = outcomes**variable
     # Shifting by the truth keeps the digits of a small variance beside a large mean.
     shift = gradient(f, logits, estimator.latent).flatten()
     first, second = torch.zeros_like(shift), shift.new_zeros(shift.numel(), shift.numel())
     for start in range(0, outcomes**count, chunk):
         number = torch.arange(start, min(start + chunk, outcomes**count), device=logits.device).unsqueeze(-1)
-        digits = number // place % outcomes  # [N, V]: which outcome each variable has
-        probability = by_variable[torch.arange(count, device=logits.device), digits].prod(-1)
+        digits = number // place % outcomes  # [N, V]: which outcome each variable has; [N, 1] where they are joint
+        probability = by_variable[variable, digits].prod(-1)
         possible = probability > 0
         if not possible.any():
             continue
         digits, probability = digits[possible], probability[possible]
-        indices = law.outcomes[digits].movedim(-1, 0).reshape(-1, digits.shape[0], *event)
         leaf = logits.expand(digits.shape[0], *logits.shape).clone().requires_grad_()
-        draw = _draw(estimator, leaf, indices, kind)
+        if joint:
+            indices = law.outcomes[digits.squeeze(-1)].transpose(0, 1)
+        else:
+            indices = law.outcomes[digits].movedim(-1, 0).reshape(-1, digits.shape[0], *event)
+        of_outcome = None
+        if noise is not None:
+            of_outcome = noise[variable, digits].movedim(-1, 0).reshape(-1, digits.shape[0], *event)
+        draw = _draw(estimator, leaf, indices, kind, of_outcome)
         values = torch.stack([f(points) for points in draw.points])
         surrogate = estimator.surrogate(draw, values)
         (each,) = torch.autograd.grad(surrogate.sum(), leaf)
@@ -120,7 +131,7 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
 
 
 def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
-    if isinstance(estimator, Composition):
+    if isinstance(estimator, Composition) and not _noisy(estimator.control_variate):
         coupling = estimator.coupling
     elif isinstance(estimator, Pathwise) and isinstance(estimator.path, Softmax):
         coupling = Independent(estimator.num_samples)
@@ -132,9 +143,13 @@ def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
     return coupling.law(coupling.plan(category_logits))
 
 
-def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent) -> Draw:
+def _noisy(control_variate: ControlVariate | None) -> bool:
+    return control_variate is not None and control_variate.noisy
+
+
+def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent, noise: Tensor | None) -> Draw:
     if isinstance(estimator, Composition):
-        return Draw(logits, indices, latent)
+        return estimator.complete(Draw(logits, indices, latent, noise=noise))
     probs = latent.category_logits(logits).softmax(-1)
     return Draw(logits, indices, latent, relaxed=straight_through(probs, indices))
 

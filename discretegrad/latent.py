@@ -32,6 +32,10 @@ class Latent(Protocol):
         """Turn (possibly relaxed) one-hots `[S, *variables, C]` into what f is called with."""
         ...
 
+    def lift(self, grad_f: Tensor) -> Tensor:
+        """Turn a gradient w.r.t. points into one w.r.t. one-hots `[S, *variables, C]`."""
+        ...
+
 
 class Categorical:
     """Logits `[*variables, C]`, points one-hot `[S, *variables, C]`."""
@@ -51,6 +55,10 @@ class Categorical:
         """The one-hots themselves."""
         return one_hots
 
+    def lift(self, grad_f: Tensor) -> Tensor:
+        """The gradient itself."""
+        return grad_f
+
 
 class Bernoulli:
     """Logits `[*variables]` of P(z = 1), points in {0, 1} of shape `[S, *variables]`."""
@@ -69,6 +77,10 @@ class Bernoulli:
     def points(self, one_hots: Tensor) -> Tensor:
         """The entry of category 1."""
         return one_hots[..., 1]
+
+    def lift(self, grad_f: Tensor) -> Tensor:
+        """f looks at the entry of category 1 only."""
+        return torch.stack((torch.zeros_like(grad_f), grad_f), -1)
 
 
 LATENTS: dict[str, Latent] = {latent.name: latent for latent in (Categorical(), Bernoulli())}

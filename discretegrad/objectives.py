@@ -1,4 +1,8 @@
-"""Objectives whose expectations the estimators differentiate: terms of the ELBO, multi-sample bounds."""
+"""Objectives whose expectations the estimators differentiate: terms of the ELBO, multi-sample bounds.
+
+An `Objective` is also a slot of a composition: it says what the values at the S points are joined to. All but one
+estimate the mean of f.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,42 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.coupling import Coupling
 from discretegrad.draw import category_logits
+from discretegrad.weights import weigh
+
+
+class Objective:
+    """The mean of the values: what E f is estimated by."""
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Raise a ValueError that names the legal neighbour where the coupling does not fit."""
+
+    def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
+        """`[*batch]`, the surrogate's value, from values `[S, *batch]` with their graph.
+
+        Args:
+            values: of f at the points.
+            value_weights: the coupling's weights of the points, broadcastable, or None for 1 / S.
+        """
+        return values.mean(0) if value_weights is None else weigh(value_weights.to(values.dtype), values).sum(0)
+
+    def signals(self, values: Tensor) -> Tensor:
+        """`[S, *batch]`, what takes the place of the values in the gradient, which weighs them by 1 / S."""
+        return values
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+MEAN = Objective()
+"""The only one without parameters."""
 
 
 def log_prob(

@@ -24,6 +24,8 @@ class Weights(ABC):
 
     differences: bool
     """Whether only differences of values enter, so that a baseline would cancel."""
+    needs_noise: bool = False
+    """Whether the ids do not suffice, and the coupling's noise enters too."""
 
     @abstractmethod
     def refuse(self, coupling: Coupling) -> None:
@@ -35,7 +37,13 @@ class Weights(ABC):
 
     @abstractmethod
     def gradient(
-        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """The gradient.
 
@@ -45,6 +53,7 @@ class Weights(ABC):
             values: of f less any baseline, `[S, *batch, 1, ...]`, broadcastable to `indices`.
             value_weights: the coupling's weights of the points, broadcastable like `values`, or None for 1 / S.
             centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
+            noise: `[K, *variables]`, what the coupling kept of it; given where `needs_noise`.
 
         Returns:
             `[*variables, C]`.
@@ -65,7 +74,13 @@ class Score(Weights):
         return True
 
     def gradient(
-        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
         # A point without probability must not contribute, whatever f returned there.
@@ -98,7 +113,13 @@ class RaoBlackwell(Weights):
         return True
 
     def gradient(
-        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """The closed form."""
         return pair_statistic(tree_ops.rao_blackwell, plan, indices, values)
@@ -131,7 +152,13 @@ class Importance(Weights):
         return isinstance(coupling, Tree) and coupling.order == "ascending"
 
     def gradient(
-        self, plan: Any, indices: Tensor, values: Tensor, value_weights: Tensor | None, centred: bool
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
     ) -> Tensor:
         """The closed form."""
         return pair_statistic(tree_ops.importance, plan, indices, values)

@@ -104,12 +104,9 @@ class Run:
         self.device = model.prior_logits.device
         self.images = images._replace(train=images.train.to(self.device), test=images.test.to(self.device))
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
-        control_variate = getattr(estimator, "control_variate", None)
-        self.baseline = control_variate if isinstance(control_variate, dg.nn.Baseline) else None
-        if self.baseline is not None:
-            self.baseline.to(self.device)
+        self.learners: list[Any] = [learner.to(self.device) for learner in estimator.learners]
         self._rehearse()
-        networks = [model.encoder, model.decoder, *([] if self.baseline is None else [self.baseline])]
+        networks = [model.encoder, model.decoder, *self.learners]
         self.optimizer = optimizer([p for network in networks for p in network.parameters()])
         self.prior_optimizer = prior_optimizer([model.prior_logits])
         self.variance = GradientVariance(model.encoder.parameters(), settings.variance_decay)
@@ -209,8 +206,8 @@ class Run:
             self._refuse(terms._asdict())
         surrogate = self.estimator.surrogate(draw, values)
         loss = -surrogate.mean()
-        if self.baseline is not None:
-            loss = loss + self.baseline.loss(draw, values)
+        for learner in self.learners:
+            loss = loss + learner.loss(draw, values)
         self.optimizer.zero_grad()
         self.prior_optimizer.zero_grad()
         loss.backward()
@@ -218,8 +215,8 @@ class Run:
             self.variance.update()
         self.optimizer.step()
         self.prior_optimizer.step()
-        if self.baseline is not None:
-            self.baseline.update(draw, values.detach())
+        for learner in self.learners:
+            learner.update(draw, values.detach())
         self.elbo_sum += surrogate.detach().mean().double()
 
     @torch.no_grad()
@@ -257,7 +254,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "prior_optimizer": self.prior_optimizer.state_dict(),
-            "baseline": None if self.baseline is None else self.baseline.state_dict(),
+            "learners": [learner.state_dict() for learner in self.learners],
             "generator": self.generator.get_state(),
             "variance": self.variance.state_dict(),
             "step": self.step,
@@ -289,8 +286,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.prior_optimizer.load_state_dict(state["prior_optimizer"])
-        if self.baseline is not None:
-            self.baseline.load_state_dict(state["baseline"])
+        for learner, learnt in zip(self.learners, state["learners"], strict=True):
+            learner.load_state_dict(learnt)
         self.generator.set_state(state["generator"].cpu())
         self.variance.load_state_dict(state["variance"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
@@ -345,13 +342,16 @@ class Run:
         self.result = table[-1] | {"test_bound": self.bound(stopped=stopped)}
         write_json(self.folder / "result.json", self.result)
 
-    @torch.no_grad()
     def _rehearse(self) -> None:
-        """Draw once: what the estimator refuses is refused now, and a baseline's lazy layers get their shapes."""
-        logits = self.model.prior_logits.unsqueeze(0)
-        draw = self.estimator.sample(logits, torch.Generator(self.device))
-        if self.baseline is not None:
-            self.baseline.loss(draw, logits.new_zeros(draw.indices.shape[0], 1))
+        """One step without its end: what the estimator refuses is refused now, and lazy layers get their shapes."""
+        generator = torch.Generator(self.device)
+        binary = binarise(self.images.train[:1], generator)
+        logits = self.model.posterior_logits(binary)
+        draw = self.estimator.sample(logits, generator)
+        values = self.model.terms(binary, draw.points, logits).elbo
+        self.estimator.surrogate(draw, values)
+        for learner in self.learners:
+            learner.loss(draw, values)
 
 
 @contextlib.contextmanager

@@ -62,8 +62,16 @@ BERNOULLI = {
 }
 
 
-def make(name: str, latent: str = "categorical", categories: int = 5) -> dg.Estimator:
+JOINT = {
+    "exact": lambda event_dims, latent: dg.Exact(event_dims, latent),
+}
+"""Those whose coupling joins the variables of an event, for any number of event dimensions."""
+
+
+def make(name: str, latent: str = "categorical", categories: int = 5, event_dims: int = 1) -> dg.Estimator:
     """Build an estimator of the catalogue."""
+    if name in JOINT:
+        return JOINT[name](event_dims, latent)
     return BERNOULLI[name]() if latent == "bernoulli" else CATEGORICAL[name](categories)
 
 

@@ -7,6 +7,7 @@ import torch
 from catalogue import logits_of, table_function
 
 import discretegrad as dg
+from discretegrad.control_variate import Residual
 from discretegrad.ops.score import score
 
 
@@ -34,14 +35,14 @@ class AnyCoupling(dg.Importance):
 class UnrefusedScore(dg.Score):
     """Leave-one-out centring without its softmax term, though the values are not centred."""
 
-    def gradient(self, plan, indices, values, value_weights, centred):
+    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
         return super().gradient(plan, indices, values, value_weights, True)
 
 
 class NoShare(dg.RaoBlackwell):
     """The coupling's weight lost, as by a cast of a boolean: s = 1."""
 
-    def gradient(self, plan, indices, values, value_weights, centred):
+    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
         half = (values[0] - values[1]) / 2
         return dg.ops.score.scatter(indices, torch.stack((half, -half)), plan.probs.shape[-1])
 
@@ -49,8 +50,9 @@ class NoShare(dg.RaoBlackwell):
 class UpdatedBeforeUse(dg.nn.RunningMean):
     """A running mean that has already seen the value it is subtracted from."""
 
-    def subtract_from(self, values, draw, context):
-        return values - (self.decay * 1.3 + (1 - self.decay) * values)
+    def subtract_from(self, evaluation):
+        values = evaluation.values
+        return Residual(values - (self.decay * 1.3 + (1 - self.decay) * values))
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def test_the_score_of_a_wrong_probability_fails():
     """Weights made with the probabilities of other logits: unbiased no more, and enumeration says so."""
 
     class Stale(dg.Score):
-        def gradient(self, plan, indices, values, value_weights, centred):
+        def gradient(self, plan, indices, values, value_weights, centred, noise=None):
             return score(plan.probs.flip(-1), indices, values / indices.shape[0])
 
     assert bias(dg.Composition(dg.Independent(1), Stale())) > 0.01

@@ -1,5 +1,6 @@
-"""Modules with a state or parameters: baselines."""
+"""Modules with a state or parameters: baselines and other control variates that learn."""
 
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
+from discretegrad.nn.learner import Learner
 
-__all__ = ["Baseline", "LearnedBaseline", "RunningMean"]
+__all__ = ["Baseline", "LearnedBaseline", "Learner", "RunningMean"]

@@ -7,36 +7,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from discretegrad.coupling import Coupling
+from discretegrad.control_variate import Evaluation, Residual
 from discretegrad.draw import Draw
+from discretegrad.nn.learner import Learner
 
 
-class Baseline(nn.Module):
+class Baseline(Learner):
     """A number subtracted from the values that knows the past or the context, but not the points.
 
-    Give it to `Reinforce(baseline=...)`, then in every step, after the surrogate was made, add `loss` to what is
-    minimised and call `update`.
+    Give it to `Reinforce(baseline=...)`.
     """
-
-    centred = False
-
-    def refuse(self, coupling: Coupling) -> None:
-        """No coupling is refused."""
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
         """The number, broadcastable to `[*batch]`. Of the values only the shape may be used."""
         raise NotImplementedError
 
-    def subtract_from(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
-        """Values `[S, *batch]` less the prediction."""
-        return values - self.predict(values, draw, context).detach()
-
-    def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """A scalar to minimise beside the objective; zero where there are no parameters to fit."""
-        return values.new_zeros(())
-
-    def update(self, draw: Draw, values: Tensor) -> None:
-        """Take the values into the state: after the surrogate was made, never before."""
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """The values less the prediction."""
+        values = evaluation.values
+        return Residual(values - self.predict(values, evaluation.draw, evaluation.context).detach())
 
 
 class RunningMean(Baseline):
@@ -75,7 +64,7 @@ class RunningMean(Baseline):
         return (self.mean / torch.where(self.weight > 0, self.weight, 1.0)).to(values.dtype)
 
     @torch.no_grad()
-    def update(self, draw: Draw, values: Tensor) -> None:
+    def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
         """Move towards the mean of the values."""
         self.mean.lerp_(_mean(draw, values).to(self.mean.dtype), 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)

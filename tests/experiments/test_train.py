@@ -64,9 +64,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path,
 
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, third.model.state_dict()[name]), name
-    if whole.baseline is not None:
-        for name, value in whole.baseline.state_dict().items():
-            assert torch.equal(value, third.baseline.state_dict()[name]), name
+    for learner, other in zip(whole.learners, third.learners, strict=True):
+        for name, value in learner.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
     assert str(rows_without_times(whole)) == str(rows_without_times(third))
     tables = [list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines())) for run in (whole, third)]
     assert [row["train_elbo"] for row in tables[0]] == [row["train_elbo"] for row in tables[1]]
