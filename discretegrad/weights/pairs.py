@@ -1,12 +1,7 @@
-"""Weights: what multiplies the values, or their differences, to make a gradient.
-
-Weights never mix variables, and see f only through its values. Which couplings a rule is right for is stated
-here, next to the rule.
-"""
+"""Weights of differences between the two points of a coupled pair."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,77 +12,7 @@ from torch import Tensor
 from discretegrad.coupling import Coupling, Tree
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
-
-
-class Weights(ABC):
-    """A rule that turns points and values into a gradient w.r.t. category logits."""
-
-    differences: bool
-    """Whether only differences of values enter, so that a baseline would cancel."""
-    needs_noise: bool = False
-    """Whether the ids do not suffice, and the coupling's noise enters too."""
-
-    @abstractmethod
-    def refuse(self, coupling: Coupling) -> None:
-        """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
-
-    @abstractmethod
-    def unbiased(self, coupling: Coupling) -> bool:
-        """Whether the gradient is unbiased for every f and all logits."""
-
-    @abstractmethod
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """The gradient.
-
-        Args:
-            plan: the coupling's.
-            indices: int64 `[S, *variables]`.
-            values: of f less any baseline, `[S, *batch, 1, ...]`, broadcastable to `indices`.
-            value_weights: the coupling's weights of the points, broadcastable like `values`, or None for 1 / S.
-            centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
-            noise: `[K, *variables]`, what the coupling kept of it; given where `needs_noise`.
-
-        Returns:
-            `[*variables, C]`.
-        """
-
-
-@dataclass(frozen=True)
-class Score(Weights):
-    """`sum_s w_s f_s (e_{z_s} - p)`: the score function, right for every coupling, for each point has law p."""
-
-    differences = False
-
-    def refuse(self, coupling: Coupling) -> None:
-        """No coupling is refused."""
-
-    def unbiased(self, coupling: Coupling) -> bool:
-        """Always."""
-        return True
-
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
-        # A point without probability must not contribute, whatever f returned there.
-        weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
-        if centred:
-            return score_ops.scatter(indices, weighted, plan.probs.shape[-1])
-        return score_ops.score(plan.probs, indices, weighted)
+from discretegrad.weights.base import Weights
 
 
 @dataclass(frozen=True)
@@ -192,8 +117,3 @@ def pair_statistic(
     coefficients = (points / 2 * (values - values.mean(0)) - of_partner) / (points * (points - 2) / 2)
     crossed = score_ops.scatter(indices, coefficients, plan.probs.shape[-1])
     return (coupled + (points - 2) * crossed) / (points - 1)
-
-
-def weigh(weights: Tensor, values: Tensor) -> Tensor:
-    """`weights * values`, and 0 where a weight is 0 even if the value there is infinite or NaN."""
-    return torch.where(weights > 0, weights * values, 0.0)

@@ -1,0 +1,6 @@
+"""Control variates: what is subtracted from the values before they are weighted, and added back in closed form."""
+
+from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual
+from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
+
+__all__ = ["BatchLeaveOneOut", "Chain", "ControlVariate", "Evaluation", "LeaveOneOut", "Residual"]

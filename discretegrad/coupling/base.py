@@ -1,0 +1,87 @@
+"""Couplings: the joint law of the S points.
+
+A coupling draws category ids and knows their law; it never sees f. Every point alone has the variable's own law,
+so the plain average of f over the points is unbiased under each of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Law(NamedTuple):
+    """The exact joint law of one variable's S points, or of the event's where a coupling joins its variables."""
+
+    outcomes: Tensor
+    """int64 `[M, S]`, the possible tuples of categories; `[M, S, *event]` where the variables are drawn jointly."""
+    probabilities: Tensor
+    """`[*variables, M]`; `[M]` where the variables are drawn jointly."""
+    noise: Tensor | None = None
+    """`[*variables, M, K]`, `Draw.noise` of each outcome, where the weights ask for it."""
+
+
+class Coupling(ABC):
+    """The joint law of the S points of every variable.
+
+    Variables are independent of each other, except under couplings whose `event_dims` is not 0: those join the
+    variables of the last `event_dims` dimensions.
+
+    `plan` holds what depends on the logits alone, computed once and used by the draw and by the weights. It has
+    at least a field `probs`, the categories' probabilities; what else is between a coupling and its weights.
+    """
+
+    event_dims: int = 0
+    """How many of the last dimensions of variables are drawn jointly."""
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> int | None:
+        """S, or None where it depends on the logits' shape."""
+
+    @abstractmethod
+    def plan(self, logits: Tensor) -> Any:
+        """Prepare for category logits `[*variables, C]`, without autograd."""
+
+    @abstractmethod
+    def sample(self, plan: Any, generator: torch.Generator | None) -> Tensor:
+        """Draw int64 ids `[S, *variables]`."""
+
+    def sample_with_noise(self, plan: Any, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
+        """Ids, and what `Draw.noise` keeps for weights that ask for it."""
+        return self.sample(plan, generator), None
+
+    @abstractmethod
+    def law(self, plan: Any) -> Law | None:
+        """The exact law, for the oracle; None where the ids are not random at all.
+
+        Where weights ask for noise, an outcome is ids and a node of a quadrature that is exact for the gradient's
+        first two moments.
+        """
+
+    exchangeable: bool = False
+    """Whether the law of the points stays the same when they are permuted; `pair_law` is then that of any two."""
+
+    def pair_law(self, plan: Any) -> Tensor:
+        """`[*variables, C, C]`, the symmetric joint law of any two of the points, where `exchangeable`."""
+        raise NotImplementedError
+
+    def value_weights(self, plan: Any, indices: Tensor) -> Tensor | None:
+        """`[S, *batch]` weights of the points in the estimate of E f; None for the plain average."""
+        return None
+
+
+class Probs(NamedTuple):
+    """The plan of a coupling that needs the probabilities only."""
+
+    probs: Tensor
+
+
+def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform noise on [0, 1) with the dtype and device of `like`."""
+    if generator is None:  # named, even as None, it would keep torch.compile from sizes that vary
+        return torch.rand(shape, dtype=like.dtype, device=like.device)
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)

@@ -1,0 +1,43 @@
+"""Independent points."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretegrad import checks
+from discretegrad.coupling.base import Coupling, Law, Probs, uniform
+from discretegrad.ops.inverse_cdf import inverse_cdf
+
+
+@dataclass(frozen=True)
+class Independent(Coupling):
+    """S independent points."""
+
+    num_samples: int
+
+    def __post_init__(self) -> None:
+        checks.count(self.num_samples, "num_samples")
+
+    @property
+    def evaluations(self) -> int:
+        """S."""
+        return self.num_samples
+
+    def plan(self, logits: Tensor) -> Probs:
+        """Probabilities."""
+        return Probs(logits.softmax(-1))
+
+    def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
+        """One uniform a point."""
+        return inverse_cdf(plan.probs, uniform((self.num_samples, *plan.probs.shape[:-1]), plan.probs, generator))
+
+    def law(self, plan: Probs) -> Law:
+        """The product law."""
+        categories = range(plan.probs.shape[-1])
+        outcomes = torch.tensor(list(itertools.product(categories, repeat=self.num_samples)))
+        outcomes = outcomes.to(plan.probs.device)
+        return Law(outcomes, plan.probs[..., outcomes].prod(-1))

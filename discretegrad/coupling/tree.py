@@ -1,0 +1,97 @@
+"""Antithetic pairs on a binary tree over the categories."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from discretegrad import checks
+from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.ops import tree as tree_ops
+
+ORDERS = (None, "ascending", "descending", "abs")
+
+
+@dataclass(frozen=True)
+class Tree(Coupling):
+    """P independent antithetic pairs, S = 2P; points 2k and 2k + 1 are a pair.
+
+    Both points of a pair walk down a full binary tree over the categories; at every node that they visit
+    together they use antithetic uniforms u and 1 - u, after their paths part they are independent.
+
+    Args:
+        shape: "balanced", "caterpillar" (stick-breaking), "huffman", or nested pairs of category ids.
+        order: sort the categories by their logits before they become the tree's leaves: "ascending",
+            "descending", "abs" (by the logits' absolute value, smallest first), or None.
+        num_pairs: P.
+
+    Source: Dong, Mnih, Tucker, "Coupled Gradient Estimators for Discrete Latent Variables", 2021, arXiv
+    2106.08056. Departs from the paper: any tree and any number of categories.
+    """
+
+    shape: str | tree_ops.TreeLike = "balanced"
+    order: str | None = None
+    num_pairs: int = 1
+
+    def __post_init__(self) -> None:
+        checks.count(self.num_pairs, "num_pairs")
+        if self.order not in ORDERS:
+            raise ValueError(f"order is one of {', '.join(map(repr, ORDERS))}, not {self.order!r}.")
+        if isinstance(self.shape, str):
+            if self.shape not in ("balanced", "caterpillar", "huffman"):
+                raise ValueError(
+                    "a tree is 'balanced', 'caterpillar', 'huffman' or nested pairs of category ids such as "
+                    f"((0, 1), (2, 3)), not {self.shape!r}."
+                )
+            if self.shape == "huffman" and self.order is not None:
+                raise ValueError("a Huffman tree is built from the probabilities, so order must be None.")
+        else:
+            object.__setattr__(self, "shape", tree_ops.as_tree(self.shape))
+
+    @property
+    def evaluations(self) -> int:
+        """2P."""
+        return 2 * self.num_pairs
+
+    def plan(self, logits: Tensor) -> tree_ops.TreePlan:
+        """Lay out the tree; compute its masses and the law of the parting node."""
+        probs = logits.softmax(-1)
+        if self.shape == "huffman":
+            tables, category_at = tree_ops.huffman(probs)
+        else:
+            tables, category_at = tree_ops.topology(self.shape, logits.shape[-1], probs)
+        if self.order is not None:
+            key = logits.abs() if self.order == "abs" else logits
+            ranking = key.argsort(dim=-1, descending=self.order == "descending", stable=True)
+            category_at = ranking.gather(-1, category_at.expand(ranking.shape))
+        return tree_ops.plan(tables, probs, category_at)
+
+    def sample(self, plan: tree_ops.TreePlan, generator: torch.Generator | None) -> Tensor:
+        """Four uniforms a pair."""
+        noise = uniform((4, self.num_pairs, *plan.probs.shape[:-1]), plan.probs, generator)
+        return tree_ops.sample_pairs(plan, noise).transpose(0, 1).flatten(0, 1)
+
+    def law(self, plan: tree_ops.TreePlan) -> Law:
+        """The product over the pairs of the law of one."""
+        pair = tree_ops.pair_law(plan).flatten(-2)
+        categories = plan.probs.shape[-1]
+        pairs = torch.tensor(list(itertools.product(range(pair.shape[-1]), repeat=self.num_pairs)), device=pair.device)
+        outcomes = torch.stack((pairs // categories, pairs % categories), -1).flatten(-2)
+        return Law(outcomes, pair[..., pairs].prod(-1))
+
+
+class StickBreaking(Tree):
+    """The caterpillar tree: antithetic sticks, broken off in the given order. See `Tree`."""
+
+    def __init__(self, order: str | None = None, num_pairs: int = 1) -> None:
+        super().__init__("caterpillar", order, num_pairs)
+
+
+class Antithetic(Tree):
+    """Two categories, as a Bernoulli latent has: the tree with two leaves. See `Tree`."""
+
+    def __init__(self, num_pairs: int = 1) -> None:
+        super().__init__("balanced", None, num_pairs)

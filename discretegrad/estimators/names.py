@@ -1,0 +1,54 @@
+"""The estimators by name, and the whole library in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from discretegrad.core import Estimator
+from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
+
+ESTIMATORS: dict[str, Callable[..., Estimator]] = {
+    "reinforce": Reinforce,
+    "rloo": RLOO,
+    "disarm": DisARM,
+    "disarm_iw": DisARMIW,
+    "disarm_sb": DisARMSB,
+    "disarm_tree": DisARMTree,
+    "exact": Exact,
+    "straight_through": StraightThrough,
+    "gumbel_softmax": GumbelSoftmax,
+}
+"""The names that `expectation` knows."""
+
+
+def expectation(
+    f: Callable[[Tensor], Tensor], logits: Tensor, estimator: str | Estimator = "disarm_tree", **call: Any
+) -> Tensor:
+    """Estimate `E f(z)`, `[*batch]`, with the estimator's gradient attached: the whole library in one line.
+
+    Args:
+        f: maps points `[S, *batch, *event, C]` to values `[S, *batch]`.
+        logits: `[*batch, *event, C]`.
+        estimator: a name in `ESTIMATORS`, made with its defaults, or an estimator.
+        call: `generator`, `mask` or `context`, as for a call of the estimator.
+
+    Raises:
+        ValueError: for a name that is not known.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(3, 4, requires_grad=True)
+        >>> dg.expectation(lambda points: points[..., 0].sum(-1), logits, estimator="rloo").backward()
+    """
+    if isinstance(estimator, str):
+        if estimator not in ESTIMATORS:
+            raise ValueError(f"no estimator is called {estimator!r}; the names are {', '.join(ESTIMATORS)}.")
+        estimator = ESTIMATORS[estimator]()
+    if not isinstance(estimator, Estimator):
+        raise TypeError(f"estimator is a name or an estimator such as RLOO(), not {estimator!r}.")
+    return estimator(f, logits, **call)

@@ -1,0 +1,61 @@
+"""Weights: what multiplies the values, or their differences, to make a gradient.
+
+Weights never mix variables, and see f only through its values. Which couplings a rule is right for is stated
+here, next to the rule.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.coupling import Coupling
+
+
+class Weights(ABC):
+    """A rule that turns points and values into a gradient w.r.t. category logits."""
+
+    differences: bool
+    """Whether only differences of values enter, so that a baseline would cancel."""
+    needs_noise: bool = False
+    """Whether the ids do not suffice, and the coupling's noise enters too."""
+
+    @abstractmethod
+    def refuse(self, coupling: Coupling) -> None:
+        """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
+
+    @abstractmethod
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Whether the gradient is unbiased for every f and all logits."""
+
+    @abstractmethod
+    def gradient(
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The gradient.
+
+        Args:
+            plan: the coupling's.
+            indices: int64 `[S, *variables]`.
+            values: of f less any baseline, `[S, *batch, 1, ...]`, broadcastable to `indices`.
+            value_weights: the coupling's weights of the points, broadcastable like `values`, or None for 1 / S.
+            centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
+            noise: `[K, *variables]`, what the coupling kept of it; given where `needs_noise`.
+
+        Returns:
+            `[*variables, C]`.
+        """
+
+
+def weigh(weights: Tensor, values: Tensor) -> Tensor:
+    """`weights * values`, and 0 where a weight is 0 even if the value there is infinite or NaN."""
+    return torch.where(weights > 0, weights * values, 0.0)

@@ -1,0 +1,42 @@
+"""The score function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from discretegrad.coupling import Coupling
+from discretegrad.ops import score as score_ops
+from discretegrad.weights.base import Weights, weigh
+
+
+@dataclass(frozen=True)
+class Score(Weights):
+    """`sum_s w_s f_s (e_{z_s} - p)`: the score function, right for every coupling, for each point has law p."""
+
+    differences = False
+
+    def refuse(self, coupling: Coupling) -> None:
+        """No coupling is refused."""
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Always."""
+        return True
+
+    def gradient(
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
+        # A point without probability must not contribute, whatever f returned there.
+        weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
+        if centred:
+            return score_ops.scatter(indices, weighted, plan.probs.shape[-1])
+        return score_ops.score(plan.probs, indices, weighted)
