@@ -3,7 +3,7 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.coupling import Antithetic, Enumerate, Independent, NearlyDistinct, StickBreaking, Tree
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
     ESTIMATORS,
@@ -13,12 +13,13 @@ from discretegrad.estimators import (
     DisARMSB,
     DisARMTree,
     Exact,
+    Flow,
     GumbelSoftmax,
     Reinforce,
     StraightThrough,
     expectation,
 )
-from discretegrad.weights import Importance, RaoBlackwell, Score
+from discretegrad.weights import Importance, MinimumNorm, RaoBlackwell, Score
 
 __version__ = "0.1.0"
 
@@ -36,10 +37,13 @@ __all__ = [
     "Enumerate",
     "Estimator",
     "Exact",
+    "Flow",
     "GumbelSoftmax",
     "Importance",
     "Independent",
     "LeaveOneOut",
+    "MinimumNorm",
+    "NearlyDistinct",
     "Pathwise",
     "RaoBlackwell",
     "Reinforce",

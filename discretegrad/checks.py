@@ -6,7 +6,9 @@ so they run on CPU tensors, and elsewhere only when asked for (`validate=True`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +27,26 @@ def count(count: object, name: str) -> None:
     """Refuse a count that is not an integer of at least 1."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"{name} must be an integer of at least 1, not {count!r}.")
+
+
+def share(alpha: Any) -> Any:
+    """Refuse what is no share of the terms within pairs."""
+    number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha)
+    if alpha is not None and not hasattr(alpha, "share") and not number:
+        raise ValueError(
+            "alpha is a number (1 averages the pairs), None for 1 / (2P - 1), or dg.nn.EstimatedShare(), not "
+            f"{alpha!r}."
+        )
+    return alpha
+
+
+def connects(connected: Tensor, name: str) -> None:
+    """Refuse a coupling under which no weights are unbiased."""
+    if _any(~connected):
+        raise ValueError(
+            f"the pairs of categories that {name} can draw do not connect all possible categories of a variable, so no "
+            "weights of differences are unbiased for these logits; use NearlyDistinct() or Independent()."
+        )
 
 
 def event_dims(event_dims: object) -> None:

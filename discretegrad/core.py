@@ -215,7 +215,7 @@ class Composition(Estimator):
         """Those in the slots that are modules."""
         control_variate = self.control_variate
         slots: tuple[object, ...] = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
-        return tuple(slot for slot in (*slots, self.weights) if isinstance(slot, nn.Module))
+        return (*(slot for slot in slots if isinstance(slot, nn.Module)), *self.weights.learners)
 
     @torch.no_grad()
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:

@@ -1,8 +1,21 @@
 """Couplings: the joint law of the S points."""
 
-from discretegrad.coupling.base import Coupling, Law, Probs, uniform
+from discretegrad.coupling.base import Coupling, Law, Probs, law_of_pairs, uniform
+from discretegrad.coupling.distinct import NearlyDistinct
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
 from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 
-__all__ = ["Antithetic", "Coupling", "Enumerate", "Independent", "Law", "Probs", "StickBreaking", "Tree", "uniform"]
+__all__ = [
+    "Antithetic",
+    "Coupling",
+    "Enumerate",
+    "Independent",
+    "Law",
+    "NearlyDistinct",
+    "Probs",
+    "StickBreaking",
+    "Tree",
+    "law_of_pairs",
+    "uniform",
+]

@@ -6,6 +6,7 @@ so the plain average of f over the points is unbiased under each of them.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
@@ -65,9 +66,19 @@ class Coupling(ABC):
     exchangeable: bool = False
     """Whether the law of the points stays the same when they are permuted; `pair_law` is then that of any two."""
 
+    paired: bool = False
+    """Whether points 2k and 2k + 1 are exchangeable, with law `pair_law`, and independent of all others."""
+
+    connected: bool = False
+    """Whether the pairs of categories that `pair_law` can draw connect all possible categories, whatever the logits."""
+
     def pair_law(self, plan: Any) -> Tensor:
-        """`[*variables, C, C]`, the symmetric joint law of any two of the points, where `exchangeable`."""
+        """`[*variables, C, C]`, the symmetric law of two points, any two or a pair: see `exchangeable`, `paired`."""
         raise NotImplementedError
+
+    def rho(self, plan: Any) -> Tensor | None:
+        """`[*variables, C]` where the minimum-norm weights are separable (`ops/flow/README.md`), else None."""
+        return None
 
     def value_weights(self, plan: Any, indices: Tensor) -> Tensor | None:
         """`[S, *batch]` weights of the points in the estimate of E f; None for the plain average."""
@@ -78,6 +89,15 @@ class Probs(NamedTuple):
     """The plan of a coupling that needs the probabilities only."""
 
     probs: Tensor
+
+
+def law_of_pairs(pair_law: Tensor, num_pairs: int) -> Law:
+    """The law of independent pairs, each of law `[*variables, C, C]`."""
+    categories = pair_law.shape[-1]
+    pair = pair_law.flatten(-2)
+    pairs = torch.tensor(list(itertools.product(range(pair.shape[-1]), repeat=num_pairs)), device=pair.device)
+    outcomes = torch.stack((pairs // categories, pairs % categories), -1).flatten(-2)
+    return Law(outcomes, pair[..., pairs].prod(-1))
 
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

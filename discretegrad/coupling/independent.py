@@ -19,6 +19,9 @@ class Independent(Coupling):
 
     num_samples: int
 
+    exchangeable = True
+    connected = True
+
     def __post_init__(self) -> None:
         checks.count(self.num_samples, "num_samples")
 
@@ -34,6 +37,14 @@ class Independent(Coupling):
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """One uniform a point."""
         return inverse_cdf(plan.probs, uniform((self.num_samples, *plan.probs.shape[:-1]), plan.probs, generator))
+
+    def pair_law(self, plan: Probs) -> Tensor:
+        """`p p^T`."""
+        return plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
+
+    def rho(self, plan: Probs) -> Tensor:
+        """Ones: leave-one-out."""
+        return torch.ones_like(plan.probs)
 
     def law(self, plan: Probs) -> Law:
         """The product law."""

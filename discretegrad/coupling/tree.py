@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.base import Coupling, Law, law_of_pairs, uniform
 from discretegrad.ops import tree as tree_ops
 
 ORDERS = (None, "ascending", "descending", "abs")
@@ -35,6 +34,9 @@ class Tree(Coupling):
     shape: str | tree_ops.TreeLike = "balanced"
     order: str | None = None
     num_pairs: int = 1
+
+    paired = True
+    connected = True
 
     def __post_init__(self) -> None:
         checks.count(self.num_pairs, "num_pairs")
@@ -74,13 +76,13 @@ class Tree(Coupling):
         noise = uniform((4, self.num_pairs, *plan.probs.shape[:-1]), plan.probs, generator)
         return tree_ops.sample_pairs(plan, noise).transpose(0, 1).flatten(0, 1)
 
+    def pair_law(self, plan: tree_ops.TreePlan) -> Tensor:
+        """Of a pair."""
+        return tree_ops.pair_law(plan)
+
     def law(self, plan: tree_ops.TreePlan) -> Law:
         """The product over the pairs of the law of one."""
-        pair = tree_ops.pair_law(plan).flatten(-2)
-        categories = plan.probs.shape[-1]
-        pairs = torch.tensor(list(itertools.product(range(pair.shape[-1]), repeat=self.num_pairs)), device=pair.device)
-        outcomes = torch.stack((pairs // categories, pairs % categories), -1).flatten(-2)
-        return Law(outcomes, pair[..., pairs].prod(-1))
+        return law_of_pairs(self.pair_law(plan), self.num_pairs)
 
 
 class StickBreaking(Tree):

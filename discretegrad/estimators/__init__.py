@@ -3,7 +3,7 @@
 If one needs a method of its own, a slot is missing.
 """
 
-from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
@@ -16,6 +16,7 @@ __all__ = [
     "DisARMSB",
     "DisARMTree",
     "Exact",
+    "Flow",
     "GumbelSoftmax",
     "Reinforce",
     "StraightThrough",

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from discretegrad.core import Estimator
-from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
@@ -19,6 +19,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "disarm_iw": DisARMIW,
     "disarm_sb": DisARMSB,
     "disarm_tree": DisARMTree,
+    "flow": Flow,
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,

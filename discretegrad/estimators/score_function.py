@@ -52,6 +52,8 @@ class RLOO(Composition):
     Args:
         num_samples: S >= 2 independent points.
         latent: "categorical" or "bernoulli".
+        control_variate: subtracted before leave-one-out: a function of the points with a known gradient, such as
+            `dg.nn.LinearControlVariate`.
 
     Reference: Salimans, Knowles, "On using control variates with stochastic approximation for variational Bayes
     and its connection to stochastic linear regression", 2014, arXiv 1401.1022; Kool, van Hoof, Welling, "Buy 4
@@ -68,8 +70,11 @@ class RLOO(Composition):
         >>> loss.mean().backward()
     """
 
-    def __init__(self, num_samples: int = 2, latent: str = "categorical") -> None:
-        super().__init__(Independent(num_samples), Score(), LeaveOneOut(), latent)
+    def __init__(
+        self, num_samples: int = 2, latent: str = "categorical", control_variate: ControlVariate | None = None
+    ) -> None:
+        parts = (LeaveOneOut(),) if control_variate is None else (control_variate, LeaveOneOut())
+        super().__init__(Independent(num_samples), Score(), parts, latent)
 
 
 class Exact(Composition):

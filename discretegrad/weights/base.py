@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from discretegrad.coupling import Coupling
 
@@ -22,6 +22,11 @@ class Weights(ABC):
     """Whether only differences of values enter, so that a baseline would cancel."""
     needs_noise: bool = False
     """Whether the ids do not suffice, and the coupling's noise enters too."""
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """Modules in it that learn beside the model."""
+        return ()
 
     @abstractmethod
     def refuse(self, coupling: Coupling) -> None:

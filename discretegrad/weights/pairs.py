@@ -4,26 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from discretegrad import checks
 from discretegrad.coupling import Coupling, Tree
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.weights.base import Weights
 
 
+class EstimatesShare(Protocol):
+    """An alpha that is estimated: see `discretegrad.nn.EstimatedShare`."""
+
+    def share(self, default: float) -> float | Tensor:
+        """The present estimate; `default` before there is one."""
+        ...
+
+    def note(self, within: Tensor, across: Tensor) -> None:
+        """Look at a gradient's two parts, to learn from them once they were used."""
+        ...
+
+
+Share: TypeAlias = "float | EstimatesShare | None"
+
+
 @dataclass(frozen=True)
 class RaoBlackwell(Weights):
     """`(f(z1) - f(z2)) / 2 * E[score difference | z1, z2]`: the closed form of every antithetic tree.
+
+    Args:
+        alpha: the share of the terms within the pairs, the others compare points of different pairs. None counts every
+            pair of points once, 1 / (2P - 1); 1 averages the pairs; `dg.nn.EstimatedShare()` estimates the best.
 
     Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-SB and DisARM-Tree). Departs from the paper: one
     formula for every tree, and cross terms between pairs (`pair_statistic`).
     """
 
+    alpha: Share = None
+
     differences = True
+
+    def __post_init__(self) -> None:
+        checks.share(self.alpha)
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """An estimated alpha."""
+        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
     def refuse(self, coupling: Coupling) -> None:
         """Trees only."""
@@ -47,7 +77,7 @@ class RaoBlackwell(Weights):
         noise: Tensor | None = None,
     ) -> Tensor:
         """The closed form."""
-        return pair_statistic(tree_ops.rao_blackwell, plan, indices, values)
+        return pair_statistic(tree_ops.rao_blackwell, plan, indices, values, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -90,18 +120,23 @@ class Importance(Weights):
 
 
 def pair_statistic(
-    within: Callable[[Any, Tensor, Tensor, Tensor], Tensor], plan: Any, indices: Tensor, values: Tensor
+    within: Callable[[Any, Tensor, Tensor, Tensor], Tensor],
+    plan: Any,
+    indices: Tensor,
+    values: Tensor,
+    alpha: Share = None,
 ) -> Tensor:
     """Average over all pairs among the 2P points: `within` for the P coupled ones, leave-one-out for the others.
 
-    Points of different antithetic pairs are independent, so for them the weight is `e_i - e_j` as in RLOO. Every
-    pair counts once: 1 / (2P - 1) of the weight is within the pairs.
+    Points of different pairs are independent, so for them the weight is `e_i - e_j` as in RLOO. Both averages are
+    unbiased, and so is `alpha * within + (1 - alpha) * across`.
 
     Args:
         within: `rao_blackwell` or `importance`.
         plan: of the tree.
         indices: int64 `[2P, *variables]`; points 2k and 2k + 1 are coupled.
         values: `[2P, ...]`, broadcastable to `indices`.
+        alpha: None counts every pair once, 1 / (2P - 1) of them within.
 
     Returns:
         `[*variables, C]`.
@@ -116,4 +151,10 @@ def pair_statistic(
     of_partner = torch.stack((half, -half), 1).flatten(0, 1)
     coefficients = (points / 2 * (values - values.mean(0)) - of_partner) / (points * (points - 2) / 2)
     crossed = score_ops.scatter(indices, coefficients, plan.probs.shape[-1])
-    return (coupled + (points - 2) * crossed) / (points - 1)
+    share: float | Tensor = 1 / (points - 1)
+    if isinstance(alpha, float | int):
+        share = alpha
+    elif alpha is not None:
+        share = alpha.share(1 / (points - 1))
+        alpha.note(coupled, crossed)
+    return crossed + share * (coupled - crossed)
