@@ -3,9 +3,10 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.coupling import Antithetic, Enumerate, Independent, MirroredUniforms, StickBreaking, Tree
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
+    ARM,
     ESTIMATORS,
     RLOO,
     DisARM,
@@ -18,11 +19,12 @@ from discretegrad.estimators import (
     StraightThrough,
     expectation,
 )
-from discretegrad.weights import Importance, RaoBlackwell, Score
+from discretegrad.weights import Importance, RaoBlackwell, Score, UniformScore
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ARM",
     "ESTIMATORS",
     "RLOO",
     "Antithetic",
@@ -40,6 +42,7 @@ __all__ = [
     "Importance",
     "Independent",
     "LeaveOneOut",
+    "MirroredUniforms",
     "Pathwise",
     "RaoBlackwell",
     "Reinforce",
@@ -47,6 +50,7 @@ __all__ = [
     "StickBreaking",
     "StraightThrough",
     "Tree",
+    "UniformScore",
     "exact",
     "expectation",
     "functional",

@@ -42,6 +42,15 @@ def has_event_dims(variables: Sequence[int], event_dims: int, name: str) -> None
         )
 
 
+def two_categories(categories: int, name: str) -> None:
+    """Refuse more or fewer categories than a bit has."""
+    if categories != 2:
+        raise ValueError(
+            f"{name} draws bits, and the logits have {categories} categories; use latent='bernoulli', or DisARMTree "
+            "for categories."
+        )
+
+
 def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     """Whether checks that read `tensor`'s entries should run."""
     if torch.compiler.is_compiling():

@@ -55,6 +55,8 @@ BERNOULLI = {
     "rloo-4": lambda: dg.RLOO(4, latent="bernoulli"),
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
+    "arm": lambda: dg.ARM(),
+    "arm-2-pairs": lambda: dg.ARM(2),
     "exact": lambda: dg.Exact(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),

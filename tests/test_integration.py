@@ -21,7 +21,7 @@ KINDS = [
     "iw-ascending",
 ]
 KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
-KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard")]
+KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "arm", "exact", "gumbel-hard")]
 
 
 def problem(latent):

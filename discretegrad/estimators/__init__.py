@@ -3,12 +3,14 @@
 If one needs a method of its own, a slot is missing.
 """
 
+from discretegrad.estimators.augmented import ARM
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 __all__ = [
+    "ARM",
     "ESTIMATORS",
     "RLOO",
     "DisARM",

@@ -1,7 +1,16 @@
 """Weights: what multiplies the values, or their differences, to make a gradient."""
 
+from discretegrad.weights.augmented import UniformScore
 from discretegrad.weights.base import Weights, weigh
 from discretegrad.weights.pairs import Importance, RaoBlackwell, pair_statistic
 from discretegrad.weights.score import Score
 
-__all__ = ["Importance", "RaoBlackwell", "Score", "Weights", "pair_statistic", "weigh"]
+__all__ = [
+    "Importance",
+    "RaoBlackwell",
+    "Score",
+    "UniformScore",
+    "Weights",
+    "pair_statistic",
+    "weigh",
+]
