@@ -3,12 +3,16 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, MirroredUniforms, StickBreaking, Tree
+from discretegrad.coupling import Antithetic, Enumerate, Independent, MirroredUniforms, StickBreaking, Swaps, Tree
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
     ARM,
+    ARS,
+    ARSM,
     ESTIMATORS,
     RLOO,
+    ARSMPlus,
+    ARSPlus,
     DisARM,
     DisARMIW,
     DisARMSB,
@@ -19,17 +23,23 @@ from discretegrad.estimators import (
     StraightThrough,
     expectation,
 )
-from discretegrad.weights import Importance, RaoBlackwell, Score, UniformScore
+from discretegrad.weights import ChangedDirichletScore, DirichletScore, Importance, RaoBlackwell, Score, UniformScore
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ARM",
+    "ARS",
+    "ARSM",
     "ESTIMATORS",
     "RLOO",
+    "ARSMPlus",
+    "ARSPlus",
     "Antithetic",
     "BatchLeaveOneOut",
+    "ChangedDirichletScore",
     "Composition",
+    "DirichletScore",
     "DisARM",
     "DisARMIW",
     "DisARMSB",
@@ -49,6 +59,7 @@ __all__ = [
     "Score",
     "StickBreaking",
     "StraightThrough",
+    "Swaps",
     "Tree",
     "UniformScore",
     "exact",

@@ -37,6 +37,8 @@ def judges_any_ids(estimator):
 def average_of(estimator, draw, values):
     """The coupling's weighted average over the points that have ids."""
     values = values[: draw.indices.shape[0]]
+    if draw.point_of is not None:  # a point counts as often as the coupling drew it
+        values = values.gather(0, draw.point_of)
     weights = estimator.coupling.value_weights(draw.plan, draw.indices) if hasattr(estimator, "coupling") else None
     if weights is None:
         return values.mean(0)

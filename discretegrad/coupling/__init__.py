@@ -4,6 +4,7 @@ from discretegrad.coupling.base import Coupling, Law, Probs, uniform
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
 from discretegrad.coupling.mirrored import MirroredUniforms
+from discretegrad.coupling.swaps import Swaps
 from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MirroredUniforms",
     "Probs",
     "StickBreaking",
+    "Swaps",
     "Tree",
     "uniform",
 ]

@@ -3,7 +3,7 @@
 If one needs a method of its own, a slot is missing.
 """
 
-from discretegrad.estimators.augmented import ARM
+from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
@@ -11,8 +11,12 @@ from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 __all__ = [
     "ARM",
+    "ARS",
+    "ARSM",
     "ESTIMATORS",
     "RLOO",
+    "ARSMPlus",
+    "ARSPlus",
     "DisARM",
     "DisARMIW",
     "DisARMSB",

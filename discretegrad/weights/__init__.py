@@ -1,11 +1,13 @@
 """Weights: what multiplies the values, or their differences, to make a gradient."""
 
-from discretegrad.weights.augmented import UniformScore
+from discretegrad.weights.augmented import ChangedDirichletScore, DirichletScore, UniformScore
 from discretegrad.weights.base import Weights, weigh
 from discretegrad.weights.pairs import Importance, RaoBlackwell, pair_statistic
 from discretegrad.weights.score import Score
 
 __all__ = [
+    "ChangedDirichletScore",
+    "DirichletScore",
     "Importance",
     "RaoBlackwell",
     "Score",
