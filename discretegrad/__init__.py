@@ -3,11 +3,25 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, NearlyDistinct, StickBreaking, Tree
+from discretegrad.coupling import (
+    Antithetic,
+    Enumerate,
+    Independent,
+    MirroredUniforms,
+    NearlyDistinct,
+    StickBreaking,
+    Swaps,
+    Tree,
+)
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
+    ARM,
+    ARS,
+    ARSM,
     ESTIMATORS,
     RLOO,
+    ARSMPlus,
+    ARSPlus,
     DisARM,
     DisARMIW,
     DisARMSB,
@@ -19,16 +33,31 @@ from discretegrad.estimators import (
     StraightThrough,
     expectation,
 )
-from discretegrad.weights import Importance, MinimumNorm, RaoBlackwell, Score
+from discretegrad.weights import (
+    ChangedDirichletScore,
+    DirichletScore,
+    Importance,
+    MinimumNorm,
+    RaoBlackwell,
+    Score,
+    UniformScore,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ARM",
+    "ARS",
+    "ARSM",
     "ESTIMATORS",
     "RLOO",
+    "ARSMPlus",
+    "ARSPlus",
     "Antithetic",
     "BatchLeaveOneOut",
+    "ChangedDirichletScore",
     "Composition",
+    "DirichletScore",
     "DisARM",
     "DisARMIW",
     "DisARMSB",
@@ -43,6 +72,7 @@ __all__ = [
     "Independent",
     "LeaveOneOut",
     "MinimumNorm",
+    "MirroredUniforms",
     "NearlyDistinct",
     "Pathwise",
     "RaoBlackwell",
@@ -50,7 +80,9 @@ __all__ = [
     "Score",
     "StickBreaking",
     "StraightThrough",
+    "Swaps",
     "Tree",
+    "UniformScore",
     "exact",
     "expectation",
     "functional",

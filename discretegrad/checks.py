@@ -64,6 +64,40 @@ def has_event_dims(variables: Sequence[int], event_dims: int, name: str) -> None
         )
 
 
+def two_categories(categories: int, name: str) -> None:
+    """Refuse more or fewer categories than a bit has."""
+    if categories != 2:
+        raise ValueError(
+            f"{name} draws bits, and the logits have {categories} categories; use latent='bernoulli', or DisARMTree "
+            "for categories."
+        )
+
+
+def reference(reference: object) -> None:
+    """Refuse what names no reference category."""
+    known = reference in ("all", "random")
+    if isinstance(reference, bool) or not (known or (isinstance(reference, int) and reference >= 0)):
+        raise ValueError(f"reference is a category id of 0 or more, or none for a random one, not {reference!r}.")
+
+
+def reference_exists(reference: int, categories: int) -> None:
+    """Refuse a reference that is no category."""
+    if reference >= categories:
+        raise ValueError(
+            f"the reference category is {reference}, but the logits have categories 0..{categories - 1} only; use one "
+            "of them, or none for a random one."
+        )
+
+
+def enumerable_swaps(categories: int, reference: object) -> None:
+    """Refuse to enumerate Dirichlet noise that has more than one dimension."""
+    if categories != 2 or reference == "random":
+        raise ValueError(
+            "the noise of swaps is continuous; it can be enumerated for two categories and a reference that is not "
+            "random, otherwise estimate the moments from many draws."
+        )
+
+
 def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     """Whether checks that read `tensor`'s entries should run."""
     if torch.compiler.is_compiling():
@@ -144,6 +178,26 @@ def joint_values(values: Tensor, value_weights: Tensor) -> None:
             f"values of shape {_shape(values)} leave more dimensions to the event than were enumerated jointly; "
             f"expected [S, *batch] = {_shape(value_weights)}, or raise event_dims."
         )
+
+
+def distinct_values(values: Tensor, point_of: Tensor) -> None:
+    """Refuse values that share one f among variables whose points were compared apart."""
+    if values.ndim < point_of.ndim:
+        raise ValueError(
+            f"values of shape {_shape(values)} leave more dimensions to the event than event_dims says: points were "
+            f"compared for every one of {tuple(point_of.shape[1:])} batch elements; raise event_dims."
+        )
+
+
+def readable(number: Tensor) -> int:
+    """A number that the host must know; refused where there is none to be had."""
+    try:
+        return int(number)
+    except RuntimeError as error:
+        raise ValueError(
+            "how many distinct points there are decides how often f is evaluated, and cannot be read under "
+            "torch.func.vmap or on the meta device; use distinct=False."
+        ) from error
 
 
 def enumerable(outcomes: int, variables: int, limit: int) -> None:

@@ -32,6 +32,7 @@ from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
+from discretegrad.ops.distinct import distinct
 from discretegrad.pathwise import Path
 from discretegrad.weights import Weights
 
@@ -190,6 +191,11 @@ class Composition(Estimator):
                     f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
                 )
             control_variate.refuse(coupling)
+            if coupling.distinct_dims is not None and (control_variate.evaluations or control_variate.needs_grad_f):
+                raise ValueError(
+                    f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
+                    f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
+                )
 
     @property
     def unbiased(self) -> bool:
@@ -221,7 +227,11 @@ class Composition(Estimator):
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
         plan = self.coupling.plan(category_logits(logits, latent, mask))
         indices, noise = self.coupling.sample_with_noise(plan, generator)
-        draw = Draw(logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise)
+        point_of = None
+        if self.coupling.distinct_dims is not None:
+            chosen, point_of = distinct(indices, self.coupling.distinct_dims)
+            indices = _take(indices, chosen)
+        draw = Draw(logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, point_of=point_of)
         return self.complete(draw, generator)
 
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
@@ -245,6 +255,10 @@ class Composition(Estimator):
                 f"{type(self).__name__} needs the noise that its points were made from, which this draw has not; make "
                 "draws with its own `sample`."
             )
+        if draw.point_of is not None:  # from here on all of the coupling's points, equal ones with equal values
+            checks.distinct_values(values, draw.point_of)
+            values = _take(values, draw.point_of)
+            draw = dataclasses.replace(draw, indices=_take(draw.indices, draw.point_of))
         plan = draw.plan
         with torch.no_grad():
             if plan is None:
@@ -332,3 +346,8 @@ class Pathwise(Estimator):
         wanted = torch.is_grad_enabled() and draw.logits.requires_grad
         checks.gradient_of_f(values.requires_grad or not wanted, type(self).__name__)
         return values.mean(0)
+
+
+def _take(tensor: Tensor, number: Tensor) -> Tensor:
+    """`tensor[number[r, b], b, ...]`, `[R, *batch, ...]`, from `[S, *batch, ...]` and numbers `[R, *batch]`."""
+    return tensor.gather(0, append_dims(number, tensor.ndim).expand(-1, *tensor.shape[1:]))

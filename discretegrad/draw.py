@@ -33,6 +33,8 @@ class Draw:
     """The coupling's preparation, kept so that the second phase need not repeat it."""
     noise: Tensor | None = None
     """`[K, *variables]`, what the coupling keeps of its noise for weights that ask for it."""
+    point_of: Tensor | None = None
+    """int64 `[R, *batch]`: where the coupling's R points were compared, which of the S distinct ones each is."""
     extra: Tensor | None = None
     """One-hots `[A, *variables, C]`, relaxed or not, at which a control variate wants f besides; without ids."""
     record: Any = None
@@ -88,6 +90,11 @@ class Draw:
     def evaluations(self) -> int:
         """How many points f is evaluated at."""
         return self.indices.shape[0] + (0 if self.extra is None else self.extra.shape[0])
+
+    @property
+    def distinct(self) -> Tensor | None:
+        """`[*batch]`, how many distinct points there are, where they were compared; f behind them is not used."""
+        return None if self.point_of is None else self.point_of.amax(0) + 1
 
     @property
     def variables(self) -> torch.Size:

@@ -93,7 +93,7 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
         return Moments(mean, mean.new_zeros(mean.numel(), mean.numel()))
 
     event = kind.category_logits(logits).shape[:-1]
-    joint = isinstance(estimator, Composition) and estimator.coupling.event_dims > 0
+    joint = law.outcomes.ndim > 2
     count = 1 if joint else math.prod(event)
     outcomes = law.outcomes.shape[0]
     checks.enumerable(outcomes, count, LIMIT)

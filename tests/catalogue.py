@@ -48,6 +48,16 @@ CATEGORICAL = {
     "antithetic-score": lambda c: dg.Composition(dg.Tree(), dg.Score()),
     "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
     "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
+    "ars": lambda c: dg.ARS(),
+    "ars-0": lambda c: dg.ARS(0),
+    "ars-distinct": lambda c: dg.ARS(distinct=True),
+    "ars-plus": lambda c: dg.ARSPlus(),
+    "ars-plus-1": lambda c: dg.ARSPlus(1),
+    "ars-plus-kept-noise": lambda c: dg.ARSPlus(integrate=False),
+    "arsm": lambda c: dg.ARSM(),
+    "arsm-all-points": lambda c: dg.ARSM(distinct=False),
+    "arsm-plus": lambda c: dg.ARSMPlus(),
+    "arsm-plus-kept-noise": lambda c: dg.ARSMPlus(integrate=False),
     "exact": lambda c: dg.Exact(),
     "straight-through": lambda c: dg.StraightThrough(),
     "straight-through-2": lambda c: dg.StraightThrough(2),
@@ -62,6 +72,8 @@ BERNOULLI = {
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
     "flow": lambda: dg.Flow(latent="bernoulli"),
+    "arm": lambda: dg.ARM(),
+    "arm-2-pairs": lambda: dg.ARM(2),
     "exact": lambda: dg.Exact(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
@@ -71,6 +83,16 @@ BERNOULLI = {
 
 JOINT = {
     "exact": lambda event_dims, latent: dg.Exact(event_dims, latent),
+    "ars": lambda event_dims, latent: dg.ARS(event_dims=event_dims),
+    "ars-0": lambda event_dims, latent: dg.ARS(0, event_dims),
+    "ars-distinct": lambda event_dims, latent: dg.ARS(event_dims=event_dims, distinct=True),
+    "ars-plus": lambda event_dims, latent: dg.ARSPlus(event_dims=event_dims),
+    "ars-plus-1": lambda event_dims, latent: dg.ARSPlus(1, event_dims),
+    "ars-plus-kept-noise": lambda event_dims, latent: dg.ARSPlus(event_dims=event_dims, integrate=False),
+    "arsm": lambda event_dims, latent: dg.ARSM(event_dims),
+    "arsm-all-points": lambda event_dims, latent: dg.ARSM(event_dims, distinct=False),
+    "arsm-plus": lambda event_dims, latent: dg.ARSMPlus(event_dims),
+    "arsm-plus-kept-noise": lambda event_dims, latent: dg.ARSMPlus(event_dims, integrate=False),
 }
 """Those whose coupling joins the variables of an event, for any number of event dimensions."""
 
@@ -85,6 +107,20 @@ def make(name: str, latent: str = "categorical", categories: int = 5, event_dims
 def every():
     """(name, latent) of all of them."""
     return [(n, "categorical") for n in CATEGORICAL] + [(n, "bernoulli") for n in BERNOULLI]
+
+
+def enumerable(estimator: dg.Estimator, categories: int) -> bool:
+    """Whether the noise that its weights or points need is discrete, or can be put on the nodes of a quadrature."""
+    if isinstance(estimator, dg.Pathwise):
+        return not isinstance(estimator.path, dg.pathwise.Gumbel)
+    if isinstance(estimator.coupling, dg.Swaps):
+        return categories == 2 and estimator.coupling.reference != "random"
+    return True
+
+
+def compares(estimator: dg.Estimator) -> bool:
+    """Whether it looks for equal points, and so must read how many distinct ones there are."""
+    return isinstance(estimator, dg.Composition) and estimator.coupling.distinct_dims is not None
 
 
 def seen(baseline):
@@ -125,6 +161,8 @@ def logits_of(kind: str, variables: int, categories: int) -> torch.Tensor:
 def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
     """How many joint outcomes the enumeration of an estimator's points has."""
     points = estimator.evaluations
+    if isinstance(getattr(estimator, "coupling", None), dg.Swaps):
+        return 8**variables  # cells times nodes of the noise, of two categories
     return 1 if points is None else categories ** (points * variables)
 
 

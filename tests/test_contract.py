@@ -37,6 +37,8 @@ def judges_any_ids(estimator):
 def average_of(estimator, draw, values):
     """The coupling's weighted average over the points that have ids."""
     values = values[: draw.indices.shape[0]]
+    if draw.point_of is not None:  # a point counts as often as the coupling drew it
+        values = values.gather(0, draw.point_of)
     weights = estimator.coupling.value_weights(draw.plan, draw.indices) if hasattr(estimator, "coupling") else None
     if weights is None:
         return values.mean(0)
@@ -276,7 +278,7 @@ def test_estimators_are_immutable_values(name, latent):
 
 @pytest.mark.parametrize("name", list(dg.ESTIMATORS))
 def test_expectation_knows_every_name(name):
-    bernoulli = name == "disarm"
+    bernoulli = name in ("arm", "disarm")
     logits = torch.zeros(5, 3, requires_grad=True) if bernoulli else torch.zeros(5, 3, 4, requires_grad=True)
     loss = dg.expectation(lambda points: points.square().flatten(2).sum(-1), logits, estimator=name)
     assert loss.shape == (5,)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import BERNOULLI, CATEGORICAL, KINDS, SIZES, logits_of, make, outcomes, table_function
+from catalogue import BERNOULLI, CATEGORICAL, KINDS, SIZES, enumerable, logits_of, make, outcomes, table_function
 
 import discretegrad as dg
 
@@ -33,7 +33,8 @@ def sized(least, most):
         (name, categories, variables)
         for name in declared(CATEGORICAL, True)
         for categories, variables in SIZES
-        if least < outcomes(make(name, categories=categories), variables, categories) <= most
+        if enumerable(make(name, categories=categories), categories)
+        and least < outcomes(make(name, categories=categories), variables, categories) <= most
     ]
 
 

@@ -156,7 +156,7 @@ def test_nearly_distinct_points_have_that_law(dtype, kind):
 
 
 def test_distinct_pairs_win_on_noise():
-    """On a random f, which is mostly noise to a single variable, a pair has less variance than two independent points."""
+    """A random f is mostly noise to a single variable: a pair has less variance than two independent points."""
     logits = logits_of("ordinary", 2, 4)
     f = table_function(2, 4)
     flow_, rloo = (dg.exact.moments(e, f, logits).total_variance for e in (dg.Flow(), dg.RLOO()))

@@ -3,4 +3,11 @@
 from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
 
-__all__ = ["BatchLeaveOneOut", "Chain", "ControlVariate", "Evaluation", "LeaveOneOut", "Residual"]
+__all__ = [
+    "BatchLeaveOneOut",
+    "Chain",
+    "ControlVariate",
+    "Evaluation",
+    "LeaveOneOut",
+    "Residual",
+]

@@ -4,6 +4,8 @@ from discretegrad.coupling.base import Coupling, Law, Probs, law_of_pairs, unifo
 from discretegrad.coupling.distinct import NearlyDistinct
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
+from discretegrad.coupling.mirrored import MirroredUniforms
+from discretegrad.coupling.swaps import Swaps
 from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 
 __all__ = [
@@ -12,9 +14,11 @@ __all__ = [
     "Enumerate",
     "Independent",
     "Law",
+    "MirroredUniforms",
     "NearlyDistinct",
     "Probs",
     "StickBreaking",
+    "Swaps",
     "Tree",
     "law_of_pairs",
     "uniform",

@@ -63,6 +63,11 @@ class Coupling(ABC):
         first two moments.
         """
 
+    @property
+    def distinct_dims(self) -> int | None:
+        """How many of the last dimensions make one joint point, where equal ones are evaluated once; None elsewhere."""
+        return None
+
     exchangeable: bool = False
     """Whether the law of the points stays the same when they are permuted; `pair_law` is then that of any two."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from discretegrad.core import Estimator
+from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
@@ -20,6 +21,11 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "disarm_sb": DisARMSB,
     "disarm_tree": DisARMTree,
     "flow": Flow,
+    "arm": ARM,
+    "ars": ARS,
+    "ars_plus": ARSPlus,
+    "arsm": ARSM,
+    "arsm_plus": ARSMPlus,
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,

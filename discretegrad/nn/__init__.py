@@ -4,4 +4,10 @@ from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
 from discretegrad.nn.share import EstimatedShare
 
-__all__ = ["Baseline", "EstimatedShare", "LearnedBaseline", "Learner", "RunningMean"]
+__all__ = [
+    "Baseline",
+    "EstimatedShare",
+    "LearnedBaseline",
+    "Learner",
+    "RunningMean",
+]

@@ -4,4 +4,9 @@ from discretegrad.pathwise.base import Path, straight_through
 from discretegrad.pathwise.gumbel import Gumbel
 from discretegrad.pathwise.softmax import Softmax
 
-__all__ = ["Gumbel", "Path", "Softmax", "straight_through"]
+__all__ = [
+    "Gumbel",
+    "Path",
+    "Softmax",
+    "straight_through",
+]

@@ -1,8 +1,21 @@
 """Weights: what multiplies the values, or their differences, to make a gradient."""
 
+from discretegrad.weights.augmented import ChangedDirichletScore, DirichletScore, UniformScore
 from discretegrad.weights.base import Weights, weigh
 from discretegrad.weights.minimum_norm import MinimumNorm
 from discretegrad.weights.pairs import Importance, RaoBlackwell, Share, pair_statistic
 from discretegrad.weights.score import Score
 
-__all__ = ["Importance", "MinimumNorm", "RaoBlackwell", "Score", "Share", "Weights", "pair_statistic", "weigh"]
+__all__ = [
+    "ChangedDirichletScore",
+    "DirichletScore",
+    "Importance",
+    "MinimumNorm",
+    "RaoBlackwell",
+    "Score",
+    "Share",
+    "UniformScore",
+    "Weights",
+    "pair_statistic",
+    "weigh",
+]

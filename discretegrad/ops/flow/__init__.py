@@ -10,4 +10,12 @@ from discretegrad.ops.flow.reference import (
     separable,
 )
 
-__all__ = ["DistinctPlan", "connected", "distinct_law", "distinct_plan", "potential", "sample_distinct", "separable"]
+__all__ = [
+    "DistinctPlan",
+    "connected",
+    "distinct_law",
+    "distinct_plan",
+    "potential",
+    "sample_distinct",
+    "separable",
+]

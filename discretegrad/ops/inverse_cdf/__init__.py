@@ -2,4 +2,6 @@
 
 from discretegrad.ops.inverse_cdf.reference import inverse_cdf
 
-__all__ = ["inverse_cdf"]
+__all__ = [
+    "inverse_cdf",
+]

@@ -2,4 +2,7 @@
 
 from discretegrad.ops.score.reference import scatter, score
 
-__all__ = ["scatter", "score"]
+__all__ = [
+    "scatter",
+    "score",
+]

@@ -1,0 +1,145 @@
+"""Weights that are scores of the noise itself: of a uniform, of Dirichlet noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.coupling import Coupling, MirroredUniforms, Swaps
+from discretegrad.ops import swap as swap_ops
+from discretegrad.weights.base import Weights
+
+
+@dataclass(frozen=True)
+class UniformScore(Weights):
+    """`(f(z) - f(z')) (u - 1/2)` for bits from a uniform u and its mirror image, averaged over the pairs.
+
+    Source: Yin, Zhou 2019, arXiv 1807.11143 (ARM).
+    """
+
+    differences = True
+    needs_noise = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Mirrored uniforms only."""
+        if not isinstance(coupling, MirroredUniforms):
+            raise ValueError(
+                f"UniformScore weights need the uniforms of antithetic bits, which {type(coupling).__name__} does not "
+                "keep; use coupling=MirroredUniforms(), or weights=RaoBlackwell() for a tree."
+            )
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Yes."""
+        return True
+
+    def gradient(
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The published formula."""
+        assert noise is not None
+        of_one = ((values[0::2] - values[1::2]) * (noise - 0.5)).mean(0)
+        return torch.stack((-of_one, of_one), -1)
+
+
+@dataclass(frozen=True)
+class DirichletScore(Weights):
+    """`(f(z^{c<->j}) - mean_m f(z^{m<->j})) (1 - C pi_j)`, for one reference j or averaged over all.
+
+    A forbidden category has gradient 0, and its points are left out of the mean.
+
+    Source: Yin, Yue, Zhou 2019, arXiv 1905.01413 (ARS, ARSM). Departs from the paper: forbidden categories.
+    """
+
+    differences = True
+    needs_noise = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Swaps only."""
+        if not isinstance(coupling, Swaps):
+            raise ValueError(
+                f"{type(self).__name__} weights need the Dirichlet noise of swapped points, which "
+                f"{type(coupling).__name__} does not have; use coupling=Swaps(), or weights=Score()."
+            )
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Yes."""
+        return True
+
+    def gradient(
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The sum over references, then centred over the categories that are allowed."""
+        assert noise is not None
+        categories = plan.probs.shape[-1]
+        log_noise = noise[:categories].movedim(0, -1)
+        values = values - values.mean(0)  # cancels, but large values would leave their rounding behind
+        if noise.shape[0] > categories:
+            weights = self.of_one(plan, log_noise, noise[-1].long(), indices)
+            gradient = weights.unsqueeze(-1) * values.movedim(0, -1)
+        else:
+            weights = self.of_all(plan, log_noise, indices)
+            swapped = values[swap_ops.swap_number(categories, values.device)].movedim((0, 1), (-2, -1))
+            gradient = (weights.unsqueeze(-2) * swapped).mean(-1)
+        allowed = plan.log_probs > -torch.inf
+        average = torch.where(allowed, gradient, 0.0).sum(-1, keepdim=True) / allowed.sum(-1, keepdim=True)
+        return torch.where(allowed, gradient - average, 0.0)
+
+    def of_one(self, plan: Any, log_noise: Tensor, reference: Tensor, indices: Tensor) -> Tensor:
+        """`[*variables]`, what multiplies the values of one reference's swaps."""
+        return 1 - log_noise.shape[-1] * log_noise.gather(-1, reference.unsqueeze(-1)).squeeze(-1).exp()
+
+    def of_all(self, plan: Any, log_noise: Tensor, indices: Tensor) -> Tensor:
+        """`[*variables, C]`, the same for every reference."""
+        return 1 - log_noise.shape[-1] * log_noise.exp()
+
+
+@dataclass(frozen=True)
+class ChangedDirichletScore(DirichletScore):
+    """`DirichletScore` of those variables only that some swap changes, with the noise integrated out or not.
+
+    Where no swap changes a variable, its values differ by the other variables alone, whose swapped points all have
+    one law: the mean of their differences is zero whatever its own noise. `discretegrad/ops/swap/README.md`
+    derives both.
+
+    Args:
+        integrate: put `E[pi_j | the variable's points, its other noise]` in the place of pi_j.
+
+    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (ARS+, ARSM+). Departs from the paper: the integral.
+    """
+
+    integrate: bool = True
+
+    def of_one(self, plan: Any, log_noise: Tensor, reference: Tensor, indices: Tensor) -> Tensor:
+        """As before, less noisy."""
+        if self.integrate:
+            weights = swap_ops.integrate_one(log_noise, plan.log_probs, reference, indices.movedim(0, -1))
+        else:
+            weights = super().of_one(plan, log_noise, reference, indices)
+        return torch.where(_changed(indices), weights, 0.0)
+
+    def of_all(self, plan: Any, log_noise: Tensor, indices: Tensor) -> Tensor:
+        """As before, less noisy."""
+        if self.integrate:
+            weights = swap_ops.integrate_all(log_noise, plan.log_probs, indices.movedim(0, -1))
+        else:
+            weights = super().of_all(plan, log_noise, indices)
+        return torch.where(_changed(indices).unsqueeze(-1), weights, 0.0)
+
+
+def _changed(indices: Tensor) -> Tensor:
+    return (indices != indices[:1]).any(0)

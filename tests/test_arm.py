@@ -1,0 +1,88 @@
+"""ARM: its published formula, what it has to do with DisARM, wrong variants."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from catalogue import table_function
+
+import discretegrad as dg
+from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
+
+
+def gradient(estimator, draw, values):
+    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), draw.logits)[0]
+
+
+def relative_bias(estimator, f, logits):
+    truth = dg.exact.gradient(f, logits, estimator.latent)
+    return float((dg.exact.moments(estimator, f, logits).mean - truth).norm() / truth.norm())
+
+
+def sample(estimator, logits, seed=0):
+    return estimator.sample(logits.detach().clone().requires_grad_(), torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("pairs", [1, 3])
+def test_arm_is_its_published_formula(pairs):
+    """(f(1[u > s(-a)]) - f(1[u < s(a)])) (u - 1/2)."""
+    logits, weight = torch.randn(200, 4, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+
+    def f(points):
+        return (points * weight).sum(-1).exp()
+
+    draw = sample(dg.ARM(pairs), logits)
+    got = gradient(dg.ARM(pairs), draw, f(draw.points))
+    u = draw.noise
+    first, second = (u > torch.sigmoid(-logits)).double(), (u < torch.sigmoid(logits)).double()
+    expected = ((f(first) - f(second)).unsqueeze(-1) * (u - 0.5)).mean(0)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_disarm_is_the_mean_of_arm_given_the_pair():
+    """In every cell of u, by its quadrature, which is exact for linear functions."""
+    logits = torch.randn(50, 1, dtype=torch.float64, requires_grad=True)
+    _, nodes = mirrored_cells(torch.stack((torch.sigmoid(-logits.detach()), torch.sigmoid(logits.detach())), -1))
+    values = torch.randn(2, 50, dtype=torch.float64)
+    for cell, pair in enumerate(MIRRORED[:4]):
+        indices = torch.tensor(pair).reshape(2, 1, 1).expand(2, 50, 1)
+        of_arm = [
+            gradient(dg.ARM(), dg.Draw(logits, indices, dg.latent.LATENTS["bernoulli"], noise=u), values)
+            for u in nodes[..., [cell, cell + 4]].movedim(-1, 0).unsqueeze(1)
+        ]
+        of_disarm = torch.autograd.grad(dg.functional.disarm(logits, indices, values).sum(), logits)[0]
+        torch.testing.assert_close(sum(of_arm) / 2, of_disarm, rtol=1e-11, atol=1e-14)
+
+
+def test_disarm_never_has_more_variance_than_arm():
+    for variables in (1, 2, 3):
+        f, logits = table_function(variables, 2), torch.randn(variables, dtype=torch.float64)
+        arm, disarm = (dg.exact.moments(e, f, logits).total_variance for e in (dg.ARM(), dg.DisARM()))
+        assert disarm < arm
+
+
+@dataclass(frozen=True)
+class MirroredNoise(dg.UniformScore):
+    """ARM with the uniform of the other point."""
+
+    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+        return super().gradient(plan, indices, values, value_weights, centred, 1 - noise)
+
+
+def test_arm_with_the_wrong_uniform_fails():
+    f, logits = table_function(2, 2), torch.randn(2, dtype=torch.float64)
+    wrong = dg.Composition(dg.MirroredUniforms(), MirroredNoise(), latent="bernoulli")
+    assert relative_bias(wrong, f, logits) > 0.05
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: dg.ARM(0), "num_pairs must be an integer"),
+        (lambda: dg.Composition(dg.MirroredUniforms(), dg.UniformScore()).sample(torch.zeros(3)), "draws bits"),
+        (lambda: dg.Composition(dg.Antithetic(), dg.UniformScore()), r"use coupling=MirroredUniforms\(\)"),
+    ],
+)
+def test_refusals(build, match):
+    with pytest.raises(ValueError, match=match):
+        build()
