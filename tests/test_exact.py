@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import BERNOULLI, CATEGORICAL, KINDS, SIZES, logits_of, make, outcomes, table_function
+from catalogue import BERNOULLI, CATEGORICAL, KINDS, SIZES, logits_of, make, noisy, outcomes, table_function
 
 import discretegrad as dg
 
@@ -20,11 +20,7 @@ def relative_bias(estimator, f, logits):
 
 def declared(catalogue, unbiased, **kwargs):
     built = {name: make(name, **kwargs) for name in catalogue}
-    return [
-        name
-        for name, estimator in built.items()
-        if estimator.unbiased == unbiased and not isinstance(getattr(estimator, "path", None), dg.pathwise.Gumbel)
-    ]
+    return [name for name, estimator in built.items() if estimator.unbiased == unbiased and not noisy(estimator)]
 
 
 def sized(least, most):

@@ -4,19 +4,26 @@ If one needs a method of its own, a slot is missing.
 """
 
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.relaxed import REBAR, RELAX
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 __all__ = [
     "ESTIMATORS",
+    "REBAR",
+    "RELAX",
     "RLOO",
+    "RODEO",
     "DisARM",
     "DisARMIW",
     "DisARMSB",
     "DisARMTree",
+    "DoubleCV",
     "Exact",
     "GumbelSoftmax",
+    "MuProp",
     "Reinforce",
     "StraightThrough",
     "expectation",

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from discretegrad.core import Estimator
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.relaxed import REBAR
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
@@ -19,6 +21,10 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "disarm_iw": DisARMIW,
     "disarm_sb": DisARMSB,
     "disarm_tree": DisARMTree,
+    "muprop": MuProp,
+    "double_cv": DoubleCV,
+    "rodeo": RODEO,
+    "rebar": REBAR,
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,

@@ -2,5 +2,15 @@
 
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
+from discretegrad.nn.tuned import LearnedRelaxation, LearnedStein, LearnedTaylor, Tuned
 
-__all__ = ["Baseline", "LearnedBaseline", "Learner", "RunningMean"]
+__all__ = [
+    "Baseline",
+    "LearnedBaseline",
+    "LearnedRelaxation",
+    "LearnedStein",
+    "LearnedTaylor",
+    "Learner",
+    "RunningMean",
+    "Tuned",
+]
