@@ -122,6 +122,7 @@ def rodeo(num_samples, latent="categorical"):
         network[0].weight.copy_(weights)
         network[0].bias.copy_(weights[:, 0])
     estimator = dg.RODEO(num_samples, network, latent)
+    estimator.learners[0].double()
     estimator.learners[0].inner.data.fill_(0.8)
     estimator.learners[0].outer.data.fill_(0.6)
     return estimator

@@ -27,7 +27,8 @@ class Perturbation(NamedTuple):
 
     def relaxed(self, temperature: float | Tensor) -> Tensor:
         """One-hots between the one-hots."""
-        return (self.logits / temperature).softmax(-1)
+        # A forbidden category's -inf would make the derivative w.r.t. a temperature NaN, which this does not.
+        return (self.logits.clamp_min(-1e18) / temperature).softmax(-1)
 
 
 class Relaxation(ControlVariate):
