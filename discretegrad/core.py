@@ -207,7 +207,10 @@ class Composition(Estimator):
 
     @property
     def needs_grad_f(self) -> bool:
-        """Only where the control variate does."""
+        """Only where the control variate does: `surrogate` then differentiates f by `torch.autograd.grad`.
+
+        That goes neither through `torch.compile(fullgraph=True)` nor through the transforms of `torch.func`.
+        """
         return self.control_variate is not None and self.control_variate.needs_grad_f
 
     @property

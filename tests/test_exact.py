@@ -92,7 +92,9 @@ def test_importance_weights_are_exact_until_a_stick_takes_more_than_half():
     assert relative_bias(dg.DisARMIW(order=None), f, greedy) > 0.05
 
 
-@pytest.mark.parametrize("name", ["rloo-2", "tree-balanced", "tree-huffman", "sb-ascending", "tree-2-pairs"])
+@pytest.mark.parametrize(
+    "name", ["rloo-2", "tree-balanced", "tree-huffman", "sb-ascending", "tree-2-pairs", "double-cv"]
+)
 def test_covariance_agrees_with_a_sample(name):
     """The oracle's second moments against 200,000 draws; 6 standard errors of the sample variance."""
     estimator, f, logits = make(name, categories=3), table_function(2, 3), logits_of("ordinary", 2, 3)

@@ -124,9 +124,8 @@ def on_a_grid(estimator, f, logit, nodes=200):
         # Each noise enters terms of its own, so the grid of both can be its diagonal.
         log_noise = log_noise.expand(draw.record.log_noise.shape)
         logits = relaxation_ops.perturbed(draw.record.log_probs, indices, log_noise)
-        record = Perturbation(draw.record.log_probs, log_noise, logits)
-        extra = record.relaxed(estimator.control_variate.temperature)
-        draw = dataclasses.replace(draw, record=record, extra=extra)
+        record = Perturbation(draw.record.log_probs, log_noise, logits, draw.record.temperature)
+        draw = dataclasses.replace(draw, record=record, extra=record.relaxed(record.temperature))
         each = gradient(estimator.surrogate(draw, f(draw.points)), leaf)
         total += float(p * (weight * each[:, 0]).sum())
     return total

@@ -70,6 +70,55 @@ def test_the_loss_reaches_its_own_parameters_only(name, latent):
 
 
 @pytest.mark.parametrize(("name", "latent"), TUNED)
+def test_low_precision_learns_too(name, latent):
+    logits, weight, _ = problem(latent)
+    logits, weight = (x.detach().bfloat16().requires_grad_() for x in (logits, weight))
+    estimator = make(name, latent)
+    squared, loss = step(estimator, logits, lambda points: (points * weight).flatten(2).sum(-1).float().sin())
+    torch.testing.assert_close(loss.detach().float(), squared.float(), rtol=0.05, atol=1e-3)
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in estimator.learners[0].parameters())
+
+
+def test_a_step_between_the_draw_and_the_surrogate_does_no_harm():
+    """The gradient belongs to the temperature at which f was evaluated."""
+    logits, _, f = problem("categorical")
+    estimator = dg.REBAR(0.5, learn=True)
+    draw = estimator.sample(logits)
+    values = f(draw.points)
+    gradients = []
+    for temperature in (0.5, 0.8):
+        estimator.learners[0].log_temperature.data.fill_(temperature).log_()
+        gradients.append(torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits, retain_graph=True)[0])
+    assert torch.equal(*gradients)
+
+
+class FittedToItsOwnDraw(dg.DoubleTaylor):
+    """The coefficient that makes this very estimate shortest."""
+
+    def subtract_from(self, evaluation):
+        at_zero, at_one = (dg.DoubleTaylor(c).subtract_from(evaluation) for c in (0.0, 1.0))
+        start, end = (self.estimate(evaluation, residual) for residual in (at_zero, at_one))
+        change = end - start
+        dims = tuple(range(1, change.ndim)) if evaluation.values.ndim > 1 else tuple(range(change.ndim))
+        best = -(start * change).sum(dims) / change.square().sum(dims).clamp_min(1e-300)
+        values = at_zero.values + best * (at_one.values - at_zero.values)
+        return at_zero._replace(values=values, added_back=best.reshape(-1, 1, 1) * at_one.added_back)
+
+    def estimate(self, evaluation, residual):
+        indices = evaluation.draw.indices
+        values = residual.values.reshape(*residual.values.shape, *[1] * (indices.ndim - residual.values.ndim))
+        return dg.Score().gradient(evaluation.plan, indices, values, None, True) + residual.added_back
+
+
+def test_a_coefficient_fitted_before_use_is_biased():
+    f, logits = curved(2), torch.randn(2, 3, dtype=torch.float64)
+    estimator = dg.Composition(dg.Independent(2), dg.Score(), FittedToItsOwnDraw())
+    truth = dg.exact.gradient(f, logits)
+    assert (dg.exact.moments(estimator, f, logits).mean - truth).norm() > 0.05 * truth.norm()
+
+
+@pytest.mark.parametrize(("name", "latent"), TUNED)
 def test_nothing_is_learned_without_gradients(name, latent):
     logits, _, f = problem(latent)
     estimator = make(name, latent)

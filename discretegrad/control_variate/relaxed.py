@@ -24,6 +24,8 @@ class Perturbation(NamedTuple):
     """`[2 S, *variables, C]`; `[S, *variables, C]` where both have the same noise."""
     logits: Tensor
     """Perturbed, of the noise's shape."""
+    temperature: float | Tensor
+    """At which f was evaluated, whatever has been learned since."""
 
     def relaxed(self, temperature: float | Tensor) -> Tensor:
         """One-hots between the one-hots."""
@@ -54,8 +56,9 @@ class Relaxation(ControlVariate):
         indices = self.repeat(draw.indices)
         noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator)
         log_noise = (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
-        record = Perturbation(log_probs, log_noise, relaxation_ops.perturbed(log_probs, indices, log_noise))
-        return (record.relaxed(self.temperature) if self.evaluations_per_point else None), record
+        perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
+        made = Perturbation(log_probs, log_noise, perturbed, self.temperature)
+        return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """Along two paths from logits to relaxed points: one with the noise held fast, one with the argmax as well."""
@@ -66,9 +69,10 @@ class Relaxation(ControlVariate):
                 "with the estimator's own `sample`."
             )
         points = draw.indices.shape[0]
-        relaxed = made.relaxed(self.temperature)
+        temperature = self.temperature if torch.is_grad_enabled() else made.temperature  # the former to be learned
+        relaxed = made.relaxed(temperature)
         values, slopes = self.at(relaxed, evaluation)
-        gradient = relaxation_ops.softmax_pull_back(relaxed, slopes, self.temperature)
+        gradient = relaxation_ops.softmax_pull_back(relaxed, slopes, temperature)
         free, given, log_noise = gradient[:points], gradient[-points:], made.log_noise[-points:]
         conditional = relaxation_ops.conditional_pull_back(made.log_probs, draw.indices, log_noise, given)
         return Residual(evaluation.values - values[-points:], (free - conditional).mean(0))

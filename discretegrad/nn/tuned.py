@@ -22,8 +22,10 @@ from discretegrad.weights import Score
 class Tuned(Learner):
     """A control variate of the score function that makes the estimate's mean squared norm small.
 
-    The estimate is unbiased whatever the parameters, so its mean square and its variance have the same gradient. Call
-    `loss` before the backward pass of the surrogate frees the graph of the values.
+    The estimate is unbiased whatever the parameters, so its mean square and its variance have the same gradient. Other
+    control variates of a chain are left out of it. Call `loss` before the backward pass of the surrogate frees the
+    graph of the values, and step after the surrogate was made: parameters that have seen a draw's values bias its
+    gradient.
     """
 
     differentiates_twice = False
