@@ -207,9 +207,10 @@ class Composition(Estimator):
 
     @property
     def needs_grad_f(self) -> bool:
-        """Only where the control variate does: `surrogate` then differentiates f by `torch.autograd.grad`.
+        """Only where the control variate does: `surrogate` then differentiates f, and keeps its graph.
 
-        That goes neither through `torch.compile(fullgraph=True)` nor through the transforms of `torch.func`.
+        Neither `torch.compile` nor the transforms of `torch.func` go through that step. An f that is compiled by itself
+        keeps its graph under `torch._functorch.config.donated_buffer = False`.
         """
         return self.control_variate is not None and self.control_variate.needs_grad_f
 
