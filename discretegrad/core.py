@@ -206,14 +206,18 @@ class Composition(Estimator):
     @property
     def evaluations(self) -> int | None:
         """As many as the coupling has points, and the control variate extra ones."""
-        points = self.coupling.evaluations
-        if points is None or self.control_variate is None:
+        points, control_variate = self.coupling.evaluations, self.control_variate
+        if points is None or control_variate is None:
             return points
-        return points + self.control_variate.evaluations
+        return points * (1 + control_variate.evaluations_per_point) + control_variate.evaluations
 
     @property
     def needs_grad_f(self) -> bool:
-        """Only where the control variate does."""
+        """Only where the control variate does: `surrogate` then differentiates f, and keeps its graph.
+
+        Neither `torch.compile` nor the transforms of `torch.func` go through that step. An f that is compiled by itself
+        keeps its graph under `torch._functorch.config.donated_buffer = False`.
+        """
         return self.control_variate is not None and self.control_variate.needs_grad_f
 
     @property
@@ -234,10 +238,14 @@ class Composition(Estimator):
         draw = Draw(logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, point_of=point_of)
         return self.complete(draw, generator)
 
+    @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of the coupling's points what the control variate asks for besides."""
         if self.control_variate is None:
             return draw
+        if draw.plan is None:
+            plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
+            draw = dataclasses.replace(draw, plan=plan)
         extra, record = self.control_variate.extra_points(draw, generator)
         return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
 

@@ -67,12 +67,13 @@ class Draw:
             object.__setattr__(self, "_points", points)
         return points
 
-    def grad_f(self, values: Tensor, name: str) -> Tensor:
-        """The gradient of the values w.r.t. the one-hots, `[S + A, *variables, C]`, without a graph of its own.
+    def grad_f(self, values: Tensor, name: str, create_graph: bool = False) -> Tensor:
+        """The gradient of the values w.r.t. the one-hots, `[S + A, *variables, C]`.
 
         Args:
             values: f at the points; their graph is kept.
             name: of the estimator that needs it.
+            create_graph: whether the gradient gets a graph of its own, for derivatives of second order.
 
         Raises:
             ValueError: where there is no graph between the points and the values.
@@ -80,7 +81,9 @@ class Draw:
         points = self.points
         gradient = None
         if values.requires_grad and points.requires_grad:
-            (gradient,) = torch.autograd.grad(values.sum(), points, retain_graph=True, allow_unused=True)
+            (gradient,) = torch.autograd.grad(
+                values.sum(), points, retain_graph=True, create_graph=create_graph, allow_unused=True
+            )
         checks.gradient_of_f(gradient is not None, name)
         assert gradient is not None
         gradient = self.latent.lift(gradient.to(torch.promote_types(gradient.dtype, torch.float32)))

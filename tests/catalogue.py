@@ -58,6 +58,24 @@ CATEGORICAL = {
     "arsm-all-points": lambda c: dg.ARSM(distinct=False),
     "arsm-plus": lambda c: dg.ARSMPlus(),
     "arsm-plus-kept-noise": lambda c: dg.ARSMPlus(integrate=False),
+    "muprop": lambda c: dg.MuProp(),
+    "muprop-2": lambda c: dg.MuProp(2),
+    "muprop-tree": lambda c: dg.Composition(dg.Tree(), dg.RaoBlackwell(), dg.Taylor()),
+    "double-cv": lambda c: dg.DoubleCV(),
+    "double-cv-3": lambda c: dg.DoubleCV(3, 0.7),
+    "double-cv-learned": lambda c: dg.DoubleCV(learn=True),
+    "rodeo": lambda c: dg.RODEO(),
+    "rodeo-3": lambda c: dg.RODEO(3),
+    "rodeo-network": lambda c: rodeo(2),
+    "rodeo-network-3": lambda c: rodeo(3),
+    "rebar": lambda c: dg.REBAR(0.5),
+    "rebar-2": lambda c: dg.REBAR(1.5, 0.6, num_samples=2),
+    "rebar-tied": lambda c: dg.REBAR(0.7, num_samples=2, tied=True),
+    "rebar-loo": lambda c: dg.Composition(dg.Independent(2), dg.Score(), (dg.Relaxed(0.7), dg.LeaveOneOut())),
+    "rebar-learned": lambda c: dg.REBAR(0.7, 0.9, learn=True),
+    "relax": lambda c: dg.RELAX(Waves(), 0.8, 0.7),
+    "relax-alone": lambda c: dg.RELAX(Waves(), 0.8, None, num_samples=2),
+    "relax-alone-tied": lambda c: dg.RELAX(Waves(), 0.8, None, tied=True),
     "exact": lambda c: dg.Exact(),
     "straight-through": lambda c: dg.StraightThrough(),
     "straight-through-2": lambda c: dg.StraightThrough(2),
@@ -74,6 +92,15 @@ BERNOULLI = {
     "flow": lambda: dg.Flow(latent="bernoulli"),
     "arm": lambda: dg.ARM(),
     "arm-2-pairs": lambda: dg.ARM(2),
+    "muprop": lambda: dg.MuProp(latent="bernoulli"),
+    "double-cv": lambda: dg.DoubleCV(latent="bernoulli"),
+    "double-cv-3": lambda: dg.DoubleCV(3, 0.7, latent="bernoulli"),
+    "rodeo": lambda: dg.RODEO(latent="bernoulli"),
+    "rodeo-network-3": lambda: rodeo(3, "bernoulli"),
+    "rebar": lambda: dg.REBAR(0.5, latent="bernoulli"),
+    "rebar-tied": lambda: dg.REBAR(0.7, 0.9, 2, tied=True, latent="bernoulli"),
+    "relax": lambda: dg.RELAX(Waves(), 0.8, 0.7, latent="bernoulli"),
+    "relax-alone": lambda: dg.RELAX(Waves(), 0.8, None, latent="bernoulli"),
     "exact": lambda: dg.Exact(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
@@ -104,6 +131,39 @@ def make(name: str, latent: str = "categorical", categories: int = 5, event_dims
     return BERNOULLI[name]() if latent == "bernoulli" else CATEGORICAL[name](categories)
 
 
+class Waves(torch.nn.Module):
+    """A curved network for any number of features."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([0.7, 1.3, 0.4], dtype=torch.float64))
+
+    def forward(self, features):
+        place = torch.arange(1, features.shape[-1] + 1, device=features.device, dtype=features.dtype)
+        return self.weight[0] * ((features * place).sum(-1) * self.weight[1] + self.weight[2]).sin()
+
+
+def rodeo(num_samples, latent="categorical"):
+    """RODEO with a network whose coefficients have left 0."""
+    weights = torch.tensor([[0.3, -0.8, 0.5], [0.9, 0.4, -0.6]], dtype=torch.float64)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2, dtype=torch.float64), torch.nn.Tanh())
+    with torch.no_grad():
+        network[0].weight.copy_(weights)
+        network[0].bias.copy_(weights[:, 0])
+    estimator = dg.RODEO(num_samples, network, latent)
+    estimator.learners[0].double()
+    estimator.learners[0].inner.data.fill_(0.8)
+    estimator.learners[0].outer.data.fill_(0.6)
+    return estimator
+
+
+def noisy(estimator: dg.Estimator) -> bool:
+    """Whether points or a control variate have continuous noise, which cannot be enumerated."""
+    if isinstance(estimator, dg.Pathwise):
+        return isinstance(estimator.path, dg.pathwise.Gumbel)
+    return estimator.control_variate is not None and estimator.control_variate.noisy
+
+
 def every():
     """(name, latent) of all of them."""
     return [(n, "categorical") for n in CATEGORICAL] + [(n, "bernoulli") for n in BERNOULLI]
@@ -111,9 +171,9 @@ def every():
 
 def enumerable(estimator: dg.Estimator, categories: int) -> bool:
     """Whether the noise that its weights or points need is discrete, or can be put on the nodes of a quadrature."""
-    if isinstance(estimator, dg.Pathwise):
-        return not isinstance(estimator.path, dg.pathwise.Gumbel)
-    if isinstance(estimator.coupling, dg.Swaps):
+    if noisy(estimator):
+        return False
+    if isinstance(getattr(estimator, "coupling", None), dg.Swaps):
         return categories == 2 and estimator.coupling.reference != "random"
     return True
 
@@ -160,9 +220,9 @@ def logits_of(kind: str, variables: int, categories: int) -> torch.Tensor:
 
 def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
     """How many joint outcomes the enumeration of an estimator's points has."""
-    points = estimator.evaluations
     if isinstance(getattr(estimator, "coupling", None), dg.Swaps):
         return 8**variables  # cells times nodes of the noise, of two categories
+    points = estimator.num_samples if isinstance(estimator, dg.Pathwise) else estimator.coupling.evaluations
     return 1 if points is None else categories ** (points * variables)
 
 

@@ -52,11 +52,12 @@ def mean_gradients(model, outer, inner):
     totals = [torch.zeros_like(p) for p in model.parameters]
     categorical = dg.latent.LATENTS["categorical"]
     for ids, probability in enumerate_indices(outer.coupling, model.logits):
-        inner_logits = model.inner_logits(dg.Draw(model.logits, ids, categorical).points)  # [S1, V2, C2]
+        points = outer.complete(dg.Draw(model.logits, ids, categorical)).points  # the extra ones too
+        inner_logits = model.inner_logits(points)  # [S1, V2, C2]
         for inner_ids, inner_probability in enumerate_indices(inner.coupling, inner_logits):
-            draw = dg.Draw(model.logits, ids, categorical)
-            inner_draw = dg.Draw(model.inner_logits(draw.points), inner_ids, categorical)
-            values = model.f(draw.points, inner_draw.points)  # [S2, S1]
+            draw = outer.complete(dg.Draw(model.logits, ids, categorical))
+            inner_draw = inner.complete(dg.Draw(model.inner_logits(draw.points), inner_ids, categorical))
+            values = model.f(draw.points, inner_draw.points)  # [S2, S1], with the extra ones of both
             loss = outer.surrogate(draw, inner.surrogate(inner_draw, values))
             gradients = torch.autograd.grad(loss, model.parameters)
             for total, gradient in zip(totals, gradients, strict=True):
@@ -74,6 +75,11 @@ def mean_gradients(model, outer, inner):
         (dg.RLOO(), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
         (dg.RLOO(3), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
         (dg.DisARMTree(), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
+        # The outer ones see the inner estimate's gradient, noise and all, in place of f's.
+        (dg.MuProp(), dg.RLOO()),
+        (dg.DoubleCV(), dg.DisARMSB()),
+        (dg.RODEO(), dg.DoubleCV()),
+        (dg.Reinforce(), dg.MuProp()),
     ],
     ids=str,
 )

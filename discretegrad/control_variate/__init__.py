@@ -2,12 +2,19 @@
 
 from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
+from discretegrad.control_variate.relaxed import Relaxed
+from discretegrad.control_variate.stein import Stein
+from discretegrad.control_variate.taylor import DoubleTaylor, Taylor
 
 __all__ = [
     "BatchLeaveOneOut",
     "Chain",
     "ControlVariate",
+    "DoubleTaylor",
     "Evaluation",
     "LeaveOneOut",
+    "Relaxed",
     "Residual",
+    "Stein",
+    "Taylor",
 ]

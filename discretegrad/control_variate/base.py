@@ -53,9 +53,16 @@ class ControlVariate:
     unbiased: bool = True
     needs_grad_f: bool = False
     evaluations: int = 0
-    """A, the extra points."""
+    """The extra points, however many points the coupling has."""
+    evaluations_per_point: int = 0
+    """The extra points for every point of the coupling."""
     noisy: bool = False
     """Whether the extra points have noise of their own, which the oracle cannot enumerate."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether `extra_points` has anything to say."""
+        return self.evaluations > 0 or self.evaluations_per_point > 0 or self.noisy
 
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the coupling makes it biased."""
@@ -73,7 +80,7 @@ class Chain(ControlVariate):
     """Control variates one after the other, each on what the one before has left."""
 
     def __init__(self, parts: tuple[ControlVariate, ...]) -> None:
-        if sum(part.evaluations > 0 for part in parts) > 1:
+        if sum(part.asks for part in parts) > 1:
             raise ValueError("only one control variate of a chain can ask for extra points; leave the others out.")
         self.parts = parts
         self.centred = parts[-1].centred
@@ -81,6 +88,7 @@ class Chain(ControlVariate):
         self.unbiased = all(part.unbiased for part in parts)
         self.needs_grad_f = any(part.needs_grad_f for part in parts)
         self.evaluations = sum(part.evaluations for part in parts)
+        self.evaluations_per_point = sum(part.evaluations_per_point for part in parts)
         self.noisy = any(part.noisy for part in parts)
 
     def __eq__(self, other: object) -> bool:
@@ -99,7 +107,7 @@ class Chain(ControlVariate):
 
     def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Any]:
         """Of the one part that asks for some."""
-        asking = [part for part in self.parts if part.evaluations]
+        asking = [part for part in self.parts if part.asks]
         return asking[0].extra_points(draw, generator) if asking else (None, None)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:

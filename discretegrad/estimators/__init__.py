@@ -5,8 +5,10 @@ If one needs a method of its own, a slot is missing.
 
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
+from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.relaxed import REBAR, RELAX
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 __all__ = [
@@ -14,16 +16,21 @@ __all__ = [
     "ARS",
     "ARSM",
     "ESTIMATORS",
+    "REBAR",
+    "RELAX",
     "RLOO",
+    "RODEO",
     "ARSMPlus",
     "ARSPlus",
     "DisARM",
     "DisARMIW",
     "DisARMSB",
     "DisARMTree",
+    "DoubleCV",
     "Exact",
     "Flow",
     "GumbelSoftmax",
+    "MuProp",
     "Reinforce",
     "StraightThrough",
     "expectation",

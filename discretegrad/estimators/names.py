@@ -10,7 +10,9 @@ from torch import Tensor
 from discretegrad.core import Estimator
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
+from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.relaxed import REBAR
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
@@ -26,6 +28,10 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "ars_plus": ARSPlus,
     "arsm": ARSM,
     "arsm_plus": ARSMPlus,
+    "muprop": MuProp,
+    "double_cv": DoubleCV,
+    "rodeo": RODEO,
+    "rebar": REBAR,
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,

@@ -3,11 +3,16 @@
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
 from discretegrad.nn.share import EstimatedShare
+from discretegrad.nn.tuned import LearnedRelaxation, LearnedStein, LearnedTaylor, Tuned
 
 __all__ = [
     "Baseline",
     "EstimatedShare",
     "LearnedBaseline",
+    "LearnedRelaxation",
+    "LearnedStein",
+    "LearnedTaylor",
     "Learner",
     "RunningMean",
+    "Tuned",
 ]

@@ -1,0 +1,114 @@
+"""Relaxed control variates: f between the one-hots, at perturbed logits whose argmax is the point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
+from discretegrad.control_variate.taylor import needed
+from discretegrad.coupling import Coupling, Independent, uniform
+from discretegrad.draw import Draw, category_logits
+from discretegrad.ops import relaxation as relaxation_ops
+
+
+class Perturbation(NamedTuple):
+    """How the relaxed points were made: those of the free noise first, those of the conditional noise behind."""
+
+    log_probs: Tensor
+    """`[*variables, C]`."""
+    log_noise: Tensor
+    """`[2 S, *variables, C]`; `[S, *variables, C]` where both have the same noise."""
+    logits: Tensor
+    """Perturbed, of the noise's shape."""
+    temperature: float | Tensor
+    """At which f was evaluated, whatever has been learned since."""
+
+    def relaxed(self, temperature: float | Tensor) -> Tensor:
+        """One-hots between the one-hots."""
+        # A forbidden category's -inf would make the derivative w.r.t. a temperature NaN, which this does not.
+        return (self.logits.clamp_min(-1e18) / temperature).softmax(-1)
+
+
+class Relaxation(ControlVariate):
+    """Subtract `c(z~)`, z~ drawn given the point, and add back `grad c(z) - grad c(z~)` along their paths."""
+
+    temperature: float | Tensor
+    scale: float | Tensor
+    tied: bool
+    constant = False
+    noisy = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Independent points only."""
+        if not isinstance(coupling, Independent):
+            raise ValueError(
+                "a relaxed control variate makes its noise for one point at a time, whatever the coupling of "
+                f"{type(coupling).__name__}; use coupling=Independent(), or control_variate=Taylor()."
+            )
+
+    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Perturbation]:
+        """Both relaxed points of every point, if f is wanted there, and how they were made."""
+        log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
+        indices = self.repeat(draw.indices)
+        noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator)
+        log_noise = (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+        perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
+        made = Perturbation(log_probs, log_noise, perturbed, self.temperature)
+        return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """Along two paths from logits to relaxed points: one with the noise held fast, one with the argmax as well."""
+        draw, made = evaluation.draw, evaluation.draw.record
+        if made is None:
+            raise ValueError(
+                f"{type(self).__name__} needs the noise of its relaxed points, which this draw has not; make draws "
+                "with the estimator's own `sample`."
+            )
+        points = draw.indices.shape[0]
+        temperature = self.temperature if torch.is_grad_enabled() else made.temperature  # the former to be learned
+        relaxed = made.relaxed(temperature)
+        values, slopes = self.at(relaxed, evaluation)
+        gradient = relaxation_ops.softmax_pull_back(relaxed, slopes, temperature)
+        free, given, log_noise = gradient[:points], gradient[-points:], made.log_noise[-points:]
+        conditional = relaxation_ops.conditional_pull_back(made.log_probs, draw.indices, log_noise, given)
+        return Residual(evaluation.values - values[-points:], (free - conditional).mean(0))
+
+    def at(self, relaxed: Tensor, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+        """c at the relaxed points, `[2 S, *batch]`, and its gradient w.r.t. them, `[2 S, *variables, C]`: scale * f."""
+        slopes = needed(evaluation)[evaluation.values.shape[0] :]
+        return self.scale * evaluation.extra_values, self.scale * slopes
+
+    def repeat(self, indices: Tensor) -> Tensor:
+        """The ids that go with the relaxed points."""
+        return indices if self.tied else torch.cat((indices, indices))
+
+
+@dataclass(frozen=True)
+class Relaxed(Relaxation):
+    """`Relaxation` with `c = scale * f(softmax(perturbed logits / temperature))`.
+
+    Source: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, arXiv 1703.07370 (REBAR).
+    """
+
+    temperature: float = 0.5
+    scale: float = 1.0
+    tied: bool = False
+    needs_grad_f = True
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    @property
+    def evaluations_per_point(self) -> int:  # type: ignore[override]
+        """Two, or one where they are the same."""
+        return 1 if self.tied else 2
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature at which nothing can be relaxed."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, not {temperature!r}.")

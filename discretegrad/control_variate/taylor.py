@@ -1,0 +1,99 @@
+"""Taylor expansions of f: linear in the points, so that the gradient of their mean is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
+from discretegrad.coupling import Coupling, Independent
+from discretegrad.draw import Draw
+from discretegrad.ops import taylor as taylor_ops
+
+
+@dataclass(frozen=True)
+class Taylor(ControlVariate):
+    """Subtract `f(p) + grad f(p) . (z - p)`, f's expansion around the mean p of the points.
+
+    It is fixed given the logits, so it is right for every coupling and all unbiased weights.
+
+    Source: Gu, Levine, Sutskever, Mnih 2016, arXiv 1511.05176 (MuProp).
+    """
+
+    constant = False
+    needs_grad_f = True
+    evaluations = 1
+
+    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor, Any]:
+        """The mean."""
+        return draw.plan.probs.unsqueeze(0), None
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """The values less the expansion, and `(diag p - p p^T) grad f(p)`."""
+        draw, values = evaluation.draw, evaluation.values
+        probs, slopes = evaluation.plan.probs, needed(evaluation)[-1]
+        linear = taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs)
+        expansion = evaluation.extra_values + over_event(linear, values.ndim)
+        return Residual(values - expansion, taylor_ops.gradient_of_mean(slopes, probs))
+
+
+class OthersTaylor(ControlVariate):
+    """Leave-one-out of `f_s - coefficient * slope_s . (z_s - p)`, slope_s the mean of the other points' grad f."""
+
+    coefficient: float | Tensor
+    constant = False
+    centred = True
+    needs_grad_f = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """At least two independent points are needed."""
+        needs_others(coupling, "the gradients of f at the other points are")
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """The centred values, and `coefficient * (diag p - p p^T)` times the mean gradient."""
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        slopes = needed(evaluation)
+        points = values.shape[0]
+        total = slopes.sum(0)
+        # (sum over all - own) . (z_s - p) without a tensor of the others' means.
+        own = taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs)
+        of_all = taylor_ops.at(total, draw.indices) - taylor_ops.at_mean(total, probs)
+        linear = over_event(of_all - own, values.ndim) / (points - 1)
+        values = values - self.coefficient * linear
+        centred = (values - values.mean(0)) * (points / (points - 1))
+        return Residual(centred, self.coefficient * taylor_ops.gradient_of_mean(total / points, probs))
+
+
+@dataclass(frozen=True)
+class DoubleTaylor(OthersTaylor):
+    """`OthersTaylor` with a fixed coefficient; 1 is the expansion itself.
+
+    Source: Titsias, Shi 2022, arXiv 2111.05300.
+    """
+
+    coefficient: float = 1.0
+
+
+def needed(evaluation: Evaluation) -> Tensor:
+    """The gradient of f, which the composition has seen to."""
+    assert evaluation.grad_f is not None
+    return evaluation.grad_f
+
+
+def over_event(local: Tensor, dims: int) -> Tensor:
+    """Sum `[S, *variables]` over the variables that share a value, to the values' number of dimensions."""
+    return local.flatten(dims).sum(-1) if local.ndim > dims else local
+
+
+def needs_others(coupling: Coupling, what: str) -> None:
+    """Refuse points that are not independent of each other, or that are alone."""
+    if not isinstance(coupling, Independent):
+        raise ValueError(
+            f"{what} independent of a point only where the points are, and those of {type(coupling).__name__} are "
+            "not; use coupling=Independent(), or control_variate=Taylor()."
+        )
+    if coupling.num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2: {what} wanted, and one point has no others.")

@@ -1,0 +1,9 @@
+"""Gumbel-perturbed logits given which of them is the largest, and the gradients of their softmax."""
+
+from discretegrad.ops.relaxation.reference import conditional_pull_back, perturbed, softmax_pull_back
+
+__all__ = [
+    "conditional_pull_back",
+    "perturbed",
+    "softmax_pull_back",
+]

@@ -1,0 +1,9 @@
+"""Linear functions of one-hots: their value at points, and the gradient of their mean."""
+
+from discretegrad.ops.taylor.reference import at, at_mean, gradient_of_mean
+
+__all__ = [
+    "at",
+    "at_mean",
+    "gradient_of_mean",
+]

@@ -1,0 +1,31 @@
+"""Readable reference of linear functions of one-hots, which Taylor expansions are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def at(slopes: Tensor, indices: Tensor) -> Tensor:
+    """`slopes . e_index`, variable by variable.
+
+    Args:
+        slopes: `[..., *variables, C]`.
+        indices: int64, broadcastable to `slopes` without C.
+
+    Returns:
+        `[..., *variables]`.
+    """
+    index = indices.expand(torch.broadcast_shapes(indices.shape, slopes.shape[:-1])).unsqueeze(-1)
+    return slopes.expand(*index.shape[:-1], -1).gather(-1, index).squeeze(-1)
+
+
+def at_mean(slopes: Tensor, probs: Tensor) -> Tensor:
+    """`slopes . p`, variable by variable; what a slope is at an impossible category does not matter."""
+    return torch.where(probs > 0, probs * slopes, 0.0).sum(-1)
+
+
+def gradient_of_mean(slopes: Tensor, probs: Tensor) -> Tensor:
+    """`(diag p - p p^T) slopes`, the gradient w.r.t. the logits of the mean of `slopes . e_z`."""
+    weighted = torch.where(probs > 0, probs * slopes, 0.0)
+    return weighted - probs * weighted.sum(-1, keepdim=True)
