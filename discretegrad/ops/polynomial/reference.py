@@ -1,0 +1,46 @@
+"""Readable reference of polynomials of the points. The derivation is in README.md beside this file.
+
+Shapes: `*b` are the batch dimensions, D = V * C the one-hot entries of the event, R the rank.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def jacobian(probs: Tensor, coefficients: Tensor) -> Tensor:
+    """`(diag(p) - p p^T) c`, `[*v, C]`: the gradient of `E c . z`."""
+    return probs * (coefficients - (probs * coefficients).sum(-1, keepdim=True))
+
+
+def curvature_product(directions: Tensor, curvatures: Tensor, deviations: Tensor) -> tuple[Tensor, Tensor]:
+    """`H u` and `u . H u / 2`, with `H = sum_r s_r w_r w_r^T`.
+
+    Args:
+        directions: w, `[R, D]`.
+        curvatures: s, `[*b, R]`.
+        deviations: u, `[S, *b, D]`.
+
+    Returns:
+        `[S, *b, D]` and `[S, *b]`.
+    """
+    along = deviations @ directions.T
+    bent = curvatures * along
+    return bent @ directions, (bent * along).sum(-1) / 2
+
+
+def mean_coefficients(directions: Tensor, curvatures: Tensor, probs: Tensor) -> Tensor:
+    """The linear coefficients whose mean has the gradient of `E sum_r s_r / 2 (w_r . u)^2`.
+
+    Args:
+        directions: w, `[R, V, C]`.
+        curvatures: s, `[*b, R]`.
+        probs: `[*b, V, C]`.
+
+    Returns:
+        `[*b, V, C]`.
+    """
+    squares = (curvatures @ directions.square().flatten(1)).unflatten(-1, directions.shape[1:]) / 2
+    means = torch.einsum("...vc,rvc->...vr", probs, directions)
+    return squares - torch.einsum("...r,...vr,rvc->...vc", curvatures, means, directions)
