@@ -3,10 +3,17 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.coupling import (
+    Antithetic,
+    Enumerate,
+    Independent,
+    StickBreaking,
+    Tree,
+)
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
     ESTIMATORS,
+    NVIL,
     RLOO,
     DisARM,
     DisARMIW,
@@ -16,6 +23,7 @@ from discretegrad.estimators import (
     GumbelSoftmax,
     Reinforce,
     StraightThrough,
+    VarGrad,
     expectation,
 )
 from discretegrad.weights import Importance, RaoBlackwell, Score
@@ -24,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ESTIMATORS",
+    "NVIL",
     "RLOO",
     "Antithetic",
     "BatchLeaveOneOut",
@@ -47,6 +56,7 @@ __all__ = [
     "StickBreaking",
     "StraightThrough",
     "Tree",
+    "VarGrad",
     "exact",
     "expectation",
     "functional",

@@ -19,8 +19,11 @@ CATEGORICAL = {
     "reinforce": lambda c: dg.Reinforce(),
     "reinforce-3": lambda c: dg.Reinforce(3),
     "reinforce-running": lambda c: dg.Reinforce(baseline=seen(dg.nn.RunningMean(0.5))),
+    "nvil": lambda c: dg.NVIL(seen(dg.nn.NVILBaseline(decay=0.5))),
+    "nvil-unscaled": lambda c: dg.NVIL(seen(dg.nn.NVILBaseline(normalise=False, decay=0.5)), 2),
     "rloo-2": lambda c: dg.RLOO(),
     "rloo-3": lambda c: dg.RLOO(3),
+    "var-grad": lambda c: dg.VarGrad(3),
     "tree-balanced": lambda c: dg.DisARMTree(),
     "tree-balanced-ascending": lambda c: dg.DisARMTree(order="ascending"),
     "tree-balanced-descending": lambda c: dg.DisARMTree(order="descending"),
@@ -53,6 +56,8 @@ BERNOULLI = {
     "reinforce": lambda: dg.Reinforce(latent="bernoulli"),
     "rloo-2": lambda: dg.RLOO(latent="bernoulli"),
     "rloo-4": lambda: dg.RLOO(4, latent="bernoulli"),
+    "var-grad": lambda: dg.VarGrad(latent="bernoulli"),
+    "nvil": lambda: dg.NVIL(seen(dg.nn.NVILBaseline(decay=0.5)), latent="bernoulli"),
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
     "exact": lambda: dg.Exact(latent="bernoulli"),
@@ -81,8 +86,8 @@ def every():
 
 
 def seen(baseline):
-    """A running mean that has a past."""
-    baseline.update(dg.Reinforce().sample(torch.zeros(2, 2)), torch.tensor([[0.3, 1.7]]))
+    """A baseline that has a past, of values that vary by more than one."""
+    baseline.update(dg.Reinforce().sample(torch.zeros(2, 2)), torch.tensor([[-3.3, 5.3]]))
     return baseline
 
 

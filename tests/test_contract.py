@@ -268,7 +268,7 @@ def test_estimators_are_immutable_values(name, latent):
     estimator = make(name, latent)
     with pytest.raises(AttributeError):
         estimator.latent = "other"
-    if name != "reinforce-running":  # a baseline is an object with a state of its own
+    if not estimator.learners:  # a module is an object with a state of its own
         assert estimator == make(name, latent)
         assert hash(estimator) == hash(make(name, latent))
     assert type(estimator).__name__ in repr(estimator)

@@ -20,6 +20,7 @@ KINDS = [
     "tree-user-descending",
     "iw-ascending",
 ]
+KINDS += ["nvil"]
 KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
 KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard")]
 

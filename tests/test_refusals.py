@@ -26,6 +26,8 @@ F = dg.functional
         (lambda: dg.GumbelSoftmax(0.0), "temperature must be positive"),
         (lambda: dg.StraightThrough(0), "num_samples must be an integer"),
         (lambda: dg.Exact(-1), "event_dims is a number"),
+        (lambda: dg.VarGrad(1), "at least 2"),
+        (lambda: dg.nn.NVILBaseline(decay=1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.nn.RunningMean(1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.expectation(torch.sum, torch.zeros(2, 2), "rlo"), "the names are reinforce, rloo"),
         # Wrong cells name the legal neighbour.

@@ -6,10 +6,11 @@ If one needs a method of its own, a slot is missing.
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
-from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
+from discretegrad.estimators.score_function import NVIL, RLOO, Exact, Reinforce, VarGrad
 
 __all__ = [
     "ESTIMATORS",
+    "NVIL",
     "RLOO",
     "DisARM",
     "DisARMIW",
@@ -19,5 +20,6 @@ __all__ = [
     "GumbelSoftmax",
     "Reinforce",
     "StraightThrough",
+    "VarGrad",
     "expectation",
 ]

@@ -10,11 +10,12 @@ from torch import Tensor
 from discretegrad.core import Estimator
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
-from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
+from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "reinforce": Reinforce,
     "rloo": RLOO,
+    "var_grad": VarGrad,
     "disarm": DisARM,
     "disarm_iw": DisARMIW,
     "disarm_sb": DisARMSB,

@@ -2,5 +2,6 @@
 
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
+from discretegrad.nn.nvil import NVILBaseline
 
-__all__ = ["Baseline", "LearnedBaseline", "Learner", "RunningMean"]
+__all__ = ["Baseline", "LearnedBaseline", "Learner", "NVILBaseline", "RunningMean"]
