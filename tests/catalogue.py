@@ -46,6 +46,14 @@ CATEGORICAL = {
     "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
     "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
     "exact": lambda c: dg.Exact(),
+    "vimco": lambda c: dg.VIMCO(),
+    "vimco-3": lambda c: dg.VIMCO(3),
+    "vimco-arithmetic": lambda c: dg.VIMCO(2, "arithmetic"),
+    "vimco-3-arithmetic": lambda c: dg.VIMCO(3, "arithmetic"),
+    "vimco-plain": lambda c: dg.VIMCO(2, None),
+    "disarm-bound": lambda c: dg.DisARMBound(),
+    "disarm-bound-1": lambda c: dg.DisARMBound(1, "huffman"),
+    "disarm-bound-sb": lambda c: dg.DisARMBound(2, "caterpillar", "descending"),
     "straight-through": lambda c: dg.StraightThrough(),
     "straight-through-2": lambda c: dg.StraightThrough(2),
     "gumbel-soft": lambda c: dg.GumbelSoftmax(0.7),
@@ -61,6 +69,9 @@ BERNOULLI = {
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
     "exact": lambda: dg.Exact(latent="bernoulli"),
+    "vimco-3": lambda: dg.VIMCO(3, latent="bernoulli"),
+    "vimco-3-arithmetic": lambda: dg.VIMCO(3, "arithmetic", "bernoulli"),
+    "disarm-bound": lambda: dg.DisARMBound(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
     "gumbel-hard": lambda: dg.GumbelSoftmax(0.7, hard=True, latent="bernoulli"),
@@ -124,6 +135,33 @@ def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
     """How many joint outcomes the enumeration of an estimator's points has."""
     points = estimator.evaluations
     return 1 if points is None else categories ** (points * variables)
+
+
+def bound_points(estimator: dg.Estimator) -> int:
+    """K, the points of the multi-sample bound whose mean an estimator differentiates; 1 for E f."""
+    objective = getattr(estimator, "objective", None)
+    if isinstance(objective, dg.objectives.MultiSampleBound):
+        return estimator.evaluations
+    return estimator.evaluations // 2 if isinstance(objective, dg.objectives.AntitheticBound) else 1
+
+
+def truth(estimator: dg.Estimator, f, logits: torch.Tensor) -> torch.Tensor:
+    """The gradient of E f, or of `E log 1/K sum_k exp f(z_k)` over all K-tuples of joint values."""
+    points = bound_points(estimator)
+    if points == 1:
+        return dg.exact.gradient(f, logits, estimator.latent)
+    leaf = logits.clone().requires_grad_()
+    everything = dg.Exact(logits.ndim - (estimator.latent == "categorical"), estimator.latent).sample(leaf)
+    values = f(everything.points)
+    log_probs = dg.objectives.log_prob(everything.points, leaf, leaf.ndim - everything.latent.rank, estimator.latent)
+    joint, total = log_probs.new_zeros(()), log_probs.new_zeros(())
+    for k in range(points):
+        shape = (-1, *[1] * (points - 1 - k))
+        joint = joint + log_probs.reshape(shape)
+        total = total + values.exp().reshape(shape)
+    # What is impossible has a log-probability so low that its probability and the derivative of that are zero.
+    mean = (joint.exp() * (total / points).log()).sum()
+    return torch.autograd.grad(mean, leaf)[0]
 
 
 KINDS = ("ordinary", "forbidden", "saturated")

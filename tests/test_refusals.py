@@ -9,6 +9,10 @@ import discretegrad as dg
 F = dg.functional
 
 
+def bound(coupling, weights, objective, control_variate=None):
+    return dg.Composition(coupling, weights, control_variate, objective=objective)
+
+
 @pytest.mark.parametrize(
     ("build", "match"),
     [
@@ -27,6 +31,9 @@ F = dg.functional
         (lambda: dg.StraightThrough(0), "num_samples must be an integer"),
         (lambda: dg.Exact(-1), "event_dims is a number"),
         (lambda: dg.VarGrad(1), "at least 2"),
+        (lambda: dg.VIMCO(1), "num_samples must be at least 2"),
+        (lambda: dg.VIMCO(2, "harmonic"), "baseline is 'geometric', 'arithmetic' or None"),
+        (lambda: dg.DisARMBound(0), "num_pairs must be an integer"),
         (lambda: dg.nn.NVILBaseline(decay=1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.nn.RunningMean(1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.expectation(torch.sum, torch.zeros(2, 2), "rlo"), "the names are reinforce, rloo"),
@@ -36,6 +43,13 @@ F = dg.functional
         (lambda: dg.Composition(dg.Independent(2), dg.Importance()), r"use coupling=StickBreaking\('ascending'\)"),
         (lambda: dg.Composition(dg.Tree(order="ascending"), dg.Importance()), r"use coupling=StickBreaking"),
         (lambda: dg.Composition(dg.Enumerate(), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (lambda: bound(dg.Tree(), dg.Score(), dg.objectives.MultiSampleBound()), r"objective=AntitheticBound\(\)"),
+        (lambda: bound(dg.Tree(), dg.RaoBlackwell(), dg.objectives.AntitheticBound()), "cross_terms=False"),
+        (lambda: bound(dg.Independent(2), dg.Score(), dg.objectives.AntitheticBound()), "cross_terms=False"),
+        (
+            lambda: bound(dg.Independent(2), dg.Score(), dg.objectives.MultiSampleBound(), dg.LeaveOneOut()),
+            "baselines of its own",
+        ),
         (lambda: dg.Composition(dg.Tree(), dg.RaoBlackwell(), dg.nn.RunningMean()), "use control_variate=None"),
     ],
 )

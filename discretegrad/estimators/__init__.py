@@ -3,6 +3,7 @@
 If one needs a method of its own, a slot is missing.
 """
 
+from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
@@ -12,7 +13,9 @@ __all__ = [
     "ESTIMATORS",
     "NVIL",
     "RLOO",
+    "VIMCO",
     "DisARM",
+    "DisARMBound",
     "DisARMIW",
     "DisARMSB",
     "DisARMTree",

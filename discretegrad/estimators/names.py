@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from discretegrad.core import Estimator
+from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
@@ -16,6 +17,8 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "reinforce": Reinforce,
     "rloo": RLOO,
     "var_grad": VarGrad,
+    "vimco": VIMCO,
+    "disarm_bound": DisARMBound,
     "disarm": DisARM,
     "disarm_iw": DisARMIW,
     "disarm_sb": DisARMSB,

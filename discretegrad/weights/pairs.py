@@ -21,7 +21,12 @@ class RaoBlackwell(Weights):
 
     Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-SB and DisARM-Tree). Departs from the paper: one
     formula for every tree, and cross terms between pairs (`pair_statistic`).
+
+    Args:
+        cross_terms: whether points of different pairs are compared too; else the pairs are averaged.
     """
+
+    cross_terms: bool = True
 
     differences = True
 
@@ -47,6 +52,9 @@ class RaoBlackwell(Weights):
         noise: Tensor | None = None,
     ) -> Tensor:
         """The closed form."""
+        if not self.cross_terms:
+            half = (values[0::2] - values[1::2]) / 2
+            return tree_ops.rao_blackwell(plan, indices[0::2], indices[1::2], half)
         return pair_statistic(tree_ops.rao_blackwell, plan, indices, values)
 
 

@@ -38,7 +38,9 @@ def test_every_estimator_trains(estimator, tmp_path):
     assert run.result["train_elbo"] < 0
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax"])
+@pytest.mark.parametrize(
+    "estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax", "disarm_bound"]
+)
 def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
     config = configure(
         f"estimator={estimator}", "model=bernoulli", "model.variables=3", "run.steps=2", run_dir=tmp_path
