@@ -1,14 +1,17 @@
 """Gradient estimators for discrete latent variables: composable, proved unbiased where they say so, measured."""
 
 from discretegrad import exact, functional, nn, objectives
-from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
+from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut, UnorderedBaseline
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import (
+    Alternatives,
     Antithetic,
     Enumerate,
     Independent,
     StickBreaking,
+    TopAndRest,
     Tree,
+    WithoutReplacement,
 )
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
@@ -23,12 +26,15 @@ from discretegrad.estimators import (
     DisARMTree,
     Exact,
     GumbelSoftmax,
+    LocalExpectation,
     Reinforce,
     StraightThrough,
+    SumAndSample,
+    UnorderedSet,
     VarGrad,
     expectation,
 )
-from discretegrad.weights import Importance, RaoBlackwell, Score
+from discretegrad.weights import Importance, LocalExpectations, RaoBlackwell, Score
 
 __version__ = "0.1.0"
 
@@ -37,6 +43,7 @@ __all__ = [
     "NVIL",
     "RLOO",
     "VIMCO",
+    "Alternatives",
     "Antithetic",
     "BatchLeaveOneOut",
     "Composition",
@@ -53,14 +60,21 @@ __all__ = [
     "Importance",
     "Independent",
     "LeaveOneOut",
+    "LocalExpectation",
+    "LocalExpectations",
     "Pathwise",
     "RaoBlackwell",
     "Reinforce",
     "Score",
     "StickBreaking",
     "StraightThrough",
+    "SumAndSample",
+    "TopAndRest",
     "Tree",
+    "UnorderedBaseline",
+    "UnorderedSet",
     "VarGrad",
+    "WithoutReplacement",
     "exact",
     "expectation",
     "functional",

@@ -1,6 +1,7 @@
 """Every estimator of the library, in the variants whose behaviour differs, and the problems it is judged on."""
 
 import itertools
+import math
 
 import torch
 
@@ -46,6 +47,16 @@ CATEGORICAL = {
     "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
     "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
     "exact": lambda c: dg.Exact(),
+    "local": lambda c: dg.LocalExpectation(),
+    "local-1": lambda c: dg.LocalExpectation(1),
+    "local-2": lambda c: dg.LocalExpectation(2),
+    "sum-and-sample": lambda c: dg.SumAndSample(),
+    "sum-and-sample-3-2": lambda c: dg.SumAndSample(3, 2),
+    "sum-and-sample-running": lambda c: dg.SumAndSample(2, baseline=seen(dg.nn.RunningMean(0.5))),
+    "unordered": lambda c: dg.UnorderedSet(),
+    "unordered-3": lambda c: dg.UnorderedSet(3),
+    "unordered-1-plain": lambda c: dg.UnorderedSet(1, baseline=False),
+    "unordered-2-plain": lambda c: dg.UnorderedSet(2, baseline=False),
     "vimco": lambda c: dg.VIMCO(),
     "vimco-3": lambda c: dg.VIMCO(3),
     "vimco-arithmetic": lambda c: dg.VIMCO(2, "arithmetic"),
@@ -69,6 +80,12 @@ BERNOULLI = {
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
     "exact": lambda: dg.Exact(latent="bernoulli"),
+    "local": lambda: dg.LocalExpectation(latent="bernoulli"),
+    "local-2": lambda: dg.LocalExpectation(2, latent="bernoulli"),
+    "sum-and-sample-2-2": lambda: dg.SumAndSample(2, 2, latent="bernoulli"),
+    "unordered": lambda: dg.UnorderedSet(latent="bernoulli"),
+    "unordered-3": lambda: dg.UnorderedSet(3, latent="bernoulli"),
+    "unordered-2-plain": lambda: dg.UnorderedSet(2, baseline=False, latent="bernoulli"),
     "vimco-3": lambda: dg.VIMCO(3, latent="bernoulli"),
     "vimco-3-arithmetic": lambda: dg.VIMCO(3, "arithmetic", "bernoulli"),
     "disarm-bound": lambda: dg.DisARMBound(latent="bernoulli"),
@@ -79,9 +96,23 @@ BERNOULLI = {
 
 
 JOINT = {
-    "exact": lambda event_dims, latent: dg.Exact(event_dims, latent),
+    "exact": lambda e, latent: dg.Exact(e, latent),
+    "local": lambda e, latent: dg.LocalExpectation(None, e, latent),
+    "local-1": lambda e, latent: dg.LocalExpectation(1, e, latent),
+    "local-2": lambda e, latent: dg.LocalExpectation(2, e, latent),
+    "sum-and-sample": lambda e, latent: dg.SumAndSample(1, 1, None, e, latent),
+    "sum-and-sample-2-2": lambda e, latent: dg.SumAndSample(2, 2, None, e, latent),
+    "sum-and-sample-3-2": lambda e, latent: dg.SumAndSample(3, 2, None, e, latent),
+    "sum-and-sample-running": lambda e, latent: dg.SumAndSample(2, 1, seen(dg.nn.RunningMean(0.5)), e, latent),
+    "unordered": lambda e, latent: dg.UnorderedSet(2, True, e, latent),
+    "unordered-3": lambda e, latent: dg.UnorderedSet(3, True, e, latent),
+    "unordered-1-plain": lambda e, latent: dg.UnorderedSet(1, False, e, latent),
+    "unordered-2-plain": lambda e, latent: dg.UnorderedSet(2, False, e, latent),
 }
 """Those whose coupling joins the variables of an event, for any number of event dimensions."""
+
+ALTERNATIVES = ("exact", "local", "local-1", "local-2")
+"""Those that also evaluate f where variables that a mask switches off are not 0, with weight zero."""
 
 
 def make(name: str, latent: str = "categorical", categories: int = 5, event_dims: int = 1) -> dg.Estimator:
@@ -133,8 +164,16 @@ def logits_of(kind: str, variables: int, categories: int) -> torch.Tensor:
 
 def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
     """How many joint outcomes the enumeration of an estimator's points has."""
-    points = estimator.evaluations
-    return 1 if points is None else categories ** (points * variables)
+    coupling, values = getattr(estimator, "coupling", None), categories**variables
+    if isinstance(coupling, dg.Enumerate):
+        return 1
+    if isinstance(coupling, dg.Alternatives):
+        return values * math.comb(variables, coupling.count(variables))
+    if isinstance(coupling, dg.TopAndRest):
+        return values**coupling.num_samples
+    if isinstance(coupling, dg.WithoutReplacement):
+        return math.comb(values, min(values, coupling.k))
+    return values**estimator.evaluations
 
 
 def bound_points(estimator: dg.Estimator) -> int:

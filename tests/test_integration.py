@@ -20,9 +20,9 @@ KINDS = [
     "tree-user-descending",
     "iw-ascending",
 ]
-KINDS += ["nvil", "vimco-3", "disarm-bound"]
+KINDS += ["nvil", "local-2", "sum-and-sample-3-2", "unordered-3", "vimco-3", "disarm-bound"]
 KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
-KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard")]
+KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard", "unordered-3")]
 
 
 def problem(latent):

@@ -31,6 +31,11 @@ def bound(coupling, weights, objective, control_variate=None):
         (lambda: dg.StraightThrough(0), "num_samples must be an integer"),
         (lambda: dg.Exact(-1), "event_dims is a number"),
         (lambda: dg.VarGrad(1), "at least 2"),
+        (lambda: dg.LocalExpectation(0), "num_variables must be an integer"),
+        (lambda: dg.SumAndSample(0), "k must be an integer"),
+        (lambda: dg.SumAndSample(2, 0), "num_samples must be an integer"),
+        (lambda: dg.UnorderedSet(1), "k of at least 2"),
+        (lambda: dg.UnorderedSet(13), r"2\*\*13 subsets; use a k of at most 12"),
         (lambda: dg.VIMCO(1), "num_samples must be at least 2"),
         (lambda: dg.VIMCO(2, "harmonic"), "baseline is 'geometric', 'arithmetic' or None"),
         (lambda: dg.DisARMBound(0), "num_pairs must be an integer"),
@@ -43,6 +48,17 @@ def bound(coupling, weights, objective, control_variate=None):
         (lambda: dg.Composition(dg.Independent(2), dg.Importance()), r"use coupling=StickBreaking\('ascending'\)"),
         (lambda: dg.Composition(dg.Tree(order="ascending"), dg.Importance()), r"use coupling=StickBreaking"),
         (lambda: dg.Composition(dg.Enumerate(), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (lambda: dg.Composition(dg.WithoutReplacement(3), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (lambda: dg.Composition(dg.TopAndRest(3), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (
+            lambda: dg.Composition(dg.Independent(3), dg.Score(), dg.UnorderedBaseline()),
+            r"or control_variate=LeaveOneOut",
+        ),
+        (lambda: dg.Composition(dg.Independent(3), dg.LocalExpectations()), r"use coupling=Alternatives\(\)"),
+        (
+            lambda: dg.Composition(dg.Alternatives(), dg.LocalExpectations(), dg.nn.RunningMean()),
+            "control_variate=None",
+        ),
         (lambda: bound(dg.Tree(), dg.Score(), dg.objectives.MultiSampleBound()), r"objective=AntitheticBound\(\)"),
         (lambda: bound(dg.Tree(), dg.RaoBlackwell(), dg.objectives.AntitheticBound()), "cross_terms=False"),
         (lambda: bound(dg.Independent(2), dg.Score(), dg.objectives.AntitheticBound()), "cross_terms=False"),
@@ -110,8 +126,9 @@ def test_a_tree_of_another_size_is_refused():
 def test_too_large_enumerations_are_refused():
     with pytest.raises(ValueError, match=r"16\*\*32 joint ones"):
         dg.Exact().sample(torch.zeros(5, 32, 16))
-    with pytest.raises(ValueError, match="use event_dims=0"):
-        dg.Exact().sample(torch.zeros(3))
+    for estimator in (dg.Exact(), dg.LocalExpectation(), dg.SumAndSample(), dg.UnorderedSet()):
+        with pytest.raises(ValueError, match="use event_dims=0"):
+            estimator.sample(torch.zeros(3))
     draw = dg.Exact().sample(torch.zeros(5, 2, 3))
     with pytest.raises(ValueError, match="raise event_dims"):
         dg.Exact().surrogate(draw, torch.zeros(9))

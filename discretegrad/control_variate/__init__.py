@@ -2,5 +2,14 @@
 
 from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
+from discretegrad.control_variate.unordered import UnorderedBaseline
 
-__all__ = ["BatchLeaveOneOut", "Chain", "ControlVariate", "Evaluation", "LeaveOneOut", "Residual"]
+__all__ = [
+    "BatchLeaveOneOut",
+    "Chain",
+    "ControlVariate",
+    "Evaluation",
+    "LeaveOneOut",
+    "Residual",
+    "UnorderedBaseline",
+]

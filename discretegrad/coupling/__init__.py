@@ -3,6 +3,21 @@
 from discretegrad.coupling.base import Coupling, Law, Probs, uniform
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
+from discretegrad.coupling.joint import TopAndRest, WithoutReplacement
+from discretegrad.coupling.local import Alternatives
 from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 
-__all__ = ["Antithetic", "Coupling", "Enumerate", "Independent", "Law", "Probs", "StickBreaking", "Tree", "uniform"]
+__all__ = [
+    "Alternatives",
+    "Antithetic",
+    "Coupling",
+    "Enumerate",
+    "Independent",
+    "Law",
+    "Probs",
+    "StickBreaking",
+    "TopAndRest",
+    "Tree",
+    "WithoutReplacement",
+    "uniform",
+]

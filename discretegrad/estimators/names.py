@@ -10,6 +10,7 @@ from torch import Tensor
 from discretegrad.core import Estimator
 from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
+from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
 
@@ -17,6 +18,9 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "reinforce": Reinforce,
     "rloo": RLOO,
     "var_grad": VarGrad,
+    "local_expectation": LocalExpectation,
+    "sum_and_sample": SumAndSample,
+    "unordered_set": UnorderedSet,
     "vimco": VIMCO,
     "disarm_bound": DisARMBound,
     "disarm": DisARM,

@@ -39,7 +39,7 @@ def test_every_estimator_trains(estimator, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax", "disarm_bound"]
+    "estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax", "unordered_set", "disarm_bound"]
 )
 def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
     config = configure(
