@@ -105,7 +105,7 @@ class AntitheticBound(Objective):
     weighed by the difference that it makes to the bound while all other points stay, in either configuration.
 
     Source: Dong, Mnih, Tucker, "DisARM: an antithetic gradient estimator for binary latent variables", 2020, arXiv
-    2006.10680. Departs from the paper: both configurations of the others; any tree.
+    2006.10680. Departs from the paper: any tree; always both configurations of the others.
     """
 
     is_bound = True

@@ -68,8 +68,8 @@ class DisARMBound(Composition):
 
     Reference: Dong, Mnih, Tucker, "DisARM: an antithetic gradient estimator for binary latent variables", 2020,
     arXiv 2006.10680.
-    Departs from the paper: the other points are taken in both configurations and averaged; any tree over any number
-    of categories.
+    Departs from the paper: any tree over any number of categories. The other points are always taken in both
+    configurations, which the authors' code has as an option.
 
     Example:
         >>> import torch, discretegrad as dg
