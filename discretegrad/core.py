@@ -47,7 +47,7 @@ class Estimator(ABC):
     @property
     @abstractmethod
     def unbiased(self) -> bool:
-        """Whether the gradient's mean is the gradient of E f, for every f and all logits."""
+        """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits."""
 
     @property
     @abstractmethod
@@ -58,6 +58,11 @@ class Estimator(ABC):
     @abstractmethod
     def needs_grad_f(self) -> bool:
         """Whether f must be differentiable in its points."""
+
+    @property
+    def of_bound(self) -> bool:
+        """Whether it differentiates a multi-sample bound: `log q` in the values must then keep the logits' graph."""
+        return False
 
     @property
     def learners(self) -> tuple[nn.Module, ...]:
@@ -183,7 +188,7 @@ class Composition(Estimator):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
         weights.refuse(coupling)
-        objective.refuse(coupling)
+        objective.refuse(coupling, weights, control_variate)
         if control_variate is not None:
             if weights.differences and control_variate.constant:
                 raise ValueError(
@@ -219,6 +224,11 @@ class Composition(Estimator):
         keeps its graph under `torch._functorch.config.donated_buffer = False`.
         """
         return self.control_variate is not None and self.control_variate.needs_grad_f
+
+    @property
+    def of_bound(self) -> bool:
+        """As the objective is."""
+        return self.objective.is_bound
 
     @property
     def learners(self) -> tuple[nn.Module, ...]:

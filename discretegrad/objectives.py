@@ -1,27 +1,33 @@
 """Objectives whose expectations the estimators differentiate: terms of the ELBO, multi-sample bounds.
 
-An `Objective` is also a slot of a composition: it says what the values at the S points are joined to. All but one
-estimate the mean of f.
+An `Objective` is also a slot of a composition: it says what the values at the S points are joined to. Nearly all
+estimators have `MEAN`, whose expectation is E f; those of the multi-sample bound differentiate E of the bound.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import Coupling
+from discretegrad.control_variate import ControlVariate
+from discretegrad.coupling import Coupling, Independent, Tree
 from discretegrad.draw import category_logits
-from discretegrad.weights import weigh
+from discretegrad.ops import bound as bound_ops
+from discretegrad.weights import RaoBlackwell, Weights, weigh
 
 
 class Objective:
     """The mean of the values: what E f is estimated by."""
 
-    def refuse(self, coupling: Coupling) -> None:
-        """Raise a ValueError that names the legal neighbour where the coupling does not fit."""
+    is_bound: bool = False
+    """Whether it is a multi-sample bound, which is no mean of values."""
+
+    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+        """Raise a ValueError that names the legal neighbour where the other slots do not fit."""
 
     def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
         """`[*batch]`, the surrogate's value, from values `[S, *batch]` with their graph.
@@ -47,7 +53,87 @@ class Objective:
 
 
 MEAN = Objective()
-"""The only one without parameters."""
+"""What all estimators of E f have."""
+
+
+@dataclass(frozen=True)
+class MultiSampleBound(Objective):
+    """`log mean_k exp(value_k)` over K independent points, and a signal of its own for each of them.
+
+    The signal of point k is the bound less what it would be without k: `exp(value_k)` replaced by the geometric or
+    the arithmetic mean of the other K - 1, or the bound itself.
+
+    Args:
+        baseline: "geometric", "arithmetic" or None.
+
+    Source: Mnih, Rezende, "Variational inference for Monte Carlo objectives", 2016, arXiv 1602.06725.
+    """
+
+    baseline: str | None = "geometric"
+
+    is_bound = True
+
+    def __post_init__(self) -> None:
+        if self.baseline not in (None, "geometric", "arithmetic"):
+            raise ValueError(f"baseline is 'geometric', 'arithmetic' or None, not {self.baseline!r}.")
+
+    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+        """Independent points, two for a baseline, and nothing that is subtracted besides."""
+        if not isinstance(coupling, Independent):
+            raise ValueError(
+                f"the bound's baselines need independent points, which those of {type(coupling).__name__} are not; "
+                "use coupling=Independent(), or objective=AntitheticBound() for the pairs of a tree."
+            )
+        if self.baseline is not None and coupling.num_samples < 2:
+            raise ValueError("the bound's baselines are made of the other points: num_samples must be at least 2.")
+        _refuse_control_variate(control_variate)
+
+    def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
+        """The bound."""
+        return multi_sample_bound(values)
+
+    def signals(self, values: Tensor) -> Tensor:
+        """S times each point's signal, for the weights divide by S."""
+        return values.shape[0] * bound_ops.signals(values, self.baseline)
+
+
+@dataclass(frozen=True)
+class AntitheticBound(Objective):
+    """`log mean_k exp(value_k)` over K points, at two antithetic configurations: K pairs, one point of each.
+
+    The value is the mean of the bounds of the first points and of the second points. Point by point the pair is
+    weighed by the difference that it makes to the bound while all other points stay, in either configuration.
+
+    Source: Dong, Mnih, Tucker, "DisARM: an antithetic gradient estimator for binary latent variables", 2020, arXiv
+    2006.10680. Departs from the paper: any tree; always both configurations of the others.
+    """
+
+    is_bound = True
+
+    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+        """Pairs of a tree, without cross terms, and nothing that is subtracted besides."""
+        if not isinstance(coupling, Tree) or weights != RaoBlackwell(alpha=1.0):
+            raise ValueError(
+                "AntitheticBound weighs every pair of a tree by itself; use coupling=Tree(num_pairs=K) and "
+                "weights=RaoBlackwell(alpha=1.0), or objective=MultiSampleBound() for independent points."
+            )
+        _refuse_control_variate(control_variate)
+
+    def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
+        """The mean of the two bounds."""
+        return (multi_sample_bound(values[0::2]) + multi_sample_bound(values[1::2])) / 2
+
+    def signals(self, values: Tensor) -> Tensor:
+        """P times each point's signal, for the weights divide by P."""
+        return values.shape[0] / 2 * bound_ops.pair_signals(values)
+
+
+def _refuse_control_variate(control_variate: ControlVariate | None) -> None:
+    if control_variate is not None:
+        raise ValueError(
+            "a multi-sample bound is no mean of values, and control variates of those would bias it; use "
+            "control_variate=None, the bound has baselines of its own."
+        )
 
 
 def log_prob(
@@ -56,7 +142,8 @@ def log_prob(
     """`log q(points)`, summed over the event.
 
     In an ELBO pass the posterior's logits detached: the mean of `grad log q` over q is zero, so without it the
-    gradient keeps its mean and loses noise.
+    gradient keeps its mean and loses noise. In a multi-sample bound pass them as they are: its weights depend on
+    the points, and the mean of the weighted `grad log q` is not zero.
 
     Args:
         points: `[S, *batch, *event, C]` one-hots, or `[S, *batch, *event]` in {0, 1}; relaxed ones interpolate.

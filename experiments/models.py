@@ -73,17 +73,19 @@ class VAE(nn.Module):
         """Logits of the pixels, `[S, B, D]`, for points `[S, B, V, C]` or `[S, B, V]`."""
         return self.decoder(2 * points.flatten(2) - 1)
 
-    def terms(self, images: Tensor, points: Tensor, posterior_logits: Tensor) -> Terms:
+    def terms(self, images: Tensor, points: Tensor, posterior_logits: Tensor, of_bound: bool = False) -> Terms:
         """The ELBO's terms at the points.
 
         The posterior's logits are detached in log q: the mean of its explicit gradient is zero, so with it the
-        gradient would only be noisier.
+        gradient would only be noisier. Not so in a multi-sample bound (`of_bound`).
         """
         logits = self.pixel_logits(points)
         return Terms(
             log_likelihood=(images * logits - F.softplus(logits)).sum(-1),
             log_prior=log_prob(points, self.prior_logits, latent=self.latent),
-            log_posterior=log_prob(points, posterior_logits.detach(), latent=self.latent),
+            log_posterior=log_prob(
+                points, posterior_logits if of_bound else posterior_logits.detach(), latent=self.latent
+            ),
         )
 
 

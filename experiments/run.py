@@ -200,7 +200,7 @@ class Run:
             draw = self.estimator.sample(logits, self.generator)
         except ValueError:  # the estimator was accepted in _rehearse, so it is these logits that it refuses
             self._refuse({"log_posterior": logits})
-        terms = self.model.terms(binary, draw.points, logits)
+        terms = self.model.terms(binary, draw.points, logits, self.estimator.of_bound)
         values = terms.elbo
         if not values.isfinite().all():
             self._refuse(terms._asdict())
@@ -348,7 +348,7 @@ class Run:
         binary = binarise(self.images.train[:1], generator)
         logits = self.model.posterior_logits(binary)
         draw = self.estimator.sample(logits, generator)
-        values = self.model.terms(binary, draw.points, logits).elbo
+        values = self.model.terms(binary, draw.points, logits, self.estimator.of_bound).elbo
         self.estimator.surrogate(draw, values)
         for learner in self.learners:
             learner.loss(draw, values)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from calibration import FALSE_ALARM, assert_law, assert_mean, draws_to_detect
-from catalogue import BERNOULLI, CATEGORICAL, USER_TREES, logits_of, make, table_function
+from catalogue import BERNOULLI, CATEGORICAL, USER_TREES, logits_of, make, table_function, truth
 from scipy import stats
 
 import discretegrad as dg
@@ -65,15 +65,15 @@ def test_sampled_gradients_have_the_true_mean(name, latent, dtype):
     estimator = make(name, latent, 3)
     f = table_function(2, 2 if latent == "bernoulli" else 3)
     logits = torch.randn(2, dtype=torch.float64) if latent == "bernoulli" else logits_of("ordinary", 2, 3)
-    truth = dg.exact.gradient(f, logits, latent).flatten()
-    pilot = gradients(estimator, f, logits, 20_000) @ truth
-    needed = int(1.1 * draws_to_detect(BIAS, truth @ truth, pilot.std(), COMPARISONS))
+    along = truth(estimator, f, logits).flatten()
+    pilot = gradients(estimator, f, logits, 20_000) @ along
+    needed = int(1.1 * draws_to_detect(BIAS, along @ along, pilot.std(), COMPARISONS))
     assert needed < 20_000_000
     chunks = [
-        gradients(estimator, f, logits.to(dtype), min(500_000, needed - start)).double() @ truth
+        gradients(estimator, f, logits.to(dtype), min(500_000, needed - start)).double() @ along
         for start in range(0, needed, 500_000)
     ]
-    assert_mean(torch.cat(chunks), truth @ truth, BIAS, COMPARISONS)
+    assert_mean(torch.cat(chunks), along @ along, BIAS, COMPARISONS)
 
 
 def test_the_calibrated_tests_can_fail():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import JOINT, every, make, noisy
+from catalogue import ALTERNATIVES, JOINT, bound_points, every, make, noisy
 
 import discretegrad as dg
 
@@ -35,10 +35,14 @@ def judges_any_ids(estimator):
 
 
 def average_of(estimator, draw, values):
-    """The coupling's weighted average over the points that have ids."""
+    """The coupling's weighted average over the points that have ids, or the bound that an estimator is made for."""
     values = values[: draw.indices.shape[0]]
     if draw.point_of is not None:  # a point counts as often as the coupling drew it
         values = values.gather(0, draw.point_of)
+    if isinstance(getattr(estimator, "objective", None), dg.objectives.MultiSampleBound):
+        return values.exp().mean(0).log()
+    if isinstance(getattr(estimator, "objective", None), dg.objectives.AntitheticBound):
+        return (values[0::2].exp().mean(0).log() + values[1::2].exp().mean(0).log()) / 2
     weights = estimator.coupling.value_weights(draw.plan, draw.indices) if hasattr(estimator, "coupling") else None
     if weights is None:
         return values.mean(0)
@@ -158,9 +162,9 @@ def test_gradient_of_f_s_own_parameters_is_the_plain_average_s(name, latent):
     draw = estimator.sample(logits)
     (got,) = torch.autograd.grad(estimator.surrogate(draw, f(draw.points)).sum(), weight, retain_graph=True)
     (expected,) = torch.autograd.grad(average_of(estimator, draw, f(draw.points.detach())).sum(), weight)
-    if draw.evaluations == draw.indices.shape[0] and name not in JOINT:
+    if draw.evaluations == draw.indices.shape[0] and name not in JOINT and bound_points(estimator) == 1:
         assert torch.equal(got, expected)
-    else:  # weights, or zeros for the extra points, may change the order of the sum
+    else:  # weights, zeros for the extra points, or a bound may change the order of the sum
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -190,7 +194,7 @@ def test_a_mask_switches_variables_off(name, latent):
     padded[:, 1] = torch.nan
     padded.requires_grad_()
     draw = estimator.sample(padded, mask=mask)
-    if name != "exact":  # which enumerates padding too, with weight zero
+    if name not in ALTERNATIVES:  # which try other values of padding too, with weight zero
         assert (draw.indices[:, :, 1] == 0).all()
     assert (draw.points[:, :, 1] == 0).all()
     loss = estimator.surrogate(draw, f(draw.points))
@@ -207,8 +211,9 @@ def test_a_mask_switches_variables_off(name, latent):
             values = draw.points.flatten(2).sum(-1).sin()
         else:
             values = torch.randn(draw.indices.shape[0], 6, dtype=torch.float64)
-            other = dg.Draw(alone, draw.indices[..., [0, 2]], kind)
-            (expected,) = torch.autograd.grad(estimator.surrogate(other, values).sum(), alone)
+            kept = draw.indices[:, 0, 1] == 0
+            other = dg.Draw(alone, draw.indices[kept][..., [0, 2]], kind)
+            (expected,) = torch.autograd.grad(estimator.surrogate(other, values[kept]).sum(), alone)
         (got,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), padded)
         torch.testing.assert_close(got[:, [0, 2]], expected, rtol=1e-12, atol=1e-14)
 

@@ -9,6 +9,10 @@ import discretegrad as dg
 F = dg.functional
 
 
+def bound(coupling, weights, objective, control_variate=None):
+    return dg.Composition(coupling, weights, control_variate, objective=objective)
+
+
 @pytest.mark.parametrize(
     ("build", "match"),
     [
@@ -26,6 +30,16 @@ F = dg.functional
         (lambda: dg.GumbelSoftmax(0.0), "temperature must be positive"),
         (lambda: dg.StraightThrough(0), "num_samples must be an integer"),
         (lambda: dg.Exact(-1), "event_dims is a number"),
+        (lambda: dg.VarGrad(1), "at least 2"),
+        (lambda: dg.LocalExpectation(0), "num_variables must be an integer"),
+        (lambda: dg.SumAndSample(0), "k must be an integer"),
+        (lambda: dg.SumAndSample(2, 0), "num_samples must be an integer"),
+        (lambda: dg.UnorderedSet(1), "k of at least 2"),
+        (lambda: dg.UnorderedSet(13), r"2\*\*13 subsets; use a k of at most 12"),
+        (lambda: dg.VIMCO(1), "num_samples must be at least 2"),
+        (lambda: dg.VIMCO(2, "harmonic"), "baseline is 'geometric', 'arithmetic' or None"),
+        (lambda: dg.DisARMBound(0), "num_pairs must be an integer"),
+        (lambda: dg.nn.NVILBaseline(decay=1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.nn.RunningMean(1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.expectation(torch.sum, torch.zeros(2, 2), "rlo"), "the names are reinforce, rloo"),
         # Wrong cells name the legal neighbour.
@@ -34,6 +48,24 @@ F = dg.functional
         (lambda: dg.Composition(dg.Independent(2), dg.Importance()), r"use coupling=StickBreaking\('ascending'\)"),
         (lambda: dg.Composition(dg.Tree(order="ascending"), dg.Importance()), r"use coupling=StickBreaking"),
         (lambda: dg.Composition(dg.Enumerate(), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (lambda: dg.Composition(dg.WithoutReplacement(3), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (lambda: dg.Composition(dg.TopAndRest(3), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
+        (
+            lambda: dg.Composition(dg.Independent(3), dg.Score(), dg.UnorderedBaseline()),
+            r"or control_variate=LeaveOneOut",
+        ),
+        (lambda: dg.Composition(dg.Independent(3), dg.LocalExpectations()), r"use coupling=Alternatives\(\)"),
+        (
+            lambda: dg.Composition(dg.Alternatives(), dg.LocalExpectations(), dg.nn.RunningMean()),
+            "control_variate=None",
+        ),
+        (lambda: bound(dg.Tree(), dg.Score(), dg.objectives.MultiSampleBound()), r"objective=AntitheticBound\(\)"),
+        (lambda: bound(dg.Tree(), dg.RaoBlackwell(), dg.objectives.AntitheticBound()), r"alpha=1\.0"),
+        (lambda: bound(dg.Independent(2), dg.Score(), dg.objectives.AntitheticBound()), r"alpha=1\.0"),
+        (
+            lambda: bound(dg.Independent(2), dg.Score(), dg.objectives.MultiSampleBound(), dg.LeaveOneOut()),
+            "baselines of its own",
+        ),
         (lambda: dg.Composition(dg.Tree(), dg.RaoBlackwell(), dg.nn.RunningMean()), "use control_variate=None"),
     ],
 )
@@ -94,8 +126,9 @@ def test_a_tree_of_another_size_is_refused():
 def test_too_large_enumerations_are_refused():
     with pytest.raises(ValueError, match=r"16\*\*32 joint ones"):
         dg.Exact().sample(torch.zeros(5, 32, 16))
-    with pytest.raises(ValueError, match="use event_dims=0"):
-        dg.Exact().sample(torch.zeros(3))
+    for estimator in (dg.Exact(), dg.LocalExpectation(), dg.SumAndSample(), dg.UnorderedSet()):
+        with pytest.raises(ValueError, match="use event_dims=0"):
+            estimator.sample(torch.zeros(3))
     draw = dg.Exact().sample(torch.zeros(5, 2, 3))
     with pytest.raises(ValueError, match="raise event_dims"):
         dg.Exact().surrogate(draw, torch.zeros(9))

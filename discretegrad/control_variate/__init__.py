@@ -5,6 +5,7 @@ from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOn
 from discretegrad.control_variate.relaxed import Relaxed
 from discretegrad.control_variate.stein import Stein
 from discretegrad.control_variate.taylor import DoubleTaylor, Taylor
+from discretegrad.control_variate.unordered import UnorderedBaseline
 
 __all__ = [
     "BatchLeaveOneOut",
@@ -17,4 +18,5 @@ __all__ = [
     "Residual",
     "Stein",
     "Taylor",
+    "UnorderedBaseline",
 ]

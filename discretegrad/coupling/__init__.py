@@ -4,11 +4,14 @@ from discretegrad.coupling.base import Coupling, Law, Probs, law_of_pairs, unifo
 from discretegrad.coupling.distinct import NearlyDistinct
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
+from discretegrad.coupling.joint import TopAndRest, WithoutReplacement
+from discretegrad.coupling.local import Alternatives
 from discretegrad.coupling.mirrored import MirroredUniforms
 from discretegrad.coupling.swaps import Swaps
 from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 
 __all__ = [
+    "Alternatives",
     "Antithetic",
     "Coupling",
     "Enumerate",
@@ -19,7 +22,9 @@ __all__ = [
     "Probs",
     "StickBreaking",
     "Swaps",
+    "TopAndRest",
     "Tree",
+    "WithoutReplacement",
     "law_of_pairs",
     "uniform",
 ]

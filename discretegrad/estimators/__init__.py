@@ -4,25 +4,30 @@ If one needs a method of its own, a slot is missing.
 """
 
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
+from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
+from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
 from discretegrad.estimators.names import ESTIMATORS, expectation
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.relaxed import REBAR, RELAX
-from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
+from discretegrad.estimators.score_function import NVIL, RLOO, Exact, Reinforce, VarGrad
 
 __all__ = [
     "ARM",
     "ARS",
     "ARSM",
     "ESTIMATORS",
+    "NVIL",
     "REBAR",
     "RELAX",
     "RLOO",
     "RODEO",
+    "VIMCO",
     "ARSMPlus",
     "ARSPlus",
     "DisARM",
+    "DisARMBound",
     "DisARMIW",
     "DisARMSB",
     "DisARMTree",
@@ -30,8 +35,12 @@ __all__ = [
     "Exact",
     "Flow",
     "GumbelSoftmax",
+    "LocalExpectation",
     "MuProp",
     "Reinforce",
     "StraightThrough",
+    "SumAndSample",
+    "UnorderedSet",
+    "VarGrad",
     "expectation",
 ]

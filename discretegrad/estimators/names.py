@@ -9,11 +9,13 @@ from torch import Tensor
 
 from discretegrad.core import Estimator
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
+from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
+from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
 from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
 from discretegrad.estimators.relaxed import REBAR
-from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
+from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "reinforce": Reinforce,
@@ -35,6 +37,12 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,
+    "var_grad": VarGrad,
+    "local_expectation": LocalExpectation,
+    "sum_and_sample": SumAndSample,
+    "unordered_set": UnorderedSet,
+    "vimco": VIMCO,
+    "disarm_bound": DisARMBound,
 }
 """The names that `expectation` knows."""
 

@@ -2,6 +2,7 @@
 
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
+from discretegrad.nn.nvil import NVILBaseline
 from discretegrad.nn.share import EstimatedShare
 from discretegrad.nn.tuned import LearnedRelaxation, LearnedStein, LearnedTaylor, Tuned
 
@@ -13,6 +14,7 @@ __all__ = [
     "LearnedStein",
     "LearnedTaylor",
     "Learner",
+    "NVILBaseline",
     "RunningMean",
     "Tuned",
 ]

@@ -66,7 +66,7 @@ class RunningMean(Baseline):
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
         """Move towards the mean of the values."""
-        self.mean.lerp_(_mean(draw, values).to(self.mean.dtype), 1 - self.decay)
+        self.mean.lerp_(masked_mean(draw, values).to(self.mean.dtype), 1 - self.decay)
         self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
 
 
@@ -78,7 +78,8 @@ class LearnedBaseline(Baseline):
             it sees the log-probabilities of the categories (of 1 for Bernoulli latents), detached, no less than
             -20, flattened to `[*batch, features]`.
 
-    Source: Mnih, Gregor 2014, arXiv 1402.0030. Departs from the paper: no variance normalisation.
+    Source: Mnih, Gregor 2014, arXiv 1402.0030. Departs from the paper: no variance normalisation, for which
+    see `NVILBaseline`.
 
     Example:
         >>> import torch, discretegrad as dg
@@ -119,10 +120,10 @@ class LearnedBaseline(Baseline):
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Mean squared error of the prediction."""
         values = values.detach()
-        return _mean(draw, (values - self.predict(values, draw, context)).square())
+        return masked_mean(draw, (values - self.predict(values, draw, context)).square())
 
 
-def _mean(draw: Draw, values: Tensor) -> Tensor:
+def masked_mean(draw: Draw, values: Tensor) -> Tensor:
     """The mean over the values that a mask does not switch off."""
     active = draw.active(values.ndim - 1)
     if active is None:

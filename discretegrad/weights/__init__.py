@@ -2,6 +2,7 @@
 
 from discretegrad.weights.augmented import ChangedDirichletScore, DirichletScore, UniformScore
 from discretegrad.weights.base import Weights, weigh
+from discretegrad.weights.local import LocalExpectations
 from discretegrad.weights.minimum_norm import MinimumNorm
 from discretegrad.weights.pairs import Importance, RaoBlackwell, Share, pair_statistic
 from discretegrad.weights.score import Score
@@ -10,6 +11,7 @@ __all__ = [
     "ChangedDirichletScore",
     "DirichletScore",
     "Importance",
+    "LocalExpectations",
     "MinimumNorm",
     "RaoBlackwell",
     "Score",

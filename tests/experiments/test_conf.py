@@ -40,7 +40,18 @@ def test_every_estimator_trains(estimator, tmp_path):
 
 @pytest.mark.parametrize(
     "estimator",
-    ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax", "muprop", "rodeo_network", "rebar", "relax"],
+    [
+        "rloo",
+        "reinforce_learned",
+        "straight_through",
+        "gumbel_softmax",
+        "muprop",
+        "rodeo_network",
+        "rebar",
+        "relax",
+        "unordered_set",
+        "disarm_bound",
+    ],
 )
 def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
     config = configure(

@@ -1,0 +1,40 @@
+"""The baseline that a set without replacement has built in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
+from discretegrad.coupling import Coupling, WithoutReplacement
+from discretegrad.coupling.joint import race
+from discretegrad.ops import joint as joint_ops
+
+
+@dataclass(frozen=True)
+class UnorderedBaseline(ControlVariate):
+    """Subtract from every value in a set an estimate of E f, unbiased given that this value came first.
+
+    Weighted, the residuals sum to zero, so that the softmax term of the score cancels as it does for RLOO.
+
+    Source: Kool, van Hoof, Welling, "Estimating gradients for discrete random variables by sampling without
+    replacement", 2020, arXiv 2002.06043.
+    """
+
+    centred = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Sets of at least two values."""
+        if not isinstance(coupling, WithoutReplacement):
+            raise ValueError(
+                f"UnorderedBaseline is made for a set without replacement, not for the points of "
+                f"{type(coupling).__name__}; use coupling=WithoutReplacement(k), or control_variate=LeaveOneOut() on "
+                "independent points."
+            )
+        if coupling.k < 2:
+            raise ValueError("UnorderedBaseline needs a k of at least 2: with one value there is no other.")
+
+    def subtract_from(self, evaluation: Evaluation) -> Residual:
+        """`f_s - B_s`."""
+        values = evaluation.values
+        log_probs, log_rest = race(evaluation.plan, evaluation.draw.indices)
+        return Residual(values - joint_ops.estimates_given_first(log_probs, log_rest, values))

@@ -1,0 +1,119 @@
+"""A base and all alternatives of some variables."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from discretegrad import checks
+from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.joint import MOST, all_words, one_event
+from discretegrad.ops import local as local_ops
+from discretegrad.ops.inverse_cdf import inverse_cdf
+
+
+class LocalPlan(NamedTuple):
+    """Probabilities, and which variables have a choice."""
+
+    probs: Tensor
+    uncertain: Tensor
+    """`[*variables]`, whether more than one category is possible."""
+    event_dims: int
+
+
+@dataclass(frozen=True)
+class Alternatives(Coupling):
+    """A base, and for each of some variables the base with that variable at its other C - 1 categories.
+
+    Variables that are certain, as masked ones are, are chosen only where there are not enough others.
+
+    Args:
+        num_variables: how many variables are chosen, at random and without replacement; None for all of the event.
+        event_dims: how many of the last dimensions of variables make an event.
+
+    Source: Titsias, Lazaro-Gredilla, "Local expectation gradients for black box variational inference", 2015, arXiv
+    1503.01494.
+    """
+
+    num_variables: int | None = None
+    event_dims: int = 1
+
+    def __post_init__(self) -> None:
+        checks.event_dims(self.event_dims)
+        if self.num_variables is not None:
+            checks.count(self.num_variables, "num_variables")
+
+    @property
+    def evaluations(self) -> None:
+        """`1 + num_variables (C - 1)`, which the logits tell."""
+        return None
+
+    def plan(self, logits: Tensor) -> LocalPlan:
+        """Probabilities."""
+        checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)
+        probs = logits.softmax(-1)
+        return LocalPlan(probs, (probs > 0).sum(-1) > 1, self.event_dims)
+
+    def sample(self, plan: LocalPlan, generator: torch.Generator | None) -> Tensor:
+        """A uniform a variable for the base, and one for the choice."""
+        probs, uncertain = joined(plan)
+        variables, categories = probs.shape[-2:]
+        noise = uniform((2, *probs.shape[:-1]), probs, generator)
+        base = inverse_cdf(probs, noise[0])
+        count = self.count(variables)
+        # The certain come last; the order of the chosen means nothing.
+        chosen = (noise[1] + uncertain).topk(count).indices.sort(-1).values
+        ids = local_ops.points(base, chosen, categories)
+        return ids.reshape(ids.shape[0], *plan.probs.shape[:-1])
+
+    def count(self, variables: int) -> int:
+        """How many of so many variables are chosen."""
+        return variables if self.num_variables is None else min(self.num_variables, variables)
+
+    def law(self, plan: LocalPlan) -> Law:
+        """The base's law times that of the choice, which is uniform."""
+        probs, uncertain = joined(plan)
+        variables, categories = one_event(probs).shape
+        words = all_words(probs)
+        choices = torch.tensor(list(itertools.combinations(range(variables), self.count(variables))))
+        choices = choices.to(words.device)
+        checks.enumerable(len(words) * len(choices), 1, MOST)
+        in_order = uncertain[choices].sum(-1)
+        allowed = (in_order == in_order.amax()).to(probs.dtype)
+        base = probs[torch.arange(variables, device=words.device), words].prod(-1)
+        outcomes = local_ops.points(
+            words.unsqueeze(1).expand(-1, len(choices), -1), choices.expand(len(words), *choices.shape), categories
+        )
+        outcomes = outcomes.flatten(1, 2).transpose(0, 1)
+        probabilities = torch.outer(base, allowed / allowed.sum()).flatten()
+        return Law(outcomes.reshape(*outcomes.shape[:2], *plan.probs.shape[:-1]), probabilities)
+
+    def value_weights(self, plan: LocalPlan, indices: Tensor) -> Tensor:
+        """`p_vc / n`: the mean over the chosen variables of their local expectations."""
+        probs, _ = joined(plan)
+        if indices.shape[0] == 1:  # no variable, or a single category: there is nothing but the base
+            return torch.ones_like(probs[..., 0, 0]).unsqueeze(0)
+        _, ordered = local_ops.chosen_probabilities(probs, as_rows(indices, plan.event_dims))
+        ordered = ordered / ordered.shape[-2]
+        at_base = ordered[..., 0].sum(-1)
+        return torch.cat((at_base.unsqueeze(0), ordered[..., 1:].flatten(-2).movedim(-1, 0)))
+
+
+def joined(plan: LocalPlan) -> tuple[Tensor, Tensor]:
+    """Probabilities `[*batch, V, C]` with the event flattened, and which variables have a choice, `[*batch, V]`."""
+    if plan.event_dims == 0:
+        return plan.probs.unsqueeze(-2), plan.uncertain.unsqueeze(-1)
+    return plan.probs.flatten(plan.probs.ndim - 1 - plan.event_dims, -2), as_rows(plan.uncertain, plan.event_dims)
+
+
+def as_rows(tensor: Tensor, event_dims: int) -> Tensor:
+    """`[..., *event]` as `[..., V]`; an event of ones, which all variables share, stays one."""
+    if event_dims == 0:
+        return tensor.unsqueeze(-1)
+    event = tensor.shape[tensor.ndim - event_dims :]
+    return tensor.reshape(*tensor.shape[: tensor.ndim - event_dims], math.prod(event))

@@ -1,0 +1,60 @@
+"""Weights of local expectations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.coupling import Alternatives, Coupling
+from discretegrad.coupling.local import as_rows, joined
+from discretegrad.ops import local as local_ops
+from discretegrad.weights.base import Weights
+
+
+@dataclass(frozen=True)
+class LocalExpectations(Weights):
+    """`p_c (f_c - sum_c' p_c' f_c')`, f_c at category c of the variable, for the chosen variables.
+
+    Where not all variables that have a choice could be chosen, those that were stand for the others.
+
+    Source: Titsias, Lazaro-Gredilla 2015, arXiv 1503.01494.
+    """
+
+    differences = True
+
+    def refuse(self, coupling: Coupling) -> None:
+        """Alternatives only."""
+        if not isinstance(coupling, Alternatives):
+            raise ValueError(
+                f"LocalExpectations weights need all categories of a variable, which the points of "
+                f"{type(coupling).__name__} do not hold; use coupling=Alternatives(), or weights=Score()."
+            )
+
+    def unbiased(self, coupling: Coupling) -> bool:
+        """Always."""
+        return True
+
+    def gradient(
+        self,
+        plan: Any,
+        indices: Tensor,
+        values: Tensor,
+        value_weights: Tensor | None,
+        centred: bool,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """The gradient of each local expectation, times the number of variables that it stands for."""
+        if indices.shape[0] == 1:
+            return torch.zeros_like(plan.probs, dtype=values.dtype)
+        probs, uncertain = joined(plan)
+        ids = as_rows(indices, plan.event_dims)
+        event = values.shape[values.ndim - plan.event_dims :]
+        if any(size != 1 for size in event):
+            values = values.expand(indices.shape)
+        gradient = local_ops.expectation_gradients(probs, ids, as_rows(values, plan.event_dims))
+        chosen = (indices.shape[0] - 1) // (probs.shape[-1] - 1)
+        stands_for = (uncertain.sum(-1) / chosen).clamp_min(1.0).to(gradient.dtype)
+        return (gradient * stands_for.unsqueeze(-1).unsqueeze(-1)).reshape(plan.probs.shape)
