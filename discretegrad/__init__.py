@@ -7,14 +7,18 @@ from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreak
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
     ESTIMATORS,
+    IMLE,
     RLOO,
     DisARM,
     DisARMIW,
     DisARMSB,
     DisARMTree,
     Exact,
+    GappedST,
+    GumbelRao,
     GumbelSoftmax,
     Reinforce,
+    ReinMax,
     StraightThrough,
     expectation,
 )
@@ -24,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ESTIMATORS",
+    "IMLE",
     "RLOO",
     "Antithetic",
     "BatchLeaveOneOut",
@@ -36,12 +41,15 @@ __all__ = [
     "Enumerate",
     "Estimator",
     "Exact",
+    "GappedST",
+    "GumbelRao",
     "GumbelSoftmax",
     "Importance",
     "Independent",
     "LeaveOneOut",
     "Pathwise",
     "RaoBlackwell",
+    "ReinMax",
     "Reinforce",
     "Score",
     "StickBreaking",

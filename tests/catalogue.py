@@ -47,6 +47,11 @@ CATEGORICAL = {
     "straight-through-2": lambda c: dg.StraightThrough(2),
     "gumbel-soft": lambda c: dg.GumbelSoftmax(0.7),
     "gumbel-hard": lambda c: dg.GumbelSoftmax(0.7, hard=True, num_samples=2),
+    "gumbel-rao": lambda c: dg.GumbelRao(3, 0.7, num_samples=2),
+    "gapped-st": lambda c: dg.GappedST(0.7),
+    "reinmax": lambda c: dg.ReinMax(),
+    "reinmax-cold": lambda c: dg.ReinMax(0.5, num_samples=2),
+    "imle": lambda c: dg.IMLE(num_samples=2),
 }
 
 BERNOULLI = {
@@ -59,8 +64,15 @@ BERNOULLI = {
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
     "gumbel-hard": lambda: dg.GumbelSoftmax(0.7, hard=True, latent="bernoulli"),
+    "gumbel-rao": lambda: dg.GumbelRao(3, 0.7, latent="bernoulli"),
+    "gapped-st": lambda: dg.GappedST(0.7, latent="bernoulli"),
+    "reinmax": lambda: dg.ReinMax(latent="bernoulli"),
+    "imle": lambda: dg.IMLE(num_samples=2, latent="bernoulli"),
 }
 
+
+CONTINUOUS = ("gumbel-soft", "gumbel-hard", "gumbel-rao", "imle")
+"""Those whose gradient is not a function of finitely many outcomes, so that none of it can be enumerated."""
 
 JOINT = {
     "exact": lambda event_dims, latent: dg.Exact(event_dims, latent),

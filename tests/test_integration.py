@@ -20,8 +20,9 @@ KINDS = [
     "tree-user-descending",
     "iw-ascending",
 ]
-KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
-KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard")]
+PATHS = ["straight-through-2", "gumbel-soft", "gumbel-hard", "gumbel-rao", "gapped-st", "reinmax-cold", "imle"]
+KINDS = [(n, "categorical") for n in [*KINDS, "exact", *PATHS]]
+KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard", "reinmax", "imle")]
 
 
 def problem(latent):

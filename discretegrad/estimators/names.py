@@ -9,7 +9,7 @@ from torch import Tensor
 
 from discretegrad.core import Estimator
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
-from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.pathwise import IMLE, GappedST, GumbelRao, GumbelSoftmax, ReinMax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
@@ -22,6 +22,10 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,
+    "gumbel_rao": GumbelRao,
+    "gapped_st": GappedST,
+    "reinmax": ReinMax,
+    "imle": IMLE,
 }
 """The names that `expectation` knows."""
 

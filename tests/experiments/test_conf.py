@@ -38,7 +38,10 @@ def test_every_estimator_trains(estimator, tmp_path):
     assert run.result["train_elbo"] < 0
 
 
-@pytest.mark.parametrize("estimator", ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax"])
+BOTH = ["rloo", "reinforce_learned", "straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "imle"]
+
+
+@pytest.mark.parametrize("estimator", BOTH)
 def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
     config = configure(
         f"estimator={estimator}", "model=bernoulli", "model.variables=3", "run.steps=2", run_dir=tmp_path
