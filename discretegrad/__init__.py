@@ -3,9 +3,11 @@
 from discretegrad import exact, functional, nn, objectives
 from discretegrad.control_variate import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Antithetic, Enumerate, Independent, StickBreaking, Tree
+from discretegrad.coupling import Antithetic, Copula, Enumerate, Independent, StickBreaking, Tree
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
+    ARMS,
+    CARMS,
     ESTIMATORS,
     IMLE,
     RLOO,
@@ -27,12 +29,15 @@ from discretegrad.weights import Importance, RaoBlackwell, Score
 __version__ = "0.1.0"
 
 __all__ = [
+    "ARMS",
+    "CARMS",
     "ESTIMATORS",
     "IMLE",
     "RLOO",
     "Antithetic",
     "BatchLeaveOneOut",
     "Composition",
+    "Copula",
     "DisARM",
     "DisARMIW",
     "DisARMSB",

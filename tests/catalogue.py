@@ -39,6 +39,9 @@ CATEGORICAL = {
     "iw-none": lambda c: dg.DisARMIW(order=None),
     "iw-descending": lambda c: dg.DisARMIW(order="descending"),
     "iw-abs": lambda c: dg.DisARMIW(order="abs"),
+    "carms-2": lambda c: dg.CARMS(2),
+    "carms-3": lambda c: dg.CARMS(3),
+    "carms-gaussian-3": lambda c: dg.CARMS(3, "gaussian"),
     "antithetic-score": lambda c: dg.Composition(dg.Tree(), dg.Score()),
     "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
     "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
@@ -60,6 +63,9 @@ BERNOULLI = {
     "rloo-4": lambda: dg.RLOO(4, latent="bernoulli"),
     "disarm": lambda: dg.DisARM(),
     "disarm-2-pairs": lambda: dg.DisARM(2),
+    "arms-2": lambda: dg.ARMS(2),
+    "arms-4": lambda: dg.ARMS(4),
+    "arms-gaussian-4": lambda: dg.ARMS(4, "gaussian"),
     "exact": lambda: dg.Exact(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
@@ -73,6 +79,9 @@ BERNOULLI = {
 
 CONTINUOUS = ("gumbel-soft", "gumbel-hard", "gumbel-rao", "imle")
 """Those whose gradient is not a function of finitely many outcomes, so that none of it can be enumerated."""
+
+LAWLESS = (*CONTINUOUS, "carms-gaussian-3", "arms-gaussian-4")
+"""These, and those whose outcomes have no law in closed form: tests of them are calibrated ones."""
 
 JOINT = {
     "exact": lambda event_dims, latent: dg.Exact(event_dims, latent),

@@ -21,8 +21,10 @@ KINDS = [
     "iw-ascending",
 ]
 PATHS = ["straight-through-2", "gumbel-soft", "gumbel-hard", "gumbel-rao", "gapped-st", "reinmax-cold", "imle"]
-KINDS = [(n, "categorical") for n in [*KINDS, "exact", *PATHS]]
-KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "exact", "gumbel-hard", "reinmax", "imle")]
+KINDS = [(n, "categorical") for n in [*KINDS, "carms-3", "exact", *PATHS]]
+KINDS += [
+    (n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "arms-gaussian-4", "exact", "gumbel-hard", "reinmax", "imle")
+]
 
 
 def problem(latent):

@@ -65,6 +65,10 @@ class Coupling(ABC):
     exchangeable: bool = False
     """Whether the law of the points stays the same when they are permuted; `pair_law` is then that of any two."""
 
+    every_pair: bool = False
+    """Whether any two of the points of an exchangeable coupling can be any two possible categories, whatever the
+    logits. Its plan then has a method `pair_probs` as in `ops.copula`, which spares weights the whole `pair_law`."""
+
     def pair_law(self, plan: Any) -> Tensor:
         """`[*variables, C, C]`, the symmetric joint law of any two of the points, where `exchangeable`."""
         raise NotImplementedError

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from discretegrad.core import Estimator
+from discretegrad.estimators.copulas import ARMS, CARMS
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree
 from discretegrad.estimators.pathwise import IMLE, GappedST, GumbelRao, GumbelSoftmax, ReinMax, StraightThrough
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce
@@ -19,6 +20,8 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "disarm_iw": DisARMIW,
     "disarm_sb": DisARMSB,
     "disarm_tree": DisARMTree,
+    "arms": ARMS,
+    "carms": CARMS,
     "exact": Exact,
     "straight_through": StraightThrough,
     "gumbel_softmax": GumbelSoftmax,

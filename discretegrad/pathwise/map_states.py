@@ -77,6 +77,6 @@ class _RefuseDoubleBackward(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> None:
         raise RuntimeError(
             "the gradient of IMLE cannot be differentiated again: it is a difference of two discrete states, whose "
-            "derivative is zero almost everywhere; for small problems discretegrad.exact.expectation is differentiable as "
-            "often as you like."
+            "derivative is zero almost everywhere; for small problems discretegrad.exact.expectation is differentiable "
+            "as often as you like."
         )
