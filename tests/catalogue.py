@@ -54,7 +54,7 @@ CATEGORICAL = {
     "gapped-st": lambda c: dg.GappedST(0.7),
     "reinmax": lambda c: dg.ReinMax(),
     "reinmax-cold": lambda c: dg.ReinMax(0.5, num_samples=2),
-    "imle": lambda c: dg.IMLE(num_samples=2),
+    "imle": lambda c: dg.IMLE(10.0, num_samples=2),
 }
 
 BERNOULLI = {
@@ -73,7 +73,7 @@ BERNOULLI = {
     "gumbel-rao": lambda: dg.GumbelRao(3, 0.7, latent="bernoulli"),
     "gapped-st": lambda: dg.GappedST(0.7, latent="bernoulli"),
     "reinmax": lambda: dg.ReinMax(latent="bernoulli"),
-    "imle": lambda: dg.IMLE(num_samples=2, latent="bernoulli"),
+    "imle": lambda: dg.IMLE(10.0, num_samples=2, latent="bernoulli"),
 }
 
 

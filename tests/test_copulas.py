@@ -108,11 +108,12 @@ def test_the_gaussian_law_is_scipy_s(points):
     u, v = torch.rand(2, 200, dtype=torch.float64)
     rho = -1 / (points - 1)
     normal = stats.multivariate_normal([0, 0], [[1, rho], [rho, 1]])
-    got = family.rectangle(torch.zeros_like(u), u, torch.zeros_like(v), v)
+    below = [family.interval(torch.zeros_like(x), x) for x in (u, v)]
+    got = family.rectangle(*below)
     expected = torch.from_numpy(normal.cdf(torch.stack((torch.special.ndtri(u), torch.special.ndtri(v)), -1).numpy()))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-14)
     # The corner is a box of the same law, and in the tail at least the product.
-    at = family.rectangle(torch.zeros_like(u), u, 1 - v, torch.ones_like(v))
+    at = family.rectangle(below[0], family.interval(1 - v, torch.ones_like(v)))
     torch.testing.assert_close(family.corner(u, v), at, rtol=1e-10, atol=1e-14)
     tiny = torch.tensor([1e-12, 1e-200], dtype=torch.float64)
     assert (family.corner(tiny, tiny[0]) >= tiny * tiny[0]).all()
@@ -267,9 +268,9 @@ def test_importance_weights_of_independent_points_are_leave_one_out():
             class Plan:
                 probs = plan.probs
 
-                def pair_probs(self, indices, left, right):
+                def pair_probs(self, indices, pairs):
                     own = self.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
-                    return own[left] * own[right]
+                    return torch.stack([own[s] * own[t] for s, t in pairs])
 
             return Plan()
 
@@ -307,9 +308,9 @@ class OtherOrders(dg.Copula):
         probs = plan.probs
         ids = torch.arange(probs.shape[-1]).reshape(-1, *[1] * (probs.ndim - 1)).expand(-1, *probs.shape[:-1])
         lower, upper = (edge.movedim(0, -2) for edge in _edges(probs, ids, *_ends(probs)))  # [*variables, C, O]
-        low, high = lower[..., :, None, :, None], upper[..., :, None, :, None]
-        other_low, other_high = lower[..., None, :, None, :], upper[..., None, :, None, :]
-        law = plan.family.rectangle(low, high, other_low, other_high).mean((-1, -2))
+        one = plan.family.interval(lower[..., :, None, :, None], upper[..., :, None, :, None])
+        other = plan.family.interval(lower[..., None, :, None, :], upper[..., None, :, None, :])
+        law = plan.family.rectangle(one, other).mean((-1, -2))
         categories = torch.arange(probs.shape[-1])
         return Law(torch.cartesian_prod(categories, categories), law.flatten(-2))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,9 +21,9 @@ class CopulaPlan(NamedTuple):
     probs: Tensor
     family: copula_ops.Family
 
-    def pair_probs(self, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    def pair_probs(self, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
         """See `ops.copula.pair_probs`."""
-        return copula_ops.pair_probs(self.family, self.probs, indices, left, right)
+        return copula_ops.pair_probs(self.family, self.probs, indices, pairs)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,6 @@ class Copula(Coupling):
         """Of any two points, by the copula of two."""
         *variables, categories = plan.probs.shape
         ids = torch.arange(categories, device=plan.probs.device)
-        both = torch.cartesian_prod(ids, ids).unbind(-1)
         every = ids.reshape(-1, *[1] * len(variables)).expand(-1, *variables)
-        law = plan.pair_probs(every, *both)
+        law = plan.pair_probs(every, list(itertools.product(range(categories), range(categories))))
         return law.movedim(0, -1).reshape(*variables, categories, categories)

@@ -171,5 +171,5 @@ class IMLE(Pathwise):
         >>> dg.IMLE()(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
     """
 
-    def __init__(self, step: float = 10.0, num_samples: int = 1, latent: str = "categorical") -> None:
+    def __init__(self, step: float = 1.0, num_samples: int = 1, latent: str = "categorical") -> None:
         super().__init__(MapStates(step), num_samples, latent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tenso
     """
     points = indices.shape[0]
     left, right = torch.triu_indices(points, points, 1, device=indices.device)
-    joint = plan.pair_probs(indices, left, right)
+    joint = plan.pair_probs(indices, list(itertools.combinations(range(points), 2)))
     own = plan.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1).to(joint.dtype)
     # Two equal points count nothing, and a pair without probability was not drawn.
     counts = (indices[left] != indices[right]) & (joint > 0)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """An interval of [0, 1], with its edges in the coordinates that a copula computes in."""
+
+    low: Tensor
+    high: Tensor
+    mass: Tensor
+    """Its length."""
 
 
 class Family(Protocol):
@@ -22,8 +31,12 @@ class Family(Protocol):
         """n uniforms on [0, 1), `[n, ...]`, from independent ones of the same shape."""
         ...
 
-    def rectangle(self, lower: Tensor, upper: Tensor, other_lower: Tensor, other_upper: Tensor) -> Tensor:
-        """P(lower < U_1 <= upper, other_lower < U_2 <= other_upper), to absolute accuracy."""
+    def interval(self, lower: Tensor, upper: Tensor) -> Interval:
+        """From its edges in [0, 1]."""
+        ...
+
+    def rectangle(self, one: Interval, other: Interval) -> Tensor:
+        """P(U_1 in one, U_2 in other), to absolute accuracy."""
         ...
 
     def corner(self, mass: Tensor, other_mass: Tensor) -> Tensor:
@@ -49,19 +62,19 @@ class Dirichlet:
 
     def cdf(self, uniforms: list[Tensor]) -> Tensor:
         """P(U_i <= u_i for all of them), of at most n."""
-        power = self.points - 1
-        total = sum((u.pow(1 / power) for u in uniforms[1:]), uniforms[0].pow(1 / power))
-        return (total - (len(uniforms) - 1)).clamp_min(0.0).pow(power)
+        total = sum((self._root(u) for u in uniforms[1:]), self._root(uniforms[0]))
+        return self._raise(total - (len(uniforms) - 1))
 
-    def rectangle(self, lower: Tensor, upper: Tensor, other_lower: Tensor, other_upper: Tensor) -> Tensor:
+    def interval(self, lower: Tensor, upper: Tensor) -> Interval:
+        """Roots, less a half each, so that their sums are what the distribution function raises."""
+        low, high = (self._root(u) - 0.5 for u in (lower, upper))
+        return Interval(low, high, upper - lower)
+
+    def rectangle(self, one: Interval, other: Interval) -> Tensor:
         """The second difference of the distribution function."""
-        power = self.points - 1
-        low, high, other_low, other_high = (u.pow(1 / power) - 0.5 for u in (lower, upper, other_lower, other_upper))
-        by_corner = [
-            (x + y).clamp_min(0.0).pow(power)
-            for x, y in ((high, other_high), (low, other_high), (high, other_low), (low, other_low))
-        ]
-        return (by_corner[0] - by_corner[1] - by_corner[2] + by_corner[3]).clamp_min(0.0)
+        inner = self._raise(one.high + other.high) - self._raise(one.low + other.high)
+        outer = self._raise(one.high + other.low) - self._raise(one.low + other.low)
+        return (inner - outer).clamp_min(0.0)
 
     def corner(self, mass: Tensor, other_mass: Tensor) -> Tensor:
         """`a - relu(a^(1/m) + (1 - b)^(1/m) - 1)^m = a (1 - relu(1 - y a^(-1/m))^m)`, `y = 1 - (1 - b)^(1/m)`."""
@@ -69,6 +82,16 @@ class Dirichlet:
         gap = -torch.expm1(torch.log1p(-other_mass) / power)
         share = (gap / mass.pow(1 / power).clamp_min(torch.finfo(mass.dtype).tiny)).clamp_max(1.0)
         return mass * -torch.expm1(power * torch.log1p(-share))
+
+    def _root(self, uniforms: Tensor) -> Tensor:
+        return uniforms if self.points == 2 else uniforms.pow(1 / (self.points - 1))
+
+    def _raise(self, sums: Tensor) -> Tensor:
+        sums = sums.clamp_min(0.0)
+        result = sums
+        for _ in range(self.points - 2):  # a general power takes many times as long
+            result = result * sums
+        return result
 
 
 @dataclass(frozen=True)
@@ -88,13 +111,15 @@ class Gaussian:
         scale = math.sqrt(self.points / (self.points - 1))
         return _below_one(torch.special.ndtr(scale * (normals - normals.mean(0))))
 
-    def rectangle(self, lower: Tensor, upper: Tensor, other_lower: Tensor, other_upper: Tensor) -> Tensor:
+    def interval(self, lower: Tensor, upper: Tensor) -> Interval:
+        """Normal quantiles."""
+        return Interval(_quantile(lower), _quantile(upper), upper - lower)
+
+    def rectangle(self, one: Interval, other: Interval) -> Tensor:
         """The product of the masses, and the second difference of the integral."""
-        low, high, other_low, other_high = (_quantile(u) for u in (lower, upper, other_lower, other_upper))
-        product = (upper - lower) * (other_upper - other_lower)
-        moved = self._angles(high, other_high) - self._angles(low, other_high)
-        moved = moved - self._angles(high, other_low) + self._angles(low, other_low)
-        return (product + moved).clamp_min(0.0)
+        moved = self._angles(one.high, other.high) - self._angles(one.low, other.high)
+        moved = moved - self._angles(one.high, other.low) + self._angles(one.low, other.low)
+        return (one.mass * other.mass + moved).clamp_min(0.0)
 
     def corner(self, mass: Tensor, other_mass: Tensor) -> Tensor:
         """Both terms are positive."""
@@ -105,7 +130,7 @@ class Gaussian:
         squares, product = (h.square() + k.square()) / 2, h * k
         end = math.asin(-1 / (self.points - 1))
         total = torch.zeros_like(product)
-        for node, weight in zip(_NODES, _WEIGHTS, strict=True):
+        for node, weight in _RULES[min(self.points, 4)]:
             sine, cosine = math.sin(end * (1 + node) / 2), math.cos(end * (1 + node) / 2)
             total = total + weight * ((product * sine - squares) / cosine**2).exp()
         return total * (end / (4 * math.pi))
@@ -120,12 +145,13 @@ def _quantile(uniforms: Tensor) -> Tensor:
     return torch.special.ndtri(uniforms).clamp(-39.0, 39.0)
 
 
-def _gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+def _gauss_legendre(count: int) -> list[tuple[float, float]]:
     """Nodes and weights on [-1, 1] by the eigenvalues of the Jacobi matrix (Golub and Welsch)."""
     k = torch.arange(1, count, dtype=torch.float64)
     beside = k / (4 * k.square() - 1).sqrt()
     nodes, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
-    return nodes.tolist(), (2 * vectors[0].square()).tolist()
+    return list(zip(nodes.tolist(), (2 * vectors[0].square()).tolist(), strict=True))
 
 
-_NODES, _WEIGHTS = _gauss_legendre(14)
+_RULES = {3: _gauss_legendre(14), 4: _gauss_legendre(9)}
+"""By the number of points, the last for more of them: the larger the correlation, the more nodes."""

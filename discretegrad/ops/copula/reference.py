@@ -6,11 +6,12 @@ Derivations are in `README.md` beside this file.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from discretegrad.ops.copula.families import Dirichlet, Family
+from discretegrad.ops.copula.families import Dirichlet, Family, Interval
 from discretegrad.ops.inverse_cdf import inverse_cdf
 
 
@@ -42,30 +43,32 @@ def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | N
     return order.expand(*rank.shape, -1).gather(-1, rank.unsqueeze(-1)).squeeze(-1)
 
 
-def pair_probs(family: Family, probs: Tensor, indices: Tensor, left: Tensor, right: Tensor) -> Tensor:
+def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
     """The probability that two of the points are the given ids, in this sequence.
 
     Args:
         family: the copula.
         probs: `[*variables, C]`.
         indices: int64 `[S, *variables]`, ids.
-        left: int64 `[P]`, which of the S ids the one point has.
-        right: int64 `[P]`, which the other.
+        pairs: which of the S ids the one point has, and which the other; P of them.
 
     Returns:
-        float64 `[P, *variables]`: the probability at `indices[left], indices[right]`, the mean over the orders.
+        float64 `[P, *variables]`, the mean over the orders.
     """
     probs = probs.double()
     if probs.shape[-1] == 1:
-        return torch.ones_like(indices[left], dtype=probs.dtype)
+        return torch.stack([torch.ones_like(indices[s], dtype=probs.dtype) for s, _ in pairs])
     first, last = _ends(probs)
-    lower, upper = _edges(probs, indices, first, last)
-    between = family.rectangle(lower[left], upper[left], lower[right], upper[right])
+    interval = family.interval(*_edges(probs, indices, first, last))
     # Where the two ids are the ends of the order nothing may be lost to rounding: this is what bounds the weights.
     at_first, at_last = (indices.unsqueeze(-1) == end for end in (first, last))
-    ends = (at_first[left] & at_last[right]) | (at_first[right] & at_last[left])
     corner = family.corner(probs.gather(-1, first), probs.gather(-1, last))
-    return torch.where(ends, corner, between).mean(-1)
+    result = []
+    for s, t in pairs:  # one at a time fits the cache
+        between = family.rectangle(*(Interval(*(part[side] for part in interval)) for side in (s, t)))
+        ends = (at_first[s] & at_last[t]) | (at_first[t] & at_last[s])
+        result.append(torch.where(ends, corner, between).mean(-1))
+    return torch.stack(result)
 
 
 def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
