@@ -302,7 +302,7 @@ class Unrefused(dg.LeaveOneOut):
 
 
 class OtherOrders(dg.Copula):
-    """Each of two points with an order of its own, weighed as if they shared it: the published sampler."""
+    """Each of two points with an order of its own, weighed as if they shared it."""
 
     def law(self, plan):
         probs = plan.probs

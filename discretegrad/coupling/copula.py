@@ -31,7 +31,8 @@ class Copula(Coupling):
     """S points by inverse CDFs of S uniforms that avoid each other.
 
     The points share a random order of the categories, in which each pair of categories has its turn as first and last;
-    so every pair can be drawn, at most `C (C - 1) / 2` times less often than by independent points.
+    so every pair can be drawn, at most `C (C - 1) / 2` times less often than by independent points. There are as many
+    orders, and the law of each pair that was drawn is a sum over them.
 
     Args:
         num_samples: S >= 2.
@@ -40,8 +41,7 @@ class Copula(Coupling):
 
     Source: Dimitriev, Zhou, "ARMS: antithetic-REINFORCE-multi-sample gradient for binary variables", 2021, arXiv
     2105.14141; "CARMS: categorical-antithetic-REINFORCE multi-sample gradient estimator", 2021, arXiv 2110.14002.
-    Departs from the papers: the rarer end comes first, which is their choice for binary variables; the points share
-    the order, where the published code draws one for each but weighs them as if they shared it.
+    Departs from the papers: the rarer end comes first, which is their choice for binary variables.
     """
 
     num_samples: int

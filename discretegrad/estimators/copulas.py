@@ -57,9 +57,9 @@ class CARMS(Composition):
 
     Reference: Dimitriev, Zhou, "CARMS: categorical-antithetic-REINFORCE multi-sample gradient estimator", 2021, arXiv
     2110.14002.
-    Departs from the paper: of its constructions the inverse CDF only (its sticks and Gumbels, as published, are
-    biased); one order for all points of a variable; weights neither clipped nor smoothed; the rarer end first, so that
-    two categories are `ARMS`.
+    Departs from the paper: of its constructions the inverse CDF only (in the published code the weights of the sticks
+    are sorted back wrongly, those of the Gumbels estimated: both biased); weights neither clipped nor smoothed, as
+    published ones are; the rarer end first, so that two categories are `ARMS`.
 
     Example:
         >>> import torch, discretegrad as dg

@@ -106,7 +106,7 @@ class Gaussian:
 
     def uniforms(self, noise: Tensor) -> Tensor:
         """Centred normals."""
-        # Symmetric in the noise, so that no uniform of 0 is infinite.
+        # A uniform of 0 stands for all below the next, so it must not be infinite.
         normals = torch.special.ndtri(noise.clamp_min(torch.finfo(noise.dtype).eps / 4))
         scale = math.sqrt(self.points / (self.points - 1))
         return _below_one(torch.special.ndtr(scale * (normals - normals.mean(0))))
@@ -117,8 +117,9 @@ class Gaussian:
 
     def rectangle(self, one: Interval, other: Interval) -> Tensor:
         """The product of the masses, and the second difference of the integral."""
-        moved = self._angles(one.high, other.high) - self._angles(one.low, other.high)
-        moved = moved - self._angles(one.high, other.low) + self._angles(one.low, other.low)
+        rows, columns = (torch.stack((part.high, part.low)) for part in (one, other))
+        corners = self._angles(rows.unsqueeze(1), columns.unsqueeze(0))
+        moved = corners[0, 0] - corners[1, 0] - corners[0, 1] + corners[1, 1]
         return (one.mass * other.mass + moved).clamp_min(0.0)
 
     def corner(self, mass: Tensor, other_mass: Tensor) -> Tensor:
@@ -147,7 +148,7 @@ def _quantile(uniforms: Tensor) -> Tensor:
 
 def _gauss_legendre(count: int) -> list[tuple[float, float]]:
     """Nodes and weights on [-1, 1] by the eigenvalues of the Jacobi matrix (Golub and Welsch)."""
-    k = torch.arange(1, count, dtype=torch.float64)
+    k = torch.arange(1, count, dtype=torch.float64, device="cpu")
     beside = k / (4 * k.square() - 1).sqrt()
     nodes, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
     return list(zip(nodes.tolist(), (2 * vectors[0].square()).tolist(), strict=True))
