@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint bench table clean
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks, as ratios inside one run"
+	@echo "make table      measure every estimator and write docs/estimators.md"
 
 # The stamp is newer than pyproject.toml and constraints.txt exactly when the environment matches them.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -37,6 +38,9 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+
+table: $(VENV)/installed
+	$(BIN)/python -m experiments.table
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

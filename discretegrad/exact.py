@@ -20,7 +20,7 @@ from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Independent, Law
 from discretegrad.draw import Draw
 from discretegrad.latent import Latent, one_hot
-from discretegrad.pathwise import Softmax, straight_through
+from discretegrad.pathwise import DiscretePath
 
 LIMIT = 2**24
 """The most joint outcomes that are enumerated."""
@@ -67,7 +67,7 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
     Every outcome goes through `estimator.surrogate` and autograd, as in use.
 
     Args:
-        estimator: any `Composition`, or `StraightThrough`.
+        estimator: any `Composition` of finitely many points, or a straight-through one whose ids are all its noise.
         f: from points `[N, *event, C]` to values `[N]`.
         logits: `[*event, C]`, best in float64.
         chunk: how many outcomes are evaluated at once.
@@ -133,7 +133,7 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
 def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
     if isinstance(estimator, Composition) and not _noisy(estimator.control_variate):
         coupling = estimator.coupling
-    elif isinstance(estimator, Pathwise) and isinstance(estimator.path, Softmax):
+    elif isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath):
         coupling = Independent(estimator.num_samples)
     else:
         raise ValueError(
@@ -150,8 +150,8 @@ def _noisy(control_variate: ControlVariate | None) -> bool:
 def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent, noise: Tensor | None) -> Draw:
     if isinstance(estimator, Composition):
         return estimator.complete(Draw(logits, indices, latent, noise=noise))
-    probs = latent.category_logits(logits).softmax(-1)
-    return Draw(logits, indices, latent, relaxed=straight_through(probs, indices))
+    assert isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath)
+    return Draw(logits, indices, latent, relaxed=estimator.path.carry(latent.category_logits(logits), indices))
 
 
 def _all_points(logits: Tensor, latent: Latent) -> Tensor:

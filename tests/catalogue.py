@@ -49,6 +49,9 @@ CATEGORICAL = {
     "flow-independent": lambda c: dg.Flow(dg.Independent(3)),
     "flow-tree": lambda c: dg.Flow(dg.Tree()),
     "flow-huffman": lambda c: dg.Flow(dg.Tree("huffman")),
+    "carms-2": lambda c: dg.CARMS(2),
+    "carms-3": lambda c: dg.CARMS(3),
+    "carms-gaussian-3": lambda c: dg.CARMS(3, "gaussian"),
     "antithetic-score": lambda c: dg.Composition(dg.Tree(), dg.Score()),
     "antithetic-score-descending": lambda c: dg.Composition(dg.Tree(order="descending"), dg.Score()),
     "antithetic-score-huffman": lambda c: dg.Composition(dg.Tree("huffman"), dg.Score()),
@@ -103,6 +106,11 @@ CATEGORICAL = {
     "straight-through-2": lambda c: dg.StraightThrough(2),
     "gumbel-soft": lambda c: dg.GumbelSoftmax(0.7),
     "gumbel-hard": lambda c: dg.GumbelSoftmax(0.7, hard=True, num_samples=2),
+    "gumbel-rao": lambda c: dg.GumbelRao(3, 0.7, num_samples=2),
+    "gapped-st": lambda c: dg.GappedST(0.7),
+    "reinmax": lambda c: dg.ReinMax(),
+    "reinmax-cold": lambda c: dg.ReinMax(0.5, num_samples=2),
+    "imle": lambda c: dg.IMLE(10.0, num_samples=2),
 }
 
 BERNOULLI = {
@@ -125,6 +133,9 @@ BERNOULLI = {
     "rebar-tied": lambda: dg.REBAR(0.7, 0.9, 2, tied=True, latent="bernoulli"),
     "relax": lambda: dg.RELAX(Waves(), 0.8, 0.7, latent="bernoulli"),
     "relax-alone": lambda: dg.RELAX(Waves(), 0.8, None, latent="bernoulli"),
+    "arms-2": lambda: dg.ARMS(2),
+    "arms-4": lambda: dg.ARMS(4),
+    "arms-gaussian-4": lambda: dg.ARMS(4, "gaussian"),
     "exact": lambda: dg.Exact(latent="bernoulli"),
     "local": lambda: dg.LocalExpectation(latent="bernoulli"),
     "local-2": lambda: dg.LocalExpectation(2, latent="bernoulli"),
@@ -138,6 +149,10 @@ BERNOULLI = {
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
     "gumbel-hard": lambda: dg.GumbelSoftmax(0.7, hard=True, latent="bernoulli"),
+    "gumbel-rao": lambda: dg.GumbelRao(3, 0.7, latent="bernoulli"),
+    "gapped-st": lambda: dg.GappedST(0.7, latent="bernoulli"),
+    "reinmax": lambda: dg.ReinMax(latent="bernoulli"),
+    "imle": lambda: dg.IMLE(10.0, num_samples=2, latent="bernoulli"),
 }
 
 
@@ -207,7 +222,7 @@ def rodeo(num_samples, latent="categorical"):
 def noisy(estimator: dg.Estimator) -> bool:
     """Whether points or a control variate have continuous noise, which cannot be enumerated."""
     if isinstance(estimator, dg.Pathwise):
-        return isinstance(estimator.path, dg.pathwise.Gumbel)
+        return not isinstance(estimator.path, dg.pathwise.DiscretePath)
     return estimator.control_variate is not None and estimator.control_variate.noisy
 
 
@@ -222,6 +237,8 @@ def enumerable(estimator: dg.Estimator, categories: int) -> bool:
         return False
     if isinstance(getattr(estimator, "coupling", None), dg.Swaps):
         return categories == 2 and estimator.coupling.reference != "random"
+    if isinstance(getattr(estimator, "coupling", None), dg.Copula):  # the law of more Gaussians has no closed form
+        return estimator.coupling.family == "dirichlet" or estimator.evaluations == 2
     return True
 
 

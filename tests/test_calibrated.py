@@ -16,6 +16,7 @@ COUPLINGS = {
     "user": dg.Tree(USER_TREES[5]),
     "sticks": dg.StickBreaking(),
     "sticks-ascending": dg.StickBreaking("ascending"),
+    "copula": dg.Copula(2),
 }
 KINDS = ("ordinary", "forbidden", "saturated")
 UNBIASED = [

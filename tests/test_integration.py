@@ -23,9 +23,10 @@ KINDS = [
     "arsm-all-points",
     "ars-plus-1",
 ]
-KINDS += ["nvil", "local-2", "sum-and-sample-3-2", "unordered-3", "vimco-3", "disarm-bound"]
-KINDS = [(n, "categorical") for n in [*KINDS, "exact", "straight-through-2", "gumbel-soft", "gumbel-hard"]]
-KINDS += [(n, "bernoulli") for n in ("rloo-2", "disarm-2-pairs", "arm", "exact", "gumbel-hard", "unordered-3")]
+KINDS += ["carms-3", "nvil", "local-2", "sum-and-sample-3-2", "unordered-3", "vimco-3", "disarm-bound", "flow"]
+PATHS = ["straight-through-2", "gumbel-soft", "gumbel-hard", "gumbel-rao", "gapped-st", "reinmax-cold", "imle"]
+BITS = ["rloo-2", "disarm-2-pairs", "arm", "arms-gaussian-4", "exact", "unordered-3", "gumbel-hard", "reinmax", "imle"]
+KINDS = [(n, "categorical") for n in [*KINDS, "exact", *PATHS]] + [(n, "bernoulli") for n in BITS]
 # These differentiate f inside of `surrogate`, which goes through neither torch.compile nor torch.func.
 OF_F = [(n, "categorical") for n in ("muprop", "double-cv-3", "rodeo-network", "rebar")]
 OF_F += [(n, "bernoulli") for n in ("rodeo", "rebar-tied")]

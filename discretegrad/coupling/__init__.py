@@ -1,6 +1,7 @@
 """Couplings: the joint law of the S points."""
 
 from discretegrad.coupling.base import Coupling, Law, Probs, law_of_pairs, uniform
+from discretegrad.coupling.copula import Copula
 from discretegrad.coupling.distinct import NearlyDistinct
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent
@@ -13,6 +14,7 @@ from discretegrad.coupling.tree import Antithetic, StickBreaking, Tree
 __all__ = [
     "Alternatives",
     "Antithetic",
+    "Copula",
     "Coupling",
     "Enumerate",
     "Independent",

@@ -77,6 +77,10 @@ class Coupling(ABC):
     connected: bool = False
     """Whether the pairs of categories that `pair_law` can draw connect all possible categories, whatever the logits."""
 
+    every_pair: bool = False
+    """Whether any two of the points of an exchangeable coupling can be any two possible categories, whatever the
+    logits. Its plan then has a method `pair_probs` as in `ops.copula`, which spares weights the whole `pair_law`."""
+
     def pair_law(self, plan: Any) -> Tensor:
         """`[*variables, C, C]`, the symmetric law of two points, any two or a pair: see `exchangeable`, `paired`."""
         raise NotImplementedError

@@ -10,10 +10,11 @@ from torch import Tensor
 from discretegrad.core import Estimator
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.bound import VIMCO, DisARMBound
+from discretegrad.estimators.copulas import ARMS, CARMS
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
-from discretegrad.estimators.pathwise import GumbelSoftmax, StraightThrough
+from discretegrad.estimators.pathwise import IMLE, GappedST, GumbelRao, GumbelSoftmax, ReinMax, StraightThrough
 from discretegrad.estimators.relaxed import REBAR
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
 
@@ -43,6 +44,12 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "unordered_set": UnorderedSet,
     "vimco": VIMCO,
     "disarm_bound": DisARMBound,
+    "arms": ARMS,
+    "carms": CARMS,
+    "gumbel_rao": GumbelRao,
+    "gapped_st": GappedST,
+    "reinmax": ReinMax,
+    "imle": IMLE,
 }
 """The names that `expectation` knows."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from discretegrad.core import Pathwise
-from discretegrad.pathwise import Gumbel, Softmax
+from discretegrad.pathwise import ConditionalGumbel, Gapped, Gumbel, MapStates, Softmax, Trapezoid
 
 
 class StraightThrough(Pathwise):
@@ -54,3 +54,122 @@ class GumbelSoftmax(Pathwise):
         self, temperature: float = 1.0, hard: bool = False, num_samples: int = 1, latent: str = "categorical"
     ) -> None:
         super().__init__(Gumbel(temperature, hard), num_samples, latent)
+
+
+class GumbelRao(Pathwise):
+    """ST-Gumbel with the noise averaged out given the hard point: the same mean, less variance.
+
+        backward: mean_k d/dlogits softmax((logits + G_k) / temperature),   G_k Gumbel noise given its argmax
+
+    unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
+
+    Args:
+        num_rao: K noises for every hard point; they cost no evaluations. With K = 1 it is ST-Gumbel.
+        temperature: of the softmax; positive.
+        num_samples: S independent hard points.
+        latent: "categorical" or "bernoulli".
+
+    Reference: Paulus, Maddison, Krause, "Rao-Blackwellizing the straight-through Gumbel-softmax gradient estimator",
+    2021, arXiv 2010.04838.
+    Departs from the paper: the noise given the argmax is drawn in logarithms, so that improbable categories do not
+    overflow.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 3, 4, requires_grad=True)
+        >>> dg.GumbelRao(10, 0.5)(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
+    """
+
+    def __init__(
+        self, num_rao: int = 10, temperature: float = 1.0, num_samples: int = 1, latent: str = "categorical"
+    ) -> None:
+        super().__init__(ConditionalGumbel(num_rao, temperature), num_samples, latent)
+
+
+class GappedST(Pathwise):
+    """Straight through a softmax whose logits were moved until they agree with the drawn category, by a gap.
+
+        backward: d/dlogits softmax((logits + m) / temperature)
+        m_z = max logits - logits_z,   m_c = -relu(logits_c + gap - max logits) elsewhere; m is a constant
+
+    unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
+
+    Args:
+        temperature: of the softmax; positive.
+        gap: how far the drawn category's logit is above all others after the moves, at least.
+        num_samples: S independent points.
+        latent: "categorical" or "bernoulli".
+
+    Reference: Fan, Chi, Rudnicky, Ramadge, "Training discrete deep generative models via gapped straight-through
+    estimator", 2022, arXiv 2206.07235.
+    Departs from the paper: the gap is a number; the variant whose gap depends on p is left out.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 3, 4, requires_grad=True)
+        >>> dg.GappedST(0.5)(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
+    """
+
+    def __init__(
+        self, temperature: float = 1.0, gap: float = 1.0, num_samples: int = 1, latent: str = "categorical"
+    ) -> None:
+        super().__init__(Gapped(temperature, gap), num_samples, latent)
+
+
+class ReinMax(Pathwise):
+    """Straight-through with second-order accuracy: exact for quadratic f at temperature 1.
+
+        backward: 2 J((e_z + softmax(logits / temperature)) / 2) - J(p) / 2,   J(q) = diag q - q q^T
+
+    unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
+
+    Args:
+        temperature: of the softmax beside the one-hot; positive. Above 1 it smooths.
+        num_samples: S independent points.
+        latent: "categorical" or "bernoulli".
+
+    Reference: Liu, Dong, Liu, Yu, Gao, "Bridging discrete and backpropagation: straight-through and beyond", 2023,
+    arXiv 2304.08612.
+    Departs from the paper: nothing. Its published code refuses temperatures below 1.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 3, 4, requires_grad=True)
+        >>> dg.ReinMax()(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
+    """
+
+    def __init__(self, temperature: float = 1.0, num_samples: int = 1, latent: str = "categorical") -> None:
+        super().__init__(Trapezoid(temperature), num_samples, latent)
+
+
+class IMLE(Pathwise):
+    """Implicit maximum likelihood: finite differences between two most probable states of perturbed logits.
+
+        backward: (e_z - e_z') / step,   z = argmax(logits + G),   z' = argmax(logits + G - step * df/dz)
+
+    unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
+
+    The step multiplies the gradient that reaches the point, so it shrinks with the loss: where a batch is averaged,
+    give a step as many times as large. The gradient is zero where the step does not change the state.
+
+    Args:
+        step: lambda of the paper; positive.
+        num_samples: S independent points.
+        latent: "categorical" or "bernoulli".
+
+    Raises:
+        RuntimeError: when its gradient is differentiated again.
+
+    Reference: Niepert, Minervini, Franceschi, "Implicit MLE: backpropagating through discrete exponential family
+    distributions", 2021, arXiv 2106.01798.
+    Departs from the paper: Gumbel noise, so that the points have the law of the logits (the paper's sum of gammas is
+    for subsets of k, and is this for k = 1); divided by the step, so that the gradient does not grow with it.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 3, 4, requires_grad=True)
+        >>> dg.IMLE()(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
+    """
+
+    def __init__(self, step: float = 1.0, num_samples: int = 1, latent: str = "categorical") -> None:
+        super().__init__(MapStates(step), num_samples, latent)

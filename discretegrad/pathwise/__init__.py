@@ -1,12 +1,20 @@
 """Paths: points that carry the gradient themselves, as relaxed one-hots or straight-through ones."""
 
-from discretegrad.pathwise.base import Path, straight_through
-from discretegrad.pathwise.gumbel import Gumbel
+from discretegrad.pathwise.base import DiscretePath, Path, straight_through
+from discretegrad.pathwise.gapped import Gapped
+from discretegrad.pathwise.gumbel import ConditionalGumbel, Gumbel
+from discretegrad.pathwise.map_states import MapStates
 from discretegrad.pathwise.softmax import Softmax
+from discretegrad.pathwise.trapezoid import Trapezoid
 
 __all__ = [
+    "ConditionalGumbel",
+    "DiscretePath",
+    "Gapped",
     "Gumbel",
+    "MapStates",
     "Path",
     "Softmax",
+    "Trapezoid",
     "straight_through",
 ]

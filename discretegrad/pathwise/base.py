@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from discretegrad.coupling import uniform
 from discretegrad.latent import one_hot
+from discretegrad.ops.inverse_cdf import inverse_cdf
 
 
 class Path(Protocol):
@@ -18,6 +21,20 @@ class Path(Protocol):
         ...
 
 
+class DiscretePath(ABC):
+    """A path whose only noise is a plain draw of the ids, so that the oracle can enumerate it."""
+
+    def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw ids, then give their one-hots a gradient."""
+        probs = logits.detach().softmax(-1)
+        indices = inverse_cdf(probs, uniform((num_samples, *probs.shape[:-1]), probs, generator))
+        return self.carry(logits, indices), indices
+
+    @abstractmethod
+    def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
+        """The one-hots `[S, *variables, C]` of the ids, with a gradient w.r.t. the logits `[*variables, C]`."""
+
+
 def straight_through(soft: Tensor, indices: Tensor) -> Tensor:
     """The one-hots of `indices`, to the last bit, with the gradient of `soft`.
 
@@ -26,3 +43,9 @@ def straight_through(soft: Tensor, indices: Tensor) -> Tensor:
         indices: int64 `[S, *variables]`.
     """
     return one_hot(indices, soft.shape[-1], soft.dtype) + (soft - soft.detach())
+
+
+def positive(number: float, name: str) -> None:
+    """Refuse what is not a positive number."""
+    if not number > 0:
+        raise ValueError(f"{name} must be positive, not {number!r}.")

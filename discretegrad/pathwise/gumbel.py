@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from discretegrad.checks import count
 from discretegrad.coupling import uniform
-from discretegrad.pathwise.base import straight_through
+from discretegrad.ops.gumbel import conditional_gumbel, gumbel
+from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.pathwise.base import positive, straight_through
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,34 @@ class Gumbel:
     hard: bool
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, not {self.temperature!r}.")
+        positive(self.temperature, "temperature")
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Perturb, soften, and round if asked to."""
-        noise = uniform((num_samples, *logits.shape), logits, generator)
-        gumbel = -(-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
-        soft = ((logits + gumbel) / self.temperature).softmax(-1)
+        noise = gumbel(uniform((num_samples, *logits.shape), logits, generator))
+        soft = ((logits + noise) / self.temperature).softmax(-1)
         indices = soft.detach().argmax(-1)
         return (straight_through(soft, indices) if self.hard else soft), indices
+
+
+@dataclass(frozen=True)
+class ConditionalGumbel:
+    """ST-Gumbel with its soft points averaged over `num_rao` Gumbel noises that all lead to the drawn ids."""
+
+    num_rao: int
+    temperature: float
+
+    def __post_init__(self) -> None:
+        count(self.num_rao, "num_rao")
+        positive(self.temperature, "temperature")
+
+    def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw ids, then the noises that could have drawn them."""
+        with torch.no_grad():
+            probs = logits.softmax(-1)
+            indices = inverse_cdf(probs, uniform((num_samples, *probs.shape[:-1]), probs, generator))
+            noise = uniform((self.num_rao, num_samples, *probs.shape), probs, generator)
+            perturbed = conditional_gumbel(logits.log_softmax(-1), indices, noise)
+            moves = torch.where(perturbed > -torch.inf, perturbed - logits, 0.0)
+        soft = ((logits + moves) / self.temperature).softmax(-1).mean(0)
+        return straight_through(soft, indices), indices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -84,27 +85,30 @@ class RaoBlackwell(Weights):
 class Importance(Weights):
     """`(f(z1) - f(z2)) / 2 * p(z1) p(z2) / r(z1, z2) * (e_{z1} - e_{z2})`, r the law of the pair.
 
-    Unbiased only where every pair of categories can be drawn. Antithetic sticks draw them all where no stick
-    before the last takes more than half of what is left: always so in ascending order, in others not.
+    Of more than two exchangeable points all pairs are averaged.
 
-    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-IW). Departs from the paper: weights of pairs that
-    cannot be drawn are never needed, so there is no threshold.
+    Unbiased only where every pair of categories can be drawn. A copula draws them all. Antithetic sticks do where no
+    stick before the last takes more than half of what is left: always so in ascending order, in others not.
+
+    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (DisARM-IW); Dimitriev, Zhou 2021, arXiv 2105.14141 (ARMS) and
+    2110.14002 (CARMS). Departs from the papers: weights of pairs that cannot be drawn are never needed, so there is
+    no threshold and nothing is clipped.
     """
 
     differences = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Stick-breaking only."""
-        if not isinstance(coupling, Tree) or coupling.shape != "caterpillar":
+        """Stick-breaking, and couplings that can draw every pair."""
+        if not coupling.every_pair and not (isinstance(coupling, Tree) and coupling.shape == "caterpillar"):
             raise ValueError(
                 "Importance weights need a coupling that can draw every pair of categories, and "
                 f"{type(coupling).__name__} with this shape does not promise that; use "
-                "coupling=StickBreaking('ascending'), or weights=RaoBlackwell() for a tree."
+                "coupling=StickBreaking('ascending') or Copula(), or weights=RaoBlackwell() for a tree."
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """In ascending order."""
-        return isinstance(coupling, Tree) and coupling.order == "ascending"
+        """Where every pair can be drawn; for sticks, in ascending order."""
+        return coupling.every_pair or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
     def gradient(
         self,
@@ -116,7 +120,34 @@ class Importance(Weights):
         noise: Tensor | None = None,
     ) -> Tensor:
         """The closed form."""
-        return pair_statistic(tree_ops.importance, plan, indices, values)
+        if isinstance(plan, tree_ops.TreePlan):
+            return pair_statistic(tree_ops.importance, plan, indices, values)
+        return importance_of_all_pairs(plan, indices, values)
+
+
+def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tensor:
+    """`1 / (S (S - 1)) sum_{s<t} (f_s - f_t) p(z_s) p(z_t) / r(z_s, z_t) (e_{z_s} - e_{z_t})` of exchangeable points.
+
+    With independent points the ratio is 1 and this is leave-one-out.
+
+    Args:
+        plan: with `probs` `[*variables, C]`, and `pair_probs` for r.
+        indices: int64 `[S, *variables]`.
+        values: `[S, ...]`, broadcastable to `indices`.
+
+    Returns:
+        `[*variables, C]`.
+    """
+    points = indices.shape[0]
+    left, right = torch.triu_indices(points, points, 1, device=indices.device)
+    joint = plan.pair_probs(indices, list(itertools.combinations(range(points), 2)))
+    own = plan.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1).to(joint.dtype)
+    # Two equal points count nothing, and a pair without probability was not drawn.
+    counts = (indices[left] != indices[right]) & (joint > 0)
+    ratio = torch.where(counts, own[left] * own[right] / torch.where(counts, joint, 1.0), 0.0).to(values.dtype)
+    coefficients = ratio * (values[left] - values[right]) / (points * (points - 1))
+    ids, signed = torch.cat((indices[left], indices[right])), torch.cat((coefficients, -coefficients))
+    return score_ops.scatter(ids, signed, plan.probs.shape[-1])
 
 
 def pair_statistic(

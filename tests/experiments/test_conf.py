@@ -30,7 +30,7 @@ def test_no_group_is_forgotten():
 
 @pytest.mark.parametrize("estimator", options("estimator"))
 def test_every_estimator_trains(estimator, tmp_path):
-    model = "bernoulli" if estimator in ("arm", "disarm") else "categorical"
+    model = "bernoulli" if estimator in ("arm", "arms", "disarm") else "categorical"
     sizes = ["model.variables=3"] + ([] if model == "bernoulli" else ["model.categories=4"])
     config = configure(f"estimator={estimator}", f"model={model}", *sizes, "run.steps=2", run_dir=tmp_path / "run")
     run = train(config)
@@ -51,6 +51,10 @@ def test_every_estimator_trains(estimator, tmp_path):
         "relax",
         "unordered_set",
         "disarm_bound",
+        "gumbel_rao",
+        "gapped_st",
+        "reinmax",
+        "imle",
     ],
 )
 def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path):
