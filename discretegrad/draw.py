@@ -42,6 +42,7 @@ class Draw:
     differentiable: bool = False
     """Whether the gradient of f in the points will be asked for."""
     _points: Tensor | None = field(default=None, init=False)
+    _grad_f: tuple[Tensor, Tensor] | None = field(default=None, init=False)
 
     @property
     def points(self) -> Tensor:
@@ -78,6 +79,8 @@ class Draw:
         Raises:
             ValueError: where there is no graph between the points and the values.
         """
+        if self._grad_f is not None and self._grad_f[0] is values and not create_graph:
+            return self._grad_f[1]
         points = self.points
         gradient = None
         if values.requires_grad and points.requires_grad:
@@ -87,7 +90,10 @@ class Draw:
         checks.gradient_of_f(gradient is not None, name)
         assert gradient is not None
         gradient = self.latent.lift(gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
-        return gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
+        gradient = gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
+        if not create_graph:  # a learner asks for it once more, perhaps when the graph is gone
+            object.__setattr__(self, "_grad_f", (values, gradient))
+        return gradient
 
     @property
     def evaluations(self) -> int:

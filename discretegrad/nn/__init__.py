@@ -3,6 +3,7 @@
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
 from discretegrad.nn.learner import Learner
 from discretegrad.nn.nvil import NVILBaseline
+from discretegrad.nn.polynomial import LinearControlVariate, QuadraticControlVariate
 from discretegrad.nn.share import EstimatedShare
 from discretegrad.nn.tuned import LearnedRelaxation, LearnedStein, LearnedTaylor, Tuned
 
@@ -14,7 +15,9 @@ __all__ = [
     "LearnedStein",
     "LearnedTaylor",
     "Learner",
+    "LinearControlVariate",
     "NVILBaseline",
+    "QuadraticControlVariate",
     "RunningMean",
     "Tuned",
 ]

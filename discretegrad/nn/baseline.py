@@ -99,14 +99,7 @@ class LearnedBaseline(Baseline):
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
         """The network's output."""
         batch = values.shape[1:]
-        if context is None:
-            logits = draw.latent.category_logits(draw.logits.detach())
-            log_probs = logits.log_softmax(-1).clamp_min(-20.0)
-            if draw.mask is not None:
-                log_probs = torch.where(draw.mask.unsqueeze(-1), log_probs, 0.0)
-            context = draw.latent.points(log_probs).unsqueeze(-1).flatten(len(batch))
-            parameter = next(self.network.parameters(), context)
-            context = context.to(parameter.dtype)
+        context = features(draw, len(batch), self.network) if context is None else context
         prediction = self.network(context)
         if prediction.shape == (*batch, 1):
             prediction = prediction.squeeze(-1)
@@ -121,6 +114,21 @@ class LearnedBaseline(Baseline):
         """Mean squared error of the prediction."""
         values = values.detach()
         return masked_mean(draw, (values - self.predict(values, draw, context)).square())
+
+
+def features(draw: Draw, batch_dims: int, network: nn.Module) -> Tensor:
+    """What a network sees where no context is given: log-probabilities, no less than -20, `[*batch, features]`."""
+    log_probs = draw.latent.category_logits(draw.logits.detach()).log_softmax(-1).clamp_min(-20.0)
+    if draw.mask is not None:
+        log_probs = torch.where(draw.mask.unsqueeze(-1), log_probs, 0.0)
+    log_probs = draw.latent.points(log_probs).unsqueeze(-1).flatten(batch_dims)
+    return log_probs.to(next(network.parameters(), log_probs).dtype)
+
+
+def active_values(draw: Draw, values: Tensor) -> Tensor:
+    """Values without their graph, 0 where a mask switches all variables of one off."""
+    active, values = draw.active(values.ndim - 1), values.detach()
+    return values if active is None else torch.where(active, values, 0.0)
 
 
 def masked_mean(draw: Draw, values: Tensor) -> Tensor:

@@ -9,11 +9,6 @@ import torch
 from torch import Tensor
 
 
-def jacobian(probs: Tensor, coefficients: Tensor) -> Tensor:
-    """`(diag(p) - p p^T) c`, `[*v, C]`: the gradient of `E c . z`."""
-    return probs * (coefficients - (probs * coefficients).sum(-1, keepdim=True))
-
-
 def curvature_product(directions: Tensor, curvatures: Tensor, deviations: Tensor) -> tuple[Tensor, Tensor]:
     """`H u` and `u . H u / 2`, with `H = sum_r s_r w_r w_r^T`.
 
