@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -87,6 +88,15 @@ class VAE(nn.Module):
                 points, posterior_logits if of_bound else posterior_logits.detach(), latent=self.latent
             ),
         )
+
+
+def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.Sequential:
+    """From a context of any size to `prod(outputs)` numbers, zero at the start: for what learns inside an estimator."""
+    require_count("a side network's width", width)
+    last = nn.Linear(width, math.prod(outputs))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.LazyLinear(width), nn.LeakyReLU(slope), last)
 
 
 def _perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None) -> nn.Sequential:

@@ -75,7 +75,8 @@ class Run:
         images: the data.
         model: on the device that it trains on.
         estimator: of the gradient w.r.t. the posterior's logits.
-        optimizer, prior_optimizer: made with the parameters that they move.
+        optimizer, prior_optimizer, learner_optimizer: made with the parameters that they move: the networks', the
+            prior's, and those of the estimator's own modules.
         identity: what must not change between the start of a run and its going on.
 
     Raises:
@@ -90,6 +91,7 @@ class Run:
         estimator: dg.Estimator,
         optimizer: Callable[[Any], torch.optim.Optimizer],
         prior_optimizer: Callable[[Any], torch.optim.Optimizer],
+        learner_optimizer: Callable[[Any], torch.optim.Optimizer],
         identity: dict[str, Any],
     ) -> None:
         if estimator.latent != model.latent:
@@ -106,9 +108,14 @@ class Run:
         self.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self.learners: list[Any] = [learner.to(self.device) for learner in estimator.learners]
         self._rehearse()
-        networks = [model.encoder, model.decoder, *self.learners]
-        self.optimizer = optimizer([p for network in networks for p in network.parameters()])
-        self.prior_optimizer = prior_optimizer([model.prior_logits])
+        networks = (model.encoder, model.decoder)
+        self.optimizers = {
+            "optimizer": optimizer([p for network in networks for p in network.parameters()]),
+            "prior_optimizer": prior_optimizer([model.prior_logits]),
+        }
+        learnt = [p for learner in self.learners for p in learner.parameters()]
+        if learnt:
+            self.optimizers["learner_optimizer"] = learner_optimizer(learnt)
         self.variance = GradientVariance(model.encoder.parameters(), settings.variance_decay)
         self.step = 0
         self.seconds = 0.0
@@ -204,19 +211,20 @@ class Run:
         values = terms.elbo
         if not values.isfinite().all():
             self._refuse(terms._asdict())
-        surrogate = self.estimator.surrogate(draw, values)
+        context = binary - self.model.mean
+        surrogate = self.estimator.surrogate(draw, values, context)
         loss = -surrogate.mean()
         for learner in self.learners:
-            loss = loss + learner.loss(draw, values)
-        self.optimizer.zero_grad()
-        self.prior_optimizer.zero_grad()
+            loss = loss + learner.loss(draw, values, context)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
         loss.backward()
         if self.settings.variance_every and self.step % self.settings.variance_every == 0:
             self.variance.update()
-        self.optimizer.step()
-        self.prior_optimizer.step()
+        for optimizer in self.optimizers.values():
+            optimizer.step()
         for learner in self.learners:
-            learner.update(draw, values.detach())
+            learner.update(draw, values.detach(), context)
         self.elbo_sum += surrogate.detach().mean().double()
 
     @torch.no_grad()
@@ -252,8 +260,7 @@ class Run:
         state = {
             "identity": self.identity,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "prior_optimizer": self.prior_optimizer.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "learners": [learner.state_dict() for learner in self.learners],
             "generator": self.generator.get_state(),
             "variance": self.variance.state_dict(),
@@ -284,8 +291,8 @@ class Run:
                 "resume it."
             )
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.prior_optimizer.load_state_dict(state["prior_optimizer"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
         for learner, learnt in zip(self.learners, state["learners"], strict=True):
             learner.load_state_dict(learnt)
         self.generator.set_state(state["generator"].cpu())
@@ -349,9 +356,10 @@ class Run:
         logits = self.model.posterior_logits(binary)
         draw = self.estimator.sample(logits, generator)
         values = self.model.terms(binary, draw.points, logits, self.estimator.of_bound).elbo
-        self.estimator.surrogate(draw, values)
+        context = binary - self.model.mean
+        self.estimator.surrogate(draw, values, context)
         for learner in self.learners:
-            learner.loss(draw, values)
+            learner.loss(draw, values, context)
 
 
 @contextlib.contextmanager

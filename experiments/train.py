@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.errors import UserError, require_count, require_number
 from experiments.run import Interrupted, Run
 
-SAME_ON_RESUME = ("data", "model", "estimator", "optimizer", "prior_optimizer")
+OPTIMIZERS = ("optimizer", "prior_optimizer", "learner_optimizer")
+SAME_ON_RESUME = ("data", "model", "estimator", *OPTIMIZERS)
 
 
 def build(config: DictConfig) -> Run:
@@ -28,7 +29,7 @@ def build(config: DictConfig) -> Run:
         UserError: with the sentence of the part that refuses.
     """
     device = _device(config.device)
-    for name in ("optimizer", "prior_optimizer"):
+    for name in OPTIMIZERS:
         require_number(f"{name}.lr", config[name].get("lr", 0.0), least=0, below=float("inf"))
     try:
         settings = instantiate(config.run)
@@ -41,8 +42,8 @@ def build(config: DictConfig) -> Run:
             identity |= _flat(name, OmegaConf.to_container(config[name], resolve=True))
         for name in ("data.url", "data.root", "data.cache"):  # wherever files lie, their hashes say what they are
             identity.pop(name, None)
-        optimizers = instantiate(config.optimizer), instantiate(config.prior_optimizer)
-        return Run(settings, images, model, estimator, *optimizers, identity=identity)
+        optimizers = {name: instantiate(config[name]) for name in OPTIMIZERS}
+        return Run(settings, images, model, estimator, **optimizers, identity=identity)
     except InstantiationException as error:
         raise UserError(str(error.__cause__ or error)) from error
     except (ValueError, TypeError) as error:

@@ -179,8 +179,8 @@ class QuadraticControlVariate(Learner):
         event, batch = draw.logits.shape[batch_dims:], draw.logits.shape[:batch_dims]
         if self.directions.shape[1:] != event:
             raise ValueError(
-                f"the control variate was made for logits of shape {tuple(self.directions.shape[1:])}, but those of this "
-                f"event have {tuple(event)}; give QuadraticControlVariate(shape={tuple(event)})."
+                f"the control variate is for logits of shape {tuple(self.directions.shape[1:])}, but this event's have "
+                f"{tuple(event)}; give QuadraticControlVariate(shape={tuple(event)})."
             )
         directions = draw.latent.lift(self.directions).flatten(1).to(dtype)
         if self.network is None:
