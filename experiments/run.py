@@ -36,6 +36,7 @@ class Settings:
     log_every: int
     evaluate_every: int
     checkpoint_every: int
+    keep: Sequence[int]
     bound_samples: int
     bound_images: int
     variance_every: int | None
@@ -54,6 +55,8 @@ class Settings:
         ):
             require_count(f"run.{name}", getattr(self, name))
         require_count("run.seed", self.seed, least=0)
+        for step in self.keep:
+            require_count("each step in run.keep", step)
         if self.variance_every is not None:
             require_count("run.variance_every", self.variance_every)
         require_number("run.variance_decay", self.variance_decay, least=0, below=1)
@@ -165,7 +168,7 @@ class Run:
                 "run.dir=FOLDER."
             )
         if present:
-            self._load()
+            self.load(self.checkpoint)
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
         write_csv(self.folder / "metrics.csv", self.rows)  # without the rows after the checkpoint
@@ -193,8 +196,13 @@ class Run:
                 if self.step % settings.log_every == 0:
                     self._record()
                     bar.set_postfix(elbo=f"{self.rows[-1]['train_elbo']:.2f}", refresh=False)
-                if stopped or self.step in (settings.steps, self.saved + settings.checkpoint_every):
+                if stopped or self.step in (settings.steps, self.saved + settings.checkpoint_every, *settings.keep):
                     self.save()
+                if self.step in settings.keep:
+                    write_whole(
+                        self.folder / f"checkpoint-{self.step}.pt",
+                        lambda file: file.write(self.checkpoint.read_bytes()),
+                    )
                 if stopped:
                     raise Interrupted(self.step, stopped[0])
             self._finish(stopped)
@@ -273,13 +281,18 @@ class Run:
         write_whole(self.checkpoint, lambda file: torch.save(state, file))
         self.saved = self.step
 
-    def _load(self) -> None:
+    def load(self, path: Path) -> None:
+        """Take up the state of a checkpoint of this run.
+
+        Raises:
+            UserError: where it cannot be read, or is of another run.
+        """
         try:
-            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location=self.device, weights_only=True)
             before, now = state["identity"], self.identity
         except Exception as error:
             raise UserError(
-                f"{self.checkpoint} cannot be read ({error}); restore it, or start anew in another run.dir."
+                f"{path} cannot be read ({error}); restore it, or start anew in another run.dir."
             ) from error
         changed = [key for key in before | now if before.get(key) != now.get(key)]
         if changed:

@@ -49,7 +49,10 @@ def test_the_mean_of_a_quadratic_has_the_gradient_that_is_added_back(kind):
     got = p * (coefficients - (p * coefficients).sum(-1, keepdim=True))
     torch.testing.assert_close(got, dg.exact.gradient(h, logits), rtol=1e-11, atol=1e-13)
     points = torch.nn.functional.one_hot(torch.randint(4, (7, 3)), 4).double()
-    bent_by, half = polynomial.curvature_product(directions.flatten(1), curvatures, (points - p).flatten(1))
+    bent_by, half = (
+        of(directions.flatten(1), curvatures, (points - p).flatten(1))
+        for of in (polynomial.curvature_product, polynomial.half_curvature)
+    )
     hessian = torch.einsum("r,ri,rj->ij", curvatures, directions.flatten(1), directions.flatten(1))
     torch.testing.assert_close(bent_by, (points - p).flatten(1) @ hessian, rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(half, h(points), rtol=1e-11, atol=1e-13)

@@ -51,6 +51,7 @@ class DisARMIW(Composition):
     Args:
         order: in which the sticks are broken off: "ascending", "descending", "abs" or None.
         num_pairs: P; for P > 1 the pairs' cross terms are used.
+        alpha: the share of the terms within the pairs, for P > 1; see `RaoBlackwell`.
         control_variate: a function of the points with a known gradient, such as `dg.nn.LinearControlVariate`.
 
     Reference: Dong, Mnih, Tucker, "Coupled gradient estimators for discrete latent variables", 2021, arXiv
@@ -67,9 +68,10 @@ class DisARMIW(Composition):
         self,
         order: str | None = "ascending",
         num_pairs: int = 1,
+        alpha: Share = None,
         control_variate: ControlVariate | None = None,
     ) -> None:
-        super().__init__(StickBreaking(order, num_pairs), Importance(), control_variate)
+        super().__init__(StickBreaking(order, num_pairs), Importance(alpha), control_variate)
 
 
 class DisARMSB(Composition):

@@ -153,7 +153,7 @@ class QuadraticControlVariate(Learner):
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
         slope = needed(evaluation)[-1]
         directions, curvatures, baseline = self._model(draw, values.ndim - 1, evaluation.context, values.dtype)
-        _, bent = self._curved(directions, curvatures, draw, probs, values.ndim)
+        bent = polynomial.half_curvature(directions, curvatures, _deviations(draw, probs, values.ndim))
         expansion = evaluation.extra_values + _linear(slope, draw, probs, values.ndim) + self.gain * bent + baseline
         event = probs.shape[values.ndim - 1 :]
         by_variable = directions.reshape(self.rank, -1, event[-1])
@@ -167,9 +167,11 @@ class QuadraticControlVariate(Learner):
         values, probs = active_values(draw, values), draw.plan.probs
         own, at_mean = values[:-1], values[-1]
         directions, curvatures, baseline = self._model(draw, own.ndim - 1, context, probs.dtype)
-        bent_by, bent = self._curved(directions, curvatures, draw, probs, own.ndim)
+        deviations = _deviations(draw, probs, own.ndim)
+        product = polynomial.curvature_product(directions, curvatures, deviations)
+        bent = (product * deviations).sum(-1) / 2
         left = own - at_mean - _linear(gradients[-1], draw, probs, own.ndim) - self.gain * bent - baseline
-        mismatch = torch.where(probs > 0, gradients[:-1] - gradients[-1] - bent_by, 0.0)
+        mismatch = torch.where(probs > 0, gradients[:-1] - gradients[-1] - product.reshape(-1, *probs.shape), 0.0)
         mismatch = mismatch - (probs * mismatch).sum(-1, keepdim=True)
         mismatched = over_event((probs * mismatch.square()).sum(-1), own.ndim)
         return masked_mean(draw, left.square() + mismatched)
@@ -195,13 +197,10 @@ class QuadraticControlVariate(Learner):
         output = output.to(dtype)
         return directions, self.curvatures.to(dtype) + output[..., :-1], output[..., -1]
 
-    def _curved(
-        self, directions: Tensor, curvatures: Tensor, draw: Draw, probs: Tensor, dims: int
-    ) -> tuple[Tensor, Tensor]:
-        """`H u`, `[S, *variables, C]`, and `u . H u / 2`, `[S, *batch]`."""
-        deviations = (one_hot(draw.indices, probs.shape[-1], probs.dtype) - probs).flatten(dims)
-        bent_by, bent = polynomial.curvature_product(directions, curvatures, deviations)
-        return bent_by.reshape(draw.indices.shape[0], *probs.shape), bent
+
+def _deviations(draw: Draw, probs: Tensor, dims: int) -> Tensor:
+    """`z - p`, `[S, *batch, D]` over the one-hot entries of the event."""
+    return (one_hot(draw.indices, probs.shape[-1], probs.dtype) - probs).flatten(dims)
 
 
 def _linear(slopes: Tensor, draw: Draw, probs: Tensor, dims: int) -> Tensor:

@@ -87,6 +87,9 @@ class Importance(Weights):
 
     Of more than two exchangeable points all pairs are averaged.
 
+    Args:
+        alpha: as for `RaoBlackwell`, where the coupling is made of several pairs.
+
     Unbiased only where every pair of categories can be drawn. A copula draws them all. Antithetic sticks do where no
     stick before the last takes more than half of what is left: always so in ascending order, in others not.
 
@@ -95,7 +98,17 @@ class Importance(Weights):
     no threshold and nothing is clipped.
     """
 
+    alpha: Share = None
+
     differences = True
+
+    def __post_init__(self) -> None:
+        checks.share(self.alpha)
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """An estimated alpha."""
+        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
     def refuse(self, coupling: Coupling) -> None:
         """Stick-breaking, and couplings that can draw every pair."""
@@ -121,7 +134,7 @@ class Importance(Weights):
     ) -> Tensor:
         """The closed form."""
         if isinstance(plan, tree_ops.TreePlan):
-            return pair_statistic(tree_ops.importance, plan, indices, values)
+            return pair_statistic(tree_ops.importance, plan, indices, values, self.alpha)
         return importance_of_all_pairs(plan, indices, values)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-def curvature_product(directions: Tensor, curvatures: Tensor, deviations: Tensor) -> tuple[Tensor, Tensor]:
-    """`H u` and `u . H u / 2`, with `H = sum_r s_r w_r w_r^T`.
+def half_curvature(directions: Tensor, curvatures: Tensor, deviations: Tensor) -> Tensor:
+    """`u . H u / 2`, with `H = sum_r s_r w_r w_r^T`.
 
     Args:
         directions: w, `[R, D]`.
@@ -18,11 +18,14 @@ def curvature_product(directions: Tensor, curvatures: Tensor, deviations: Tensor
         deviations: u, `[S, *b, D]`.
 
     Returns:
-        `[S, *b, D]` and `[S, *b]`.
+        `[S, *b]`.
     """
-    along = deviations @ directions.T
-    bent = curvatures * along
-    return bent @ directions, (bent * along).sum(-1) / 2
+    return (curvatures * (deviations @ directions.T).square()).sum(-1) / 2
+
+
+def curvature_product(directions: Tensor, curvatures: Tensor, deviations: Tensor) -> Tensor:
+    """`H u`, `[S, *b, D]`; arguments as in `half_curvature`."""
+    return (curvatures * (deviations @ directions.T)) @ directions
 
 
 def mean_coefficients(directions: Tensor, curvatures: Tensor, probs: Tensor) -> Tensor:
