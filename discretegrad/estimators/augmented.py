@@ -125,8 +125,9 @@ class ARSPlus(Composition):
 
     Reference: Dong, Mnih, Tucker, "Coupled gradient estimators for discrete latent variables", 2021, arXiv
     2106.08056.
-    Departs from the paper: the condition holds the other noise too, which makes the integral a closed form for
-    any C (`discretegrad/ops/swap/README.md`); forbidden categories as in `ARS`.
+    Departs from the paper: its code holds all noise but that of j and of one category more, here only the ratios of
+    the other noise are held, which integrates over more (`discretegrad/ops/swap/README.md`); forbidden categories as
+    in `ARS`.
 
     Example:
         >>> import torch, discretegrad as dg
@@ -142,7 +143,7 @@ class ARSPlus(Composition):
 
 
 class ARSMPlus(Composition):
-    """`ARSM` with less noise in its weights (ARSM+): 0 where no swap changes the variable, else pi_j integrated out.
+    """`ARSM` with less noise in its weights (ARSM+): 0 where no swap with j changes the variable, else integrated.
 
         g_c = mean_j (f(z^{c<->j}) - mean_m f(z^{m<->j})) E[1 - C pi_j | its points, the ratios of its other pi]
 
@@ -151,7 +152,7 @@ class ARSMPlus(Composition):
     Args:
         event_dims: as in `ARSM`.
         distinct: as in `ARSM`.
-        integrate: False keeps pi_j in the weights that are not 0, which is the paper's ARSM+.
+        integrate: False keeps pi_j in the weights that are not 0, which is the ARSM+ of the authors' code.
 
     Reference: Dong, Mnih, Tucker, "Coupled gradient estimators for discrete latent variables", 2021, arXiv
     2106.08056.

@@ -110,16 +110,18 @@ class DirichletScore(Weights):
 
 @dataclass(frozen=True)
 class ChangedDirichletScore(DirichletScore):
-    """`DirichletScore` of those variables only that some swap changes, with the noise integrated out or not.
+    """`DirichletScore`, 0 for a variable that no swap with the reference changes, with the noise integrated out or not.
 
-    Where no swap changes a variable, its values differ by the other variables alone, whose swapped points all have
-    one law: the mean of their differences is zero whatever its own noise. `discretegrad/ops/swap/README.md`
-    derives both.
+    Where no swap with a reference changes a variable, its values differ by the other variables alone, whose swapped
+    points all have one law: the mean of their differences is zero whatever its own noise.
+    `discretegrad/ops/swap/README.md` derives both.
 
     Args:
         integrate: put `E[pi_j | the variable's points, its other noise]` in the place of pi_j.
 
-    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (ARS+, ARSM+). Departs from the paper: the integral.
+    Source: Dong, Mnih, Tucker 2021, arXiv 2106.08056 (ARS+, ARSM+). Departs from the paper: what is dropped is as in
+    the authors' code; there ARSM+ integrates nothing, and ARS+ holds all noise but that of j and one category more,
+    whereas here only the ratios of the other noise are held.
     """
 
     integrate: bool = True
@@ -138,7 +140,8 @@ class ChangedDirichletScore(DirichletScore):
             weights = swap_ops.integrate_all(log_noise, plan.log_probs, indices.movedim(0, -1))
         else:
             weights = super().of_all(plan, log_noise, indices)
-        return torch.where(_changed(indices).unsqueeze(-1), weights, 0.0)
+        by_reference = indices[swap_ops.swap_number(weights.shape[-1], indices.device)]
+        return torch.where(_changed(by_reference).movedim(0, -1), weights, 0.0)
 
 
 def _changed(indices: Tensor) -> Tensor:
