@@ -9,19 +9,41 @@ import pytest
 import torch
 
 import discretegrad as dg
-from experiments.models import VAE
+from experiments.models import VAE, side_network
 
 BATCH, VARIABLES = 100, 32
 ESTIMATORS = {
-    "rloo-2": lambda: dg.RLOO(2),
-    "tree": lambda: dg.DisARMTree(),
-    "sb": lambda: dg.DisARMSB(),
-    "iw": lambda: dg.DisARMIW(),
-    "rloo-4": lambda: dg.RLOO(4),
-    "tree-2-pairs": lambda: dg.DisARMTree(2),
-    "straight-through": lambda: dg.StraightThrough(),
-    "gumbel-softmax": lambda: dg.GumbelSoftmax(),
+    "rloo-2": lambda c: dg.RLOO(2),
+    "tree": lambda c: dg.DisARMTree(),
+    "sb": lambda c: dg.DisARMSB(),
+    "iw": lambda c: dg.DisARMIW(),
+    "carms-2": lambda c: dg.CARMS(2),
+    "unordered-set-2": lambda c: dg.UnorderedSet(2),
+    "flow": lambda c: dg.Flow(),
+    "linear-flow": lambda c: dg.Flow(control_variate=linear(c)),
+    "muprop": lambda c: dg.MuProp(),
+    "double-cv": lambda c: dg.DoubleCV(learn=True),
+    "rodeo": lambda c: dg.RODEO(),
+    "rebar-tied": lambda c: dg.REBAR(tied=True, learn=True),
+    "quadratic": lambda c: dg.Reinforce(baseline=quadratic(c)),
+    "rloo-4": lambda c: dg.RLOO(4),
+    "tree-2-pairs": lambda c: dg.DisARMTree(2),
+    "flow-2-pairs": lambda c: dg.Flow(dg.NearlyDistinct(2)),
+    "double-cv-4": lambda c: dg.DoubleCV(4, learn=True),
+    "quadratic-4": lambda c: dg.Reinforce(3, quadratic(c)),
+    "straight-through": lambda c: dg.StraightThrough(),
+    "gumbel-softmax": lambda c: dg.GumbelSoftmax(),
+    "gumbel-rao": lambda c: dg.GumbelRao(),
+    "reinmax": lambda c: dg.ReinMax(),
 }
+
+
+def linear(categories: int) -> dg.nn.LinearControlVariate:
+    return dg.nn.LinearControlVariate(side_network(512, (VARIABLES, categories)))
+
+
+def quadratic(categories: int) -> dg.nn.QuadraticControlVariate:
+    return dg.nn.QuadraticControlVariate((VARIABLES, categories), side_network(128, (65,)))
 
 
 class Step:
@@ -38,7 +60,11 @@ class Step:
         logits = self.model.posterior_logits(self.images)
         draw = estimator.sample(logits)
         values = self.model.terms(self.images, draw.points, logits).elbo
-        self.finish(-estimator.surrogate(draw, values).mean())
+        context = self.images - self.model.mean
+        loss = -estimator.surrogate(draw, values, context).mean()
+        for learner in estimator.learners:
+            loss = loss + learner.loss(draw, values, context)
+        self.finish(loss)
 
     def limit(self, points: torch.Tensor, gradient: torch.Tensor) -> None:
         logits = self.model.posterior_logits(self.images)
@@ -64,6 +90,6 @@ def test_limit(benchmark, categories, points):
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 @pytest.mark.parametrize("categories", [16, 64])
 def test_estimator(benchmark, categories, name):
-    estimator = ESTIMATORS[name]()
+    estimator = ESTIMATORS[name](categories)
     benchmark.group = f"step, C={categories}, S={estimator.evaluations}"
     benchmark.pedantic(Step(categories), (estimator,), rounds=60, warmup_rounds=5)
