@@ -54,7 +54,7 @@ class Step:
         torch.set_num_threads(int(os.environ.get("BENCH_THREADS", "1")))
         self.images = (torch.rand(BATCH, 784) < 0.2).float()
         self.model = VAE(torch.full((784,), 0.2), VARIABLES, categories)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)
+        self.optimizers = [torch.optim.Adam(self.model.parameters(), 1e-3, fused=True)]
 
     def __call__(self, estimator: dg.Estimator) -> None:
         logits = self.model.posterior_logits(self.images)
@@ -71,10 +71,19 @@ class Step:
         values = self.model.terms(self.images, points, logits).elbo
         self.finish(-dg.functional.attach_gradient(values.mean(0), logits, gradient).mean())
 
+    def adopt(self, estimator: dg.Estimator) -> None:
+        """Give the estimator's own modules their shapes, and an optimiser."""
+        self(estimator)
+        learnt = [parameter for learner in estimator.learners for parameter in learner.parameters()]
+        if learnt:
+            self.optimizers.append(torch.optim.Adam(learnt, 1e-3, fused=True))
+
     def finish(self, loss: torch.Tensor) -> None:
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
 
 
 @pytest.mark.parametrize("points", [1, 2, 4])
@@ -92,4 +101,6 @@ def test_limit(benchmark, categories, points):
 def test_estimator(benchmark, categories, name):
     estimator = ESTIMATORS[name](categories)
     benchmark.group = f"step, C={categories}, S={estimator.evaluations}"
-    benchmark.pedantic(Step(categories), (estimator,), rounds=60, warmup_rounds=5)
+    step = Step(categories)
+    step.adopt(estimator)
+    benchmark.pedantic(step, (estimator,), rounds=60, warmup_rounds=5)
