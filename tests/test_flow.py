@@ -226,3 +226,21 @@ def test_a_share_that_is_none_is_refused():
     for wrong in ("half", True, float("nan")):
         with pytest.raises(ValueError, match="alpha is a number"):
             dg.DisARMTree(2, alpha=wrong)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("categories", "variables", "points"), [(3, 2, 3), (5, 1, 3), (2, 2, 4), (1, 2, 3)])
+def test_more_than_two_exchangeable_points(categories, variables, points, kind):
+    """Points of a copula, by enumeration of their joint law: the weights need the law of two of them only."""
+    f, logits = table_function(variables, categories), logits_of(kind, variables, categories)
+    mean = dg.exact.moments(dg.Flow(dg.Copula(points)), f, logits).mean
+    torch.testing.assert_close(mean, dg.exact.gradient(f, logits), rtol=1e-10, atol=1e-14)
+
+
+def test_two_categories_of_a_copula_are_arms():
+    logits = torch.randn(7, 3, dtype=torch.float64, requires_grad=True)
+    draw = dg.ARMS(4).sample(logits)
+    values = torch.randn(4, 7, dtype=torch.float64)
+    flow_ = dg.Flow(dg.Copula(4), latent="bernoulli")
+    gradients = [torch.autograd.grad(e.surrogate(draw, values).sum(), logits)[0] for e in (dg.ARMS(4), flow_)]
+    torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-13)
