@@ -30,10 +30,11 @@ from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.models import VAE, side_network
 from experiments.run import Run
+from experiments.table import read
 from experiments.train import build
 
 DOCS = Path(__file__).parents[1] / "docs"
-COLUMNS = ("step", "estimator", "origin", "evaluations", "variance", "error", "squared_bias", "time")
+COLUMNS = ("step", "estimator", "origin", "evaluations", "variance", "error", "squared_bias", "time", "nats", "signal")
 PRECISION = 0.015
 """Relative standard error at which a variance is known well enough."""
 
@@ -314,7 +315,7 @@ def _verdict(lines: list[dict[str, str]], step: str) -> str:
 
 
 def main() -> None:
-    """Measure and write; stages that are in the CSV file already are kept."""
+    """Measure and write after every stage; stages that are in the CSV file already are kept as they are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("run", type=Path, help="folder of a run with kept checkpoints")
     parser.add_argument("--steps", type=int, nargs="+", required=True, help="which")
@@ -325,32 +326,35 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS, help="folder to write to")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    path = options.out / "stages.csv"
+    lines = read(path) if path.exists() else []
     try:
-        lines = []
         for step in options.steps:
-            lines += measure(options.run, step, options.images, options.learn, options.most, options.rounds)
+            if not any(line["step"] == str(step) for line in lines):
+                found = measure(options.run, step, options.images, options.learn, options.most, options.rounds)
+                lines += [{name: _rounded(line[name]) for name in COLUMNS} for line in found]
             write(lines, options)
     except UserError as error:
         parser.error(str(error))
 
 
-def write(lines: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Both files, whole."""
+def write(lines: list[dict[str, str]], options: argparse.Namespace) -> None:
+    """Both files, whole, in the order of the steps."""
     options.out.mkdir(parents=True, exist_ok=True)
-    rounded = [{name: _rounded(line[name]) for name in COLUMNS} for line in lines]
+    lines = sorted(lines, key=lambda line: int(line["step"]))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rounded)
+    writer.writerows(lines)
     stages = [line for line in lines if line["estimator"] == "RLOO(2)"]
     title = (
         f"Modules that the run had not learned had {options.learn} steps on the frozen model; {options.images} images. "
         "The variance of `RLOO(2)`, and in its unit the squared norm of the mean gradient: "
-        + "; ".join(f"{s['nats']:.0f} nats squared and {s['signal']:.2g} at step {s['step']}" for s in stages)
+        + "; ".join(f"{s['nats']} nats squared and {s['signal']} at step {s['step']}" for s in stages)
         + "."
     )
     write_whole(options.out / "stages.csv", lambda file: file.write(text.getvalue().encode()))
-    write_whole(options.out / "stages.md", lambda file: file.write(markdown(rounded, title).encode()))
+    write_whole(options.out / "stages.md", lambda file: file.write(markdown(lines, title).encode()))
 
 
 def _rounded(value: Any) -> str:

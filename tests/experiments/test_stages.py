@@ -60,7 +60,8 @@ def test_the_whole_table(run, tmp_path):
     assert len(set(labels)) == len(labels)
     assert {line["evaluations"] for line in lines} == {2, 4, 8}
     assert next(line for line in lines if line["estimator"] == "RLOO(2)")["variance"] == 1.0
-    stages.write(lines, argparse.Namespace(out=tmp_path, learn=2, images=4))
+    rounded = [{name: stages._rounded(line[name]) for name in stages.COLUMNS} for line in lines]
+    stages.write(rounded, argparse.Namespace(out=tmp_path, learn=2, images=4))
     page = (tmp_path / "stages.md").read_text()
     assert all(f"| {label} |" in page for label in labels)
     assert page.count("times less variance") == 3
