@@ -8,7 +8,7 @@ RUN ?= runs/demo
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
-	@echo "make test       the whole test suite"
+	@echo "make test       the test suite without its long proofs"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      the benchmarks, as ratios inside one run"

@@ -83,6 +83,11 @@ CATEGORICAL = {
     "relax": lambda c: dg.RELAX(Waves(), 0.8, 0.7),
     "relax-alone": lambda c: dg.RELAX(Waves(), 0.8, None, num_samples=2),
     "relax-alone-tied": lambda c: dg.RELAX(Waves(), 0.8, None, tied=True),
+    "rloo-linear": lambda c: dg.RLOO(3, control_variate=linear()),
+    "tree-linear": lambda c: dg.DisARMTree(control_variate=linear()),
+    "flow-linear": lambda c: dg.Flow(control_variate=linear()),
+    "quadratic": lambda c: dg.Reinforce(baseline=Curved()),
+    "flow-quadratic": lambda c: dg.Flow(control_variate=Curved()),
     "exact": lambda c: dg.Exact(),
     "local": lambda c: dg.LocalExpectation(),
     "local-1": lambda c: dg.LocalExpectation(1),
@@ -133,6 +138,9 @@ BERNOULLI = {
     "rebar-tied": lambda: dg.REBAR(0.7, 0.9, 2, tied=True, latent="bernoulli"),
     "relax": lambda: dg.RELAX(Waves(), 0.8, 0.7, latent="bernoulli"),
     "relax-alone": lambda: dg.RELAX(Waves(), 0.8, None, latent="bernoulli"),
+    "rloo-linear": lambda: dg.RLOO(2, "bernoulli", linear()),
+    "disarm-linear": lambda: dg.DisARM(control_variate=linear()),
+    "quadratic": lambda: dg.Reinforce(2, Curved(), "bernoulli"),
     "arms-2": lambda: dg.ARMS(2),
     "arms-4": lambda: dg.ARMS(4),
     "arms-gaussian-4": lambda: dg.ARMS(4, "gaussian"),
@@ -203,6 +211,37 @@ class Waves(torch.nn.Module):
     def forward(self, features):
         place = torch.arange(1, features.shape[-1] + 1, device=features.device, dtype=features.dtype)
         return self.weight[0] * ((features * place).sum(-1) * self.weight[1] + self.weight[2]).sin()
+
+
+class Bent(torch.nn.Module):
+    """A number for each feature, however many there are."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([0.7, 1.3, 0.4], dtype=torch.float64))
+
+    def forward(self, features):
+        return self.weight[0] * (features * self.weight[1] + self.weight[2]).sin()
+
+
+def linear():
+    """A linear control variate for logits of any shape."""
+    return dg.nn.LinearControlVariate(Bent())
+
+
+class Curved(dg.nn.QuadraticControlVariate):
+    """A quadratic control variate that takes the shape of whatever logits come."""
+
+    def __init__(self):
+        super().__init__((), rank=2)
+        self.double()
+
+    def _model(self, draw, batch_dims, context, dtype):
+        event = draw.logits.shape[batch_dims:]
+        count = torch.arange(1.0, 1.0 + 2 * event.numel(), dtype=torch.float64, device=draw.logits.device)
+        if self.directions.shape[1:] != event:
+            self.directions = torch.nn.Parameter(count.sin().reshape(2, *event))
+        return super()._model(draw, batch_dims, context, dtype)
 
 
 def rodeo(num_samples, latent="categorical"):

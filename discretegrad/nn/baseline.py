@@ -118,7 +118,8 @@ class LearnedBaseline(Baseline):
 
 def features(draw: Draw, batch_dims: int, network: nn.Module) -> Tensor:
     """What a network sees where no context is given: log-probabilities, no less than -20, `[*batch, features]`."""
-    log_probs = draw.latent.category_logits(draw.logits.detach()).log_softmax(-1).clamp_min(-20.0)
+    logits = draw.logits.detach().to(torch.promote_types(draw.logits.dtype, torch.float32))
+    log_probs = draw.latent.category_logits(logits).log_softmax(-1).clamp_min(-20.0)
     if draw.mask is not None:
         log_probs = torch.where(draw.mask.unsqueeze(-1), log_probs, 0.0)
     log_probs = draw.latent.points(log_probs).unsqueeze(-1).flatten(batch_dims)

@@ -1,0 +1,56 @@
+"""The tables in README.md, CONTRIBUTING.md and discretegrad/ops/README.md leave nothing out and name what there is."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import discretegrad as dg
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CLASSES = {
+    name: kind
+    for name, kind in vars(dg.estimators).items()
+    if isinstance(kind, type) and issubclass(kind, dg.Estimator)
+}
+ROWS = {
+    match[1]: (match[2].split(", "), [cell.strip() for cell in match[3].split("|")])
+    for match in re.finditer(r"^\| `(\w+)\(([^)]*)\)` \|(.*)\|$", README, re.MULTILINE)
+}
+
+
+def test_every_estimator_has_a_row_in_the_readme():
+    assert set(ROWS) == set(CLASSES)
+
+
+@pytest.mark.parametrize("name", list(CLASSES))
+def test_the_readme_s_rows_are_true(name):
+    """Arguments that exist; bias, gradient of f and latents as declared."""
+    arguments, (_, unbiased, gradient_of_f, latents, _) = ROWS[name]
+    kind = CLASSES[name]
+    parameters = inspect.signature(kind).parameters
+    assert set(arguments) - {"..."} <= set(parameters)
+    if name in ("NVIL", "RELAX"):  # need a network, and say more than yes or no
+        return
+    estimator = kind()
+    assert unbiased.startswith("no") or estimator.unbiased
+    assert not unbiased.startswith("no") or not estimator.unbiased
+    assert gradient_of_f.startswith("needed") == estimator.needs_grad_f
+    assert latents == ("both" if "latent" in parameters else estimator.latent.replace("b", "B"))
+
+
+def test_every_operation_and_test_file_is_listed():
+    operations = {path.name for path in (ROOT / "discretegrad" / "ops").iterdir() if (path / "__init__.py").exists()}
+    listed = re.findall(r"^\| `(\w+)/` \|", (ROOT / "discretegrad" / "ops" / "README.md").read_text(), re.MULTILINE)
+    assert listed == sorted(operations)
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    files = {path.name for path in (ROOT / "tests").glob("test_*.py")}
+    assert {name for name in files if f"{name}`" not in contributing} == set()
+
+
+def test_links_lead_somewhere():
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "discretegrad" / "ops" / "README.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            assert "://" in target or (path.parent / target).exists(), (path.name, target)
