@@ -30,7 +30,7 @@ from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.models import VAE, side_network
 from experiments.run import Run
-from experiments.table import read
+from experiments.table.page import read
 from experiments.train import build
 
 DOCS = Path(__file__).parents[1] / "docs"
