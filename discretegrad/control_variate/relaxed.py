@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.taylor import needed
 from discretegrad.coupling import Coupling, Independent, uniform
@@ -100,15 +101,9 @@ class Relaxed(Relaxation):
     needs_grad_f = True
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        checks.positive(self.temperature, "temperature")
 
     @property
     def evaluations_per_point(self) -> int:  # type: ignore[override]
         """Two, or one where they are the same."""
         return 1 if self.tied else 2
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature at which nothing can be relaxed."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, not {temperature!r}.")
