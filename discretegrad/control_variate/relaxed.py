@@ -14,6 +14,7 @@ from discretegrad.control_variate.taylor import needed
 from discretegrad.coupling import Coupling, Independent, uniform
 from discretegrad.draw import Draw, category_logits
 from discretegrad.ops import relaxation as relaxation_ops
+from discretegrad.ops.gumbel import gumbel
 
 
 class Perturbation(NamedTuple):
@@ -56,7 +57,7 @@ class Relaxation(ControlVariate):
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
         indices = self.repeat(draw.indices)
         noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator)
-        log_noise = (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+        log_noise = -gumbel(noise)
         perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
         made = Perturbation(log_probs, log_noise, perturbed, self.temperature)
         return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
