@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import pytest
 import torch
 
 import discretegrad as dg
@@ -324,6 +325,13 @@ def truth(estimator: dg.Estimator, f, logits: torch.Tensor) -> torch.Tensor:
     # What is impossible has a log-probability so low that its probability and the derivative of that are zero.
     mean = (joint.exp() * (total / points).log()).sum()
     return torch.autograd.grad(mean, leaf)[0]
+
+
+def slow_where(slow, parameters):
+    """The parameters of a test, those in `slow` with that marker."""
+    names = ["-".join(str(part).removeprefix("torch.") for part in one) for one in parameters]
+    marks = [pytest.mark.slow if one in slow else () for one in parameters]
+    return [pytest.param(*one, id=name, marks=mark) for one, name, mark in zip(parameters, names, marks, strict=True)]
 
 
 KINDS = ("ordinary", "forbidden", "saturated")
