@@ -12,8 +12,8 @@ from catalogue import (
     make,
     noisy,
     outcomes,
+    relative_bias,
     table_function,
-    truth,
 )
 
 import discretegrad as dg
@@ -21,14 +21,6 @@ import discretegrad as dg
 # 8 categories, 3 variables and 2 points are 2 ** 18 outcomes, seconds each; 5 categories are 2 ** 14, and as odd.
 # More points are enumerated on fewer variables.
 FAST, SLOW = 2**17, 2**21
-
-
-def relative_bias(estimator, f, logits):
-    expected = truth(estimator, f, logits)
-    mean = dg.exact.moments(estimator, f, logits).mean
-    if expected.norm() == 0:
-        return float(mean.norm())
-    return float((mean - expected).norm() / expected.norm())
 
 
 def declared(catalogue, unbiased, latent="categorical"):
