@@ -1,6 +1,7 @@
 """Gradient estimators for discrete latent variables: composable, proved unbiased where they say so, measured."""
 
 from discretegrad import exact, functional, nn, objectives
+from discretegrad.auto import Auto, Choice
 from discretegrad.control_variate import (
     BatchLeaveOneOut,
     DoubleTaylor,
@@ -94,8 +95,10 @@ __all__ = [
     "ARSPlus",
     "Alternatives",
     "Antithetic",
+    "Auto",
     "BatchLeaveOneOut",
     "ChangedDirichletScore",
+    "Choice",
     "Composition",
     "Copula",
     "DirichletScore",

@@ -29,6 +29,12 @@ def count(count: object, name: str) -> None:
         raise ValueError(f"{name} must be an integer of at least 1, not {count!r}.")
 
 
+def positive(number: float, name: str) -> None:
+    """Refuse what is not a positive number."""
+    if not number > 0:
+        raise ValueError(f"{name} must be positive, not {number!r}.")
+
+
 def share(alpha: Any) -> Any:
     """Refuse what is no share of the terms within pairs."""
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha)

@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import pytest
 import torch
 
 import discretegrad as dg
@@ -190,6 +191,15 @@ JOINT = {
 }
 """Those whose coupling joins the variables of an event, for any number of event dimensions."""
 
+SWAPPERS = {
+    "ars": lambda **kwargs: dg.ARS(1, **kwargs),
+    "ars-random": lambda **kwargs: dg.ARS(**kwargs),
+    "ars-plus": lambda **kwargs: dg.ARSPlus(0, **kwargs),
+    "arsm": dg.ARSM,
+    "arsm-plus": dg.ARSMPlus,
+}
+"""Those that swap noise, for arguments of any of them."""
+
 ALTERNATIVES = ("exact", "local", "local-1", "local-2")
 """Those that also evaluate f where variables that a mask switches off are not 0, with weight zero."""
 
@@ -363,6 +373,30 @@ def truth(estimator: dg.Estimator, f, logits: torch.Tensor) -> torch.Tensor:
     # What is impossible has a log-probability so low that its probability and the derivative of that are zero.
     mean = (joint.exp() * (total / points).log()).sum()
     return torch.autograd.grad(mean, leaf)[0]
+
+
+def sample(estimator: dg.Estimator, logits: torch.Tensor, seed: int = 0) -> dg.Draw:
+    """A draw from logits of its own."""
+    return estimator.sample(logits.detach().clone().requires_grad_(), torch.Generator().manual_seed(seed))
+
+
+def gradient(estimator: dg.Estimator, draw: dg.Draw, values: torch.Tensor) -> torch.Tensor:
+    """The estimate from values at a draw's points."""
+    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), draw.logits)[0]
+
+
+def relative_bias(estimator: dg.Estimator, f, logits: torch.Tensor) -> float:
+    """By enumeration; the bias itself where the truth is zero."""
+    expected = truth(estimator, f, logits)
+    error = (dg.exact.moments(estimator, f, logits).mean - expected).norm()
+    return float(error if expected.norm() == 0 else error / expected.norm())
+
+
+def slow_where(slow, parameters):
+    """The parameters of a test, those in `slow` with that marker."""
+    names = ["-".join(str(part).removeprefix("torch.") for part in one) for one in parameters]
+    marks = [pytest.mark.slow if one in slow else () for one in parameters]
+    return [pytest.param(*one, id=name, marks=mark) for one, name, mark in zip(parameters, names, marks, strict=True)]
 
 
 KINDS = ("ordinary", "forbidden", "saturated")

@@ -4,23 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from catalogue import table_function
+from catalogue import gradient, relative_bias, sample, table_function
 
 import discretegrad as dg
 from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
-
-
-def gradient(estimator, draw, values):
-    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), draw.logits)[0]
-
-
-def relative_bias(estimator, f, logits):
-    truth = dg.exact.gradient(f, logits, estimator.latent)
-    return float((dg.exact.moments(estimator, f, logits).mean - truth).norm() / truth.norm())
-
-
-def sample(estimator, logits, seed=0):
-    return estimator.sample(logits.detach().clone().requires_grad_(), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("pairs", [1, 3])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from calibration import FALSE_ALARM, assert_law, assert_mean, draws_to_detect
-from catalogue import KINDS, logits_of, table_function
+from catalogue import KINDS, logits_of, relative_bias, table_function
 from mpmath import mp, mpf
 from scipy import stats
 
@@ -18,11 +18,6 @@ from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.copula.reference import _edges, _ends
 
 COMPARISONS = 60
-
-
-def relative_bias(estimator, f, logits):
-    truth = dg.exact.gradient(f, logits, estimator.latent)
-    return float((dg.exact.moments(estimator, f, logits).mean - truth).norm() / truth.norm())
 
 
 def pair_law(logits, points, family="dirichlet"):

@@ -4,26 +4,11 @@ import itertools
 
 import pytest
 import torch
+from catalogue import SWAPPERS, gradient, sample
 
 import discretegrad as dg
 from discretegrad import core
 from discretegrad.ops import distinct as distinct_ops
-
-SWAPPERS = {
-    "ars": lambda **kwargs: dg.ARS(1, **kwargs),
-    "ars-random": lambda **kwargs: dg.ARS(**kwargs),
-    "ars-plus": lambda **kwargs: dg.ARSPlus(0, **kwargs),
-    "arsm": dg.ARSM,
-    "arsm-plus": dg.ARSMPlus,
-}
-
-
-def gradient(estimator, draw, values):
-    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), draw.logits)[0]
-
-
-def sample(estimator, logits, seed=0):
-    return estimator.sample(logits.detach().clone().requires_grad_(), torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("name", list(SWAPPERS))

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from catalogue import KINDS, logits_of, table_function
-from test_exact import relative_bias
+from catalogue import KINDS, logits_of, relative_bias, table_function
 
 import discretegrad as dg
 from discretegrad.control_variate import Evaluation

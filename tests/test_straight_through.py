@@ -3,7 +3,7 @@
 import pytest
 import torch
 from calibration import FALSE_ALARM, assert_mean
-from catalogue import logits_of
+from catalogue import logits_of, relative_bias
 from scipy import stats
 
 import discretegrad as dg
@@ -29,11 +29,6 @@ def quadratic(variables, categories):
 def cubic(points):
     entries = points.flatten(1)
     return (torch.arange(1.0, 1.0 + entries.shape[1], dtype=points.dtype) * entries.pow(3)).sum(1)
-
-
-def relative_bias(estimator, f, logits):
-    truth = dg.exact.gradient(f, logits, estimator.latent)
-    return float((dg.exact.moments(estimator, f, logits).mean - truth).norm() / truth.norm())
 
 
 def gradients_of(estimator, f, logits, seed=3):

@@ -5,32 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from catalogue import logits_of, table_function
+from catalogue import SWAPPERS, gradient, logits_of, relative_bias, sample, table_function
 
 import discretegrad as dg
 from discretegrad.coupling import Law
 from discretegrad.ops import swap as swap_ops
-
-SWAPPERS = {
-    "ars": lambda **kwargs: dg.ARS(1, **kwargs),
-    "ars-random": lambda **kwargs: dg.ARS(**kwargs),
-    "ars-plus": lambda **kwargs: dg.ARSPlus(0, **kwargs),
-    "arsm": dg.ARSM,
-    "arsm-plus": dg.ARSMPlus,
-}
-
-
-def gradient(estimator, draw, values):
-    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), draw.logits)[0]
-
-
-def relative_bias(estimator, f, logits):
-    truth = dg.exact.gradient(f, logits, estimator.latent)
-    return float((dg.exact.moments(estimator, f, logits).mean - truth).norm() / truth.norm())
-
-
-def sample(estimator, logits, seed=0):
-    return estimator.sample(logits.detach().clone().requires_grad_(), torch.Generator().manual_seed(seed))
 
 
 def brute_force(logits, noise, f):

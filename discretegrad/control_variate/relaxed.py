@@ -8,11 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.taylor import needed
 from discretegrad.coupling import Coupling, Independent, uniform
 from discretegrad.draw import Draw, category_logits
 from discretegrad.ops import relaxation as relaxation_ops
+from discretegrad.ops.gumbel import gumbel
 
 
 class Perturbation(NamedTuple):
@@ -55,7 +57,7 @@ class Relaxation(ControlVariate):
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
         indices = self.repeat(draw.indices)
         noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator)
-        log_noise = (-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+        log_noise = -gumbel(noise)
         perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
         made = Perturbation(log_probs, log_noise, perturbed, self.temperature)
         return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
@@ -100,15 +102,9 @@ class Relaxed(Relaxation):
     needs_grad_f = True
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        checks.positive(self.temperature, "temperature")
 
     @property
     def evaluations_per_point(self) -> int:  # type: ignore[override]
         """Two, or one where they are the same."""
         return 1 if self.tied else 2
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature at which nothing can be relaxed."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be positive, not {temperature!r}.")

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from discretegrad import checks
 from discretegrad.autograd import append_dims
 from discretegrad.control_variate import Evaluation
-from discretegrad.control_variate.relaxed import Relaxation, check_temperature
+from discretegrad.control_variate.relaxed import Relaxation
 from discretegrad.control_variate.stein import AnyStein
 from discretegrad.control_variate.taylor import OthersTaylor
 from discretegrad.coupling import Independent
@@ -140,7 +141,7 @@ class LearnedRelaxation(Tuned, Relaxation):
         tied: bool = False,
     ) -> None:
         super().__init__()
-        check_temperature(temperature)
+        checks.positive(temperature, "temperature")
         if scale is None and network is None:
             raise ValueError("with scale=None and without a network there is no control variate; give one of them.")
         self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())

@@ -43,9 +43,3 @@ def straight_through(soft: Tensor, indices: Tensor) -> Tensor:
         indices: int64 `[S, *variables]`.
     """
     return one_hot(indices, soft.shape[-1], soft.dtype) + (soft - soft.detach())
-
-
-def positive(number: float, name: str) -> None:
-    """Refuse what is not a positive number."""
-    if not number > 0:
-        raise ValueError(f"{name} must be positive, not {number!r}.")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.latent import one_hot
-from discretegrad.pathwise.base import DiscretePath, positive, straight_through
+from discretegrad.pathwise.base import DiscretePath, straight_through
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Gapped(DiscretePath):
     gap: float
 
     def __post_init__(self) -> None:
-        positive(self.temperature, "temperature")
+        checks.positive(self.temperature, "temperature")
         if not self.gap >= 0:
             raise ValueError(f"gap must be 0 or more, not {self.gap!r}.")
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from discretegrad.checks import count
+from discretegrad import checks
 from discretegrad.coupling import uniform
 from discretegrad.ops.gumbel import conditional_gumbel, gumbel
 from discretegrad.ops.inverse_cdf import inverse_cdf
-from discretegrad.pathwise.base import positive, straight_through
+from discretegrad.pathwise.base import straight_through
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Gumbel:
     hard: bool
 
     def __post_init__(self) -> None:
-        positive(self.temperature, "temperature")
+        checks.positive(self.temperature, "temperature")
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Perturb, soften, and round if asked to."""
@@ -40,8 +40,8 @@ class ConditionalGumbel:
     temperature: float
 
     def __post_init__(self) -> None:
-        count(self.num_rao, "num_rao")
-        positive(self.temperature, "temperature")
+        checks.count(self.num_rao, "num_rao")
+        checks.positive(self.temperature, "temperature")
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw ids, then the noises that could have drawn them."""

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.coupling import uniform
 from discretegrad.latent import one_hot
 from discretegrad.ops.gumbel import gumbel
-from discretegrad.pathwise.base import positive
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class MapStates:
     step: float
 
     def __post_init__(self) -> None:
-        positive(self.step, "step")
+        checks.positive(self.step, "step")
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Gumbel noise, so that the ids have the law of the logits."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.latent import one_hot
-from discretegrad.pathwise.base import DiscretePath, positive
+from discretegrad.pathwise.base import DiscretePath
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Trapezoid(DiscretePath):
     temperature: float
 
     def __post_init__(self) -> None:
-        positive(self.temperature, "temperature")
+        checks.positive(self.temperature, "temperature")
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
         """Add to the one-hots zeros that have the Jacobian."""

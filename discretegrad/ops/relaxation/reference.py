@@ -16,12 +16,12 @@ def perturbed(log_probs: Tensor, indices: Tensor, log_noise: Tensor) -> Tensor:
     Args:
         log_probs: `[*variables, C]`, normalised.
         indices: int64 `[S, *variables]`, b.
-        log_noise: `[S, *variables, C]`, log E.
+        log_noise: `[S, *variables, C]`, log E; or `[K, S, *variables, C]`.
 
     Returns:
-        `[S, *variables, C]`; -inf where a category is forbidden.
+        Of `log_noise`'s shape; -inf where a category is forbidden.
     """
-    largest = log_noise.gather(-1, indices.unsqueeze(-1))
+    largest = log_noise.gather(-1, indices.unsqueeze(-1).expand(*log_noise.shape[:-1], 1))
     others = torch.logaddexp(log_noise - log_probs, largest)
     return -torch.where(_chosen(indices, log_probs), largest, others)
 
