@@ -83,7 +83,7 @@ def candidates(shape: tuple[int, int], own: dg.Estimator) -> list[Candidate]:
             Candidate(f"RLOO({s})", "published", dg.RLOO(s)),
             Candidate(f"NVIL({s}), not normalised", "published", score(s, nvil), score(1, nvil)),
             Candidate(f"UnorderedSet({s})", "published", dg.UnorderedSet(s)),
-            Candidate(f"SumAndSample({s - 1})", "published", dg.SumAndSample(s - 1)),
+            Candidate(f"SumAndSample({s - 1}), no baseline", "published", dg.SumAndSample(s - 1)),
             Candidate(f"CARMS({s})", "published", dg.CARMS(s)),
             Candidate(f"DisARM-IW, {pairs} averaged", "published", dg.DisARMIW(num_pairs=pairs, alpha=1.0)),
             Candidate(f"DisARM-SB, {pairs} averaged", "published", dg.DisARMSB(pairs, "ascending", alpha=1.0)),

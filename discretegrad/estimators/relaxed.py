@@ -25,7 +25,8 @@ class REBAR(Composition):
         temperature: of the softmax; positive.
         scale: of the control variate; 0 for REINFORCE.
         num_samples: S independent points, each with relaxed ones of its own.
-        tied: give x and x~ the same noise, which makes them one point on two paths.
+        tied: give x and x~ the same noise, as the code of REBAR's authors does: they are one point on two paths, and
+            f is evaluated there once.
         learn: let temperature and scale follow the variance's gradient from there on, which differentiates f twice:
             their module is in `learners`.
         latent: "categorical" or "bernoulli".
@@ -79,7 +80,8 @@ class RELAX(Composition):
         scale: where it starts; None for the network alone: f is then evaluated at the hard points only, and may be a
             black box.
         num_samples: S independent points, each with relaxed ones of its own.
-        tied: give x and x~ the same noise, which makes them one point on two paths.
+        tied: give x and x~ the same noise, as the code of REBAR's authors does: they are one point on two paths, and
+            f is evaluated there once.
         latent: "categorical" or "bernoulli".
 
     Raises:
