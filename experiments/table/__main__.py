@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 
 import torch
 
+from experiments.files import write_whole
 from experiments.table.page import DOCS, markdown, rows
 
 
@@ -20,12 +22,13 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = [row.cells() for row in rows(options.device)]
     options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "estimators.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     device = "one CPU thread" if options.device == "cpu" else torch.cuda.get_device_name()
-    (options.out / "estimators.md").write_text(markdown(lines, device))
+    write_whole(options.out / "estimators.csv", lambda file: file.write(text.getvalue().encode()))
+    write_whole(options.out / "estimators.md", lambda file: file.write(markdown(lines, device).encode()))
 
 
 if __name__ == "__main__":

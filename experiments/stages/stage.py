@@ -1,0 +1,173 @@
+"""A frozen model: estimates, their variance, learning, time."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+from tqdm import tqdm
+
+import discretegrad as dg
+from experiments.data.images import binarise
+from experiments.errors import UserError
+from experiments.models import VAE
+from experiments.run import Run
+from experiments.stages.candidates import Candidate, candidates
+from experiments.train import build
+
+PRECISION = 0.015
+"""Relative standard error at which a variance is known well enough."""
+
+
+class Stage:
+    """A frozen model and a batch of images.
+
+    Args:
+        run: with its parameters loaded.
+        count: of images.
+        seed: of their choice and binarisation.
+    """
+
+    def __init__(self, run: Run, count: int, seed: int) -> None:
+        self.run, self.model = run, copy.deepcopy(run.model).requires_grad_(False)
+        self.generator = torch.Generator(run.device).manual_seed(seed)
+        self.images = self.batch(count)
+
+    def batch(self, count: int) -> Tensor:
+        """Binarised training images."""
+        images = self.run.images.train
+        rows = torch.randint(len(images), (count,), generator=self.generator, device=images.device)
+        return binarise(images[rows], self.generator)
+
+    def surrogate(self, estimator: dg.Estimator, images: Tensor, model: VAE) -> tuple[Tensor, ...]:
+        """Logits, surrogate, and the losses of the estimator's modules."""
+        logits = model.posterior_logits(images)
+        if not logits.requires_grad:
+            logits.requires_grad_()
+        draw = estimator.sample(logits, self.generator)
+        values = model.terms(images, draw.points, logits, estimator.of_bound).elbo
+        context = images - model.mean
+        surrogate = estimator.surrogate(draw, values, context)
+        learners: tuple[Any, ...] = estimator.learners
+        return logits, surrogate, *(learner.loss(draw, values, context) for learner in learners)
+
+    def gradient(self, estimator: dg.Estimator) -> Tensor:
+        """One estimate for the images, `[B, V, C]`."""
+        logits = self.model.posterior_logits(self.images).requires_grad_()
+        draw = estimator.sample(logits, self.generator)
+        values = self.model.terms(self.images, draw.points, logits, estimator.of_bound).elbo
+        surrogate = estimator.surrogate(draw, values, self.images - self.model.mean)
+        return torch.autograd.grad(surrogate.sum(), logits)[0]
+
+    def learn(self, estimator: dg.Estimator, steps: int, batch: int = 100, rate: float = 1e-3) -> None:
+        """Let the estimator's modules learn on fresh batches; the model stays as it is."""
+        for _ in range(2):  # a first call gives lazy layers their shapes
+            images = self.batch(batch)
+            self.surrogate(estimator, images, self.model)
+        optimizer = torch.optim.Adam([p for learner in estimator.learners for p in learner.parameters()], rate)
+        for _ in range(steps):
+            _, _, *losses = self.surrogate(estimator, self.batch(batch), self.model)
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+
+    def variance(self, estimator: dg.Estimator, most: int) -> tuple[float, float, Tensor, int]:
+        """Total variance an image, its standard error, the mean gradient, and how many estimates it is the mean of.
+
+        Half the squared distance of two estimates is the variance without a bias; so many pairs are drawn that
+        `PRECISION` is reached, or `most`.
+        """
+        found: list[float] = []
+        mean = torch.zeros(())
+        while len(found) < 20 or (len(found) < most and _error(found) > PRECISION * statistics.fmean(found)):
+            one, other = self.gradient(estimator), self.gradient(estimator)
+            found.append(float((one - other).square().sum() / 2 / len(self.images)))
+            mean = mean + one + other
+        return statistics.fmean(found), _error(found), mean / (2 * len(found)), 2 * len(found)
+
+
+def _error(found: list[float]) -> float:
+    return statistics.stdev(found) / len(found) ** 0.5
+
+
+def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float]:
+    """Median seconds of a whole training step with each, all of them once a round."""
+    model = copy.deepcopy(stage.run.model).requires_grad_(True)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-5, fused=True)
+    rates = {c.label: [p for m in c.estimator.learners for p in m.parameters()] for c in listed}
+    own = {label: torch.optim.Adam(p, 0.0) for label, p in rates.items() if p}
+    taken: dict[str, list[float]] = {candidate.label: [] for candidate in listed}
+    for turn in range(rounds + 1):
+        for candidate in listed:
+            start = time.perf_counter()
+            _, surrogate, *losses = stage.surrogate(candidate.estimator, stage.images, model)
+            loss = -surrogate.mean()
+            for other in losses:
+                loss = loss + other
+            for each in (optimizer, *([own[candidate.label]] if candidate.label in own else [])):
+                each.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if candidate.label in own:
+                own[candidate.label].step()
+            if turn:
+                taken[candidate.label].append(time.perf_counter() - start)
+    return {label: statistics.median(each) for label, each in taken.items()}
+
+
+def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, Any]]:
+    """The lines of one stage."""
+    config = OmegaConf.load(folder / "config.yaml")
+    OmegaConf.update(config, "run.dir", str(folder))
+    run = build(config)  # type: ignore[arg-type]
+    path = folder / f"checkpoint-{step}.pt"
+    if not path.exists():
+        raise UserError(f"{path} is missing; train with run.keep=[{step}], which keeps the checkpoint of that step.")
+    run.load(path)
+    stage = Stage(run, images, seed=0)
+    variables, categories = run.model.prior_logits.shape
+    listed = candidates((variables, categories), run.estimator)
+    learnt = {id(learner) for learner in run.estimator.learners}
+    lines: list[dict[str, Any]] = []
+    reference, reference_error = torch.zeros(()), 0.0
+    base = 0.0
+    first = sorted(listed, key=lambda c: (c.label != "RLOO(2)", c.origin == "biased"))
+    for candidate in tqdm(first, desc=f"step {step}"):
+        trainee = candidate.trainee or candidate.estimator
+        if any(id(learner) not in learnt for learner in trainee.learners):
+            stage.learn(trainee, int(learn * candidate.patience))
+            learnt |= {id(learner) for learner in trainee.learners}
+        variance, error, mean, count = stage.variance(candidate.estimator, most)
+        if candidate.label == "RLOO(2)":
+            base = variance
+        if candidate.label == "Quadratic(7)":  # of all unbiased ones the surest mean
+            reference, reference_error = mean, variance / count
+        bias: float | None = None
+        if candidate.origin == "biased":
+            square = float((mean - reference).square().sum() / images) - variance / count - reference_error
+            bias = max(square, 0.0) / base
+        lines.append(
+            {
+                "step": step,
+                "estimator": candidate.label,
+                "origin": candidate.origin,
+                "evaluations": candidate.estimator.evaluations,
+                "variance": variance / base,
+                "error": error / base,
+                "squared_bias": bias,
+                "nats": variance,
+            }
+        )
+    signal = float(reference.square().sum() / images) - reference_error
+    for line in lines:
+        line["signal"] = signal / base
+    spent = times(stage, listed, rounds)
+    for line in lines:
+        line["time"] = spent[line["estimator"]] / spent["RLOO(2)"]
+    return lines
