@@ -34,7 +34,7 @@ from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.distinct import distinct
 from discretegrad.pathwise import Path
-from discretegrad.weights import Weights
+from discretegrad.weights import Signals, Weights
 
 
 @dataclass(frozen=True)
@@ -304,7 +304,7 @@ class Composition(Estimator):
         if self.control_variate is not None:
             values, added_back = self.control_variate.subtract_from(evaluation._replace(values=values))
         dims = draw.indices.ndim
-        gradient = self.weights.gradient(
+        signals = Signals(
             plan,
             draw.indices,
             append_dims(values, dims),
@@ -312,6 +312,7 @@ class Composition(Estimator):
             centred=self.control_variate is not None and self.control_variate.centred,
             noise=draw.noise,
         )
+        gradient = self.weights.gradient(signals)
         if added_back is not None:
             gradient = gradient + added_back
         if draw.mask is not None:

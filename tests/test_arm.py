@@ -52,8 +52,9 @@ def test_disarm_never_has_more_variance_than_arm():
 class MirroredNoise(dg.UniformScore):
     """ARM with the uniform of the other point."""
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
-        return super().gradient(plan, indices, values, value_weights, centred, 1 - noise)
+    def gradient(self, signals):
+        _, _, _, *_, noise = signals
+        return super().gradient(signals._replace(noise=1 - noise))
 
 
 def test_arm_with_the_wrong_uniform_fails():

@@ -16,6 +16,7 @@ from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.copula.reference import _edges, _ends
+from discretegrad.weights import Signals
 
 COMPARISONS = 60
 
@@ -332,7 +333,8 @@ class Ratio(dg.Importance):
     def ratio(self, plan):
         raise NotImplementedError
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+    def gradient(self, signals):
+        plan, indices, values, *_ = signals
         ratio = self.ratio(plan)
         first, second = indices
         ratio = ratio.gather(-2, first[..., None, None].expand(*first.shape, 1, ratio.shape[-1])).squeeze(-2)
@@ -402,7 +404,8 @@ def test_arms_without_turning_round_at_one_half_is_biased():
     """The joint probability of two ones of the wrong side: right for p < 1/2, wrong above."""
 
     class OneSided(dg.Importance):
-        def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+        def gradient(self, signals):
+            plan, indices, values, *_ = signals
             p, m = plan.probs[..., 1], indices.shape[0] - 1
             ones = (2 * p ** (1 / m) - 1).clamp_min(0) ** m
             weight = p * (1 - p) / (p - ones)
@@ -455,10 +458,11 @@ class WithoutVariables(dg.Importance):
     def __init__(self, inner):
         object.__setattr__(self, "inner", inner)
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+    def gradient(self, signals):
+        plan, indices, values, _, centred, _ = signals
         flat = plan._replace(probs=plan.probs.squeeze(1))
         values = values.squeeze(-1)
-        return self.inner.gradient(flat, indices.squeeze(-1), values, None, centred).unsqueeze(1)
+        return self.inner.gradient(Signals(flat, indices.squeeze(-1), values, None, centred)).unsqueeze(1)
 
 
 # Refusals

@@ -7,6 +7,7 @@ from catalogue import KINDS, logits_of, table_function
 
 import discretegrad as dg
 from discretegrad.ops import flow
+from discretegrad.weights import Signals
 
 COUPLINGS = {
     "independent": dg.Independent(2),
@@ -24,7 +25,7 @@ def weights_of(coupling, logits):
     for i in range(c):
         for j in range(c):
             indices, values = torch.tensor([i, j]), torch.tensor([1.0, -1.0], dtype=torch.float64)
-            table[i, j] = dg.MinimumNorm(coupling).gradient(plan, indices, values, None, False)
+            table[i, j] = dg.MinimumNorm(coupling).gradient(Signals(plan, indices, values))
     return table
 
 
@@ -75,7 +76,7 @@ def test_rao_blackwell_weights_are_no_shorter():
         for i in range(5):
             for j in range(5):
                 values = torch.tensor([1.0, -1.0], dtype=torch.float64)
-                g = weights.gradient(plan, torch.tensor([i, j]), values, None, False)
+                g = weights.gradient(Signals(plan, torch.tensor([i, j]), values))
                 total += float(law[i, j] * g.square().sum()) if i != j else 0.0
         norms.append(total)
     assert norms[1] < norms[0]

@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 import discretegrad as dg
 from discretegrad.control_variate import Residual
 from discretegrad.ops import joint as joint_ops
+from discretegrad.weights import Signals
 
 COUPLINGS = {
     "alternatives": dg.Alternatives(),
@@ -380,8 +381,11 @@ class ForgottenTop(dg.TopAndRest):
 class Unscaled(dg.LocalExpectations):
     """Chosen variables that stand for themselves only."""
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
-        return super().gradient(plan._replace(uncertain=plan.uncertain & False), indices, values, None, centred)
+    def gradient(self, signals):
+        plan, indices, values, _, centred, _ = signals
+        return super().gradient(
+            Signals(plan._replace(uncertain=plan.uncertain & False), indices, values, None, centred)
+        )
 
 
 WRONG = {

@@ -35,14 +35,15 @@ class AnyCoupling(dg.Importance):
 class UnrefusedScore(dg.Score):
     """Leave-one-out centring without its softmax term, though the values are not centred."""
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
-        return super().gradient(plan, indices, values, value_weights, True)
+    def gradient(self, signals):
+        return super().gradient(signals._replace(centred=True))
 
 
 class NoShare(dg.RaoBlackwell):
     """The coupling's weight lost, as by a cast of a boolean: s = 1."""
 
-    def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+    def gradient(self, signals):
+        plan, indices, values, *_ = signals
         half = (values[0] - values[1]) / 2
         return dg.ops.score.scatter(indices, torch.stack((half, -half)), plan.probs.shape[-1])
 
@@ -123,7 +124,8 @@ def test_the_score_of_a_wrong_probability_fails():
     """Weights made with the probabilities of other logits: unbiased no more, and enumeration says so."""
 
     class Stale(dg.Score):
-        def gradient(self, plan, indices, values, value_weights, centred, noise=None):
+        def gradient(self, signals):
+            plan, indices, values, *_ = signals
             return score(plan.probs.flip(-1), indices, values / indices.shape[0])
 
     assert bias(dg.Composition(dg.Independent(1), Stale())) > 0.01

@@ -17,7 +17,7 @@ from discretegrad.control_variate.taylor import OthersTaylor
 from discretegrad.coupling import Independent
 from discretegrad.draw import Draw, category_logits
 from discretegrad.nn.learner import Learner
-from discretegrad.weights import Score
+from discretegrad.weights import Score, Signals
 
 
 class Tuned(Learner):
@@ -67,7 +67,7 @@ class Tuned(Learner):
         wide = wide if self.differentiates_twice else wide.detach()
         residual = self.subtract_from(Evaluation(draw, plan, wide[:points], wide[points:], grad_f, context))
         remaining = append_dims(residual.values, draw.indices.ndim)
-        gradient = Score().gradient(plan, draw.indices, remaining, None, self.centred)
+        gradient = Score().gradient(Signals(plan, draw.indices, remaining, centred=self.centred))
         if residual.added_back is not None:
             gradient = gradient + residual.added_back
         if draw.mask is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discretegrad.coupling import Coupling, MirroredUniforms, Swaps
 from discretegrad.ops import swap as swap_ops
-from discretegrad.weights.base import Weights
+from discretegrad.weights.base import Signals, Weights
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,9 @@ class UniformScore(Weights):
         """Yes."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The published formula."""
+        _, _, values, *_, noise = signals
         assert noise is not None
         of_one = ((values[0::2] - values[1::2]) * (noise - 0.5)).mean(0)
         return torch.stack((-of_one, of_one), -1)
@@ -74,16 +67,9 @@ class DirichletScore(Weights):
         """Yes."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The sum over references, then centred over the categories that are allowed."""
+        plan, indices, values, *_, noise = signals
         assert noise is not None
         categories = plan.probs.shape[-1]
         log_noise = noise[:categories].movedim(0, -1)

@@ -7,12 +7,29 @@ here, next to the rule.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from discretegrad.coupling import Coupling
+
+
+class Signals(NamedTuple):
+    """What weights may look at."""
+
+    plan: Any
+    """The coupling's."""
+    indices: Tensor
+    """int64 `[S, *variables]`."""
+    values: Tensor
+    """Of f less any control variate, `[S, *batch, 1, ...]`, broadcastable to `indices`."""
+    value_weights: Tensor | None = None
+    """The coupling's weights of the points, broadcastable like `values`, or None for 1 / S."""
+    centred: bool = False
+    """Whether the weighted values sum to zero over S, so that the softmax term cancels."""
+    noise: Tensor | None = None
+    """`[K, *variables]`, what the coupling kept of it; there where `needs_noise`."""
 
 
 class Weights(ABC):
@@ -37,24 +54,8 @@ class Weights(ABC):
         """Whether the gradient is unbiased for every f and all logits."""
 
     @abstractmethod
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The gradient.
-
-        Args:
-            plan: the coupling's.
-            indices: int64 `[S, *variables]`.
-            values: of f less any baseline, `[S, *batch, 1, ...]`, broadcastable to `indices`.
-            value_weights: the coupling's weights of the points, broadcastable like `values`, or None for 1 / S.
-            centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
-            noise: `[K, *variables]`, what the coupling kept of it; given where `needs_noise`.
 
         Returns:
             `[*variables, C]`.

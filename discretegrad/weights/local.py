@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from discretegrad.coupling import Alternatives, Coupling
 from discretegrad.coupling.local import as_rows, joined
 from discretegrad.ops import local as local_ops
-from discretegrad.weights.base import Weights
+from discretegrad.weights.base import Signals, Weights
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,9 @@ class LocalExpectations(Weights):
         """Always."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The gradient of each local expectation, times the number of variables that it stands for."""
+        plan, indices, values, *_ = signals
         if indices.shape[0] == 1:
             return torch.zeros_like(plan.probs, dtype=values.dtype)
         probs, uncertain = joined(plan)

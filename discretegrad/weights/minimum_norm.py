@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.ops import flow
-from discretegrad.weights.base import Weights
+from discretegrad.weights.base import Signals, Weights
 from discretegrad.weights.pairs import Share, pair_statistic
 
 
@@ -65,16 +65,9 @@ class MinimumNorm(Weights):
         """Always: where no weights are unbiased the draw is refused."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The closed form, or a solve."""
+        plan, indices, values, *_ = signals
         if self.coupling.paired:
             return pair_statistic(self._within, plan, indices, values, self.alpha)
         return self._apply(plan, indices, (values - values.mean(0)) / (indices.shape[0] - 1))

@@ -14,7 +14,7 @@ from discretegrad import checks
 from discretegrad.coupling import Coupling, Tree
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
-from discretegrad.weights.base import Weights
+from discretegrad.weights.base import Signals, Weights
 
 
 class EstimatesShare(Protocol):
@@ -68,17 +68,9 @@ class RaoBlackwell(Weights):
         """For every tree, and every order of its leaves."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""
-        return pair_statistic(tree_ops.rao_blackwell, plan, indices, values, self.alpha)
+        return pair_statistic(tree_ops.rao_blackwell, signals.plan, signals.indices, signals.values, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -123,19 +115,11 @@ class Importance(Weights):
         """Where every pair can be drawn; for sticks, in ascending order."""
         return coupling.every_pair or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""
-        if isinstance(plan, tree_ops.TreePlan):
-            return pair_statistic(tree_ops.importance, plan, indices, values, self.alpha)
-        return importance_of_all_pairs(plan, indices, values)
+        if isinstance(signals.plan, tree_ops.TreePlan):
+            return pair_statistic(tree_ops.importance, signals.plan, signals.indices, signals.values, self.alpha)
+        return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
 
 
 def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tensor:

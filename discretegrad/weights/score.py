@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from discretegrad.coupling import Coupling
 from discretegrad.ops import score as score_ops
-from discretegrad.weights.base import Weights, weigh
+from discretegrad.weights.base import Signals, Weights, weigh
 
 
 @dataclass(frozen=True)
@@ -25,16 +24,9 @@ class Score(Weights):
         """Always."""
         return True
 
-    def gradient(
-        self,
-        plan: Any,
-        indices: Tensor,
-        values: Tensor,
-        value_weights: Tensor | None,
-        centred: bool,
-        noise: Tensor | None = None,
-    ) -> Tensor:
+    def gradient(self, signals: Signals) -> Tensor:
         """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
+        plan, indices, values, value_weights, centred, _ = signals
         # A point without probability must not contribute, whatever f returned there.
         weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
         if centred:
