@@ -35,6 +35,12 @@ def positive(number: float, name: str) -> None:
         raise ValueError(f"{name} must be positive, not {number!r}.")
 
 
+def decay(decay: float) -> None:
+    """Refuse what is no decay of a moving average."""
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must be in [0, 1), not {decay!r}.")
+
+
 def share(alpha: Any) -> Any:
     """Refuse what is no share of the terms within pairs."""
     number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from discretegrad import checks
 from discretegrad.control_variate import Evaluation, Residual
 from discretegrad.draw import Draw
 from discretegrad.nn.learner import Learner
@@ -52,8 +53,7 @@ class RunningMean(Baseline):
 
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), not {decay!r}.")
+        checks.decay(decay)
         self.decay = decay
         # float32: torch.compile on the CPU loses in-place changes to float64 scalars.
         self.register_buffer("mean", torch.zeros(()))

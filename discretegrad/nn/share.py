@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from discretegrad import checks
 from discretegrad.draw import Draw
 
 
@@ -36,8 +37,7 @@ class EstimatedShare(nn.Module):
 
     def __init__(self, decay: float = 0.99) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must be in [0, 1), not {decay!r}.")
+        checks.decay(decay)
         self.decay = decay
         self.register_buffer("dot", torch.zeros(()))
         self.register_buffer("norm", torch.zeros(()))
