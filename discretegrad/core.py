@@ -196,7 +196,7 @@ class Composition(Estimator):
                     f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
                 )
             control_variate.refuse(coupling)
-            if coupling.distinct_dims is not None and (control_variate.evaluations or control_variate.needs_grad_f):
+            if coupling.distinct_dims is not None and (control_variate.asks or control_variate.needs_grad_f):
                 raise ValueError(
                     f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
                     f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
@@ -310,6 +310,7 @@ class Composition(Estimator):
             append_dims(values, dims),
             None if value_weights is None else append_dims(value_weights, dims),
             centred=self.control_variate is not None and self.control_variate.centred,
+            coupling=self.coupling,
             noise=draw.noise,
         )
         gradient = self.weights.gradient(signals)

@@ -382,7 +382,7 @@ class Unscaled(dg.LocalExpectations):
     """Chosen variables that stand for themselves only."""
 
     def gradient(self, signals):
-        plan, indices, values, _, centred, _ = signals
+        plan, indices, values, _, centred, *_ = signals
         return super().gradient(
             Signals(plan._replace(uncertain=plan.uncertain & False), indices, values, None, centred)
         )

@@ -184,4 +184,4 @@ class Flow(Composition):
         latent: str = "categorical",
     ) -> None:
         coupling = NearlyDistinct() if coupling is None else coupling
-        super().__init__(coupling, MinimumNorm(coupling, alpha), control_variate, latent)
+        super().__init__(coupling, MinimumNorm(alpha), control_variate, latent)

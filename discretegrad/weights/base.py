@@ -28,6 +28,8 @@ class Signals(NamedTuple):
     """The coupling's weights of the points, broadcastable like `values`, or None for 1 / S."""
     centred: bool = False
     """Whether the weighted values sum to zero over S, so that the softmax term cancels."""
+    coupling: Coupling | None = None
+    """What the points were drawn from, for weights that serve several and ask it for more."""
     noise: Tensor | None = None
     """`[K, *variables]`, what the coupling kept of it; there where `needs_noise`."""
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.ops import flow
-from discretegrad.weights.base import Signals, Weights
-from discretegrad.weights.pairs import Share, pair_statistic
+from discretegrad.weights.base import Signals
+from discretegrad.weights.pairs import PairWeights, Share, pair_statistic
 
 
-class MinimumNorm(Weights):
+@dataclass(frozen=True)
+class MinimumNorm(PairWeights):
     """`1/2 (f(z1) - f(z2)) (phi_{z1} - phi_{z2})`, averaged over all pairs of points, phi the potential of a flow.
 
     Of all unbiased weights those of least expected square norm. Independent points give leave-one-out, two categories
     DisARM or ARMS; in closed form for these and for nearly distinct pairs, by a symmetric solve for all others.
 
     Args:
-        coupling: whose points they are for, since they need its pair law.
         alpha: as for `RaoBlackwell`, where the coupling is made of several pairs.
 
     Raises:
@@ -30,25 +31,7 @@ class MinimumNorm(Weights):
     Source: this project; the derivation is in `ops/flow/README.md`.
     """
 
-    differences = True
-
-    def __init__(self, coupling: Coupling, alpha: Share = None) -> None:
-        self.coupling = coupling
-        self.alpha = checks.share(alpha)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, MinimumNorm) and (self.coupling, self.alpha) == (other.coupling, other.alpha)
-
-    def __hash__(self) -> int:
-        return hash((MinimumNorm, self.coupling, self.alpha))
-
-    def __repr__(self) -> str:
-        return f"MinimumNorm({self.coupling!r})"
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """An estimated alpha."""
-        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
+    alpha: Share = None
 
     def refuse(self, coupling: Coupling) -> None:
         """Exchangeable points or pairs, with a known pair law."""
@@ -67,23 +50,27 @@ class MinimumNorm(Weights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form, or a solve."""
-        plan, indices, values, *_ = signals
-        if self.coupling.paired:
-            return pair_statistic(self._within, plan, indices, values, self.alpha)
-        return self._apply(plan, indices, (values - values.mean(0)) / (indices.shape[0] - 1))
+        plan, indices, values, coupling = signals.plan, signals.indices, signals.values, signals.coupling
+        assert coupling is not None
+        if coupling.paired:
 
-    def _within(self, plan: Any, first: Tensor, second: Tensor, half: Tensor) -> Tensor:
-        return self._apply(plan, torch.cat((first, second)), torch.cat((half, -half)) / first.shape[0])
+            def within(plan: Any, first: Tensor, second: Tensor, half: Tensor) -> Tensor:
+                return _flow(coupling, plan, torch.cat((first, second)), torch.cat((half, -half)) / first.shape[0])
 
-    def _apply(self, plan: Any, indices: Tensor, coefficients: Tensor) -> Tensor:
-        probs, rho = plan.probs, self.coupling.rho(plan)
-        if rho is not None:
-            return flow.separable(probs, rho, indices, coefficients)
-        law = self.coupling.pair_law(plan)
-        if not self.coupling.connected and checks.looks_at_data(probs, None):
-            checks.connects(flow.connected(law), type(self.coupling).__name__)
-        if probs.shape[-1] == 2:
-            apart = law[..., 0, 1]
-            ratio = probs.prod(-1) / torch.where(apart > 0, apart, 1.0)
-            return flow.separable(probs, ratio.unsqueeze(-1).expand(probs.shape), indices, coefficients)
-        return flow.potential(probs, law, indices, coefficients)
+            return pair_statistic(within, plan, indices, values, self.alpha)
+        return _flow(coupling, plan, indices, (values - values.mean(0)) / (indices.shape[0] - 1))
+
+
+def _flow(coupling: Coupling, plan: Any, indices: Tensor, coefficients: Tensor) -> Tensor:
+    """`sum_s coefficients_s phi_{z_s}`, for coefficients that sum to zero."""
+    probs, rho = plan.probs, coupling.rho(plan)
+    if rho is not None:
+        return flow.separable(probs, rho, indices, coefficients)
+    law = coupling.pair_law(plan)
+    if not coupling.connected and checks.looks_at_data(probs, None):
+        checks.connects(flow.connected(law), type(coupling).__name__)
+    if probs.shape[-1] == 2:
+        apart = law[..., 0, 1]
+        ratio = probs.prod(-1) / torch.where(apart > 0, apart, 1.0)
+        return flow.separable(probs, ratio.unsqueeze(-1).expand(probs.shape), indices, coefficients)
+    return flow.potential(probs, law, indices, coefficients)

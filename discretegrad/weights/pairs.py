@@ -32,8 +32,24 @@ class EstimatesShare(Protocol):
 Share: TypeAlias = "float | EstimatesShare | None"
 
 
+class PairWeights(Weights):
+    """Weights of differences, with a share of the terms within pairs where the coupling is made of several."""
+
+    alpha: Share
+
+    differences = True
+
+    def __post_init__(self) -> None:
+        checks.share(self.alpha)
+
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """An estimated alpha."""
+        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
+
+
 @dataclass(frozen=True)
-class RaoBlackwell(Weights):
+class RaoBlackwell(PairWeights):
     """`(f(z1) - f(z2)) / 2 * E[score difference | z1, z2]`: the closed form of every antithetic tree.
 
     Args:
@@ -45,16 +61,6 @@ class RaoBlackwell(Weights):
     """
 
     alpha: Share = None
-
-    differences = True
-
-    def __post_init__(self) -> None:
-        checks.share(self.alpha)
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """An estimated alpha."""
-        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
     def refuse(self, coupling: Coupling) -> None:
         """Trees only."""
@@ -74,7 +80,7 @@ class RaoBlackwell(Weights):
 
 
 @dataclass(frozen=True)
-class Importance(Weights):
+class Importance(PairWeights):
     """`(f(z1) - f(z2)) / 2 * p(z1) p(z2) / r(z1, z2) * (e_{z1} - e_{z2})`, r the law of the pair.
 
     Of more than two exchangeable points all pairs are averaged.
@@ -91,16 +97,6 @@ class Importance(Weights):
     """
 
     alpha: Share = None
-
-    differences = True
-
-    def __post_init__(self) -> None:
-        checks.share(self.alpha)
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """An estimated alpha."""
-        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
     def refuse(self, coupling: Coupling) -> None:
         """Stick-breaking, and couplings that can draw every pair."""
