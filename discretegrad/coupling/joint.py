@@ -171,16 +171,22 @@ class WithoutReplacement(Joint):
 
 def joined(plan: JointPlan) -> Tensor:
     """Log-probabilities `[*batch, V, C]` with the event flattened."""
-    log_probs = plan.log_probs
-    if plan.event_dims == 0:
-        return log_probs.unsqueeze(-2)
-    return log_probs.flatten(log_probs.ndim - 1 - plan.event_dims, -2)
+    return as_table(plan.log_probs, plan.event_dims)
+
+
+def as_table(table: Tensor, event_dims: int) -> Tensor:
+    """`[*batch, *event, C]` as `[*batch, V, C]`."""
+    return table.flatten(table.ndim - 1 - event_dims, -2) if event_dims else table.unsqueeze(-2)
 
 
 def as_words(indices: Tensor, event_dims: int) -> Tensor:
     """Ids `[S, *batch, *event]` as joint values `[*batch, S, V]`."""
-    words = indices.flatten(indices.ndim - event_dims) if event_dims else indices.unsqueeze(-1)
-    return words.movedim(0, -2)
+    return as_rows(indices, event_dims).movedim(0, -2)
+
+
+def as_rows(tensor: Tensor, event_dims: int) -> Tensor:
+    """`[..., *event]` as `[..., V]`; an event of ones, which all variables share, stays one."""
+    return tensor.flatten(tensor.ndim - event_dims) if event_dims else tensor.unsqueeze(-1)
 
 
 def race(plan: JointPlan, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law, uniform
-from discretegrad.coupling.joint import MOST, all_words, one_event
+from discretegrad.coupling.joint import MOST, all_words, as_rows, as_table, one_event
 from discretegrad.ops import local as local_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
 
@@ -106,14 +105,4 @@ class Alternatives(Coupling):
 
 def joined(plan: LocalPlan) -> tuple[Tensor, Tensor]:
     """Probabilities `[*batch, V, C]` with the event flattened, and which variables have a choice, `[*batch, V]`."""
-    if plan.event_dims == 0:
-        return plan.probs.unsqueeze(-2), plan.uncertain.unsqueeze(-1)
-    return plan.probs.flatten(plan.probs.ndim - 1 - plan.event_dims, -2), as_rows(plan.uncertain, plan.event_dims)
-
-
-def as_rows(tensor: Tensor, event_dims: int) -> Tensor:
-    """`[..., *event]` as `[..., V]`; an event of ones, which all variables share, stays one."""
-    if event_dims == 0:
-        return tensor.unsqueeze(-1)
-    event = tensor.shape[tensor.ndim - event_dims :]
-    return tensor.reshape(*tensor.shape[: tensor.ndim - event_dims], math.prod(event))
+    return as_table(plan.probs, plan.event_dims), as_rows(plan.uncertain, plan.event_dims)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from discretegrad.coupling import Alternatives, Coupling
-from discretegrad.coupling.local import as_rows, joined
+from discretegrad.coupling.joint import as_rows
+from discretegrad.coupling.local import joined
 from discretegrad.ops import local as local_ops
 from discretegrad.weights.base import Signals, Weights
 
