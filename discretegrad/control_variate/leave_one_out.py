@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.coupling import Coupling, Independent
@@ -32,9 +33,7 @@ class LeaveOneOut(ControlVariate):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`S / (S - 1) * (f_s - mean f)`."""
-        values = evaluation.values
-        points = values.shape[0]
-        return Residual((values - values.mean(0)) * (points / (points - 1)))
+        return Residual(less_the_others(evaluation.values))
 
 
 @dataclass(frozen=True)
@@ -65,3 +64,9 @@ class BatchLeaveOneOut(ControlVariate):
         counted = torch.ones_like(average) if active is None else active.to(average.dtype)
         others = (counted.sum(self.dim, keepdim=True) - counted).clamp_min(1.0)
         return Residual(values - (average.sum(self.dim, keepdim=True) - average) / others)
+
+
+def less_the_others(values: Tensor) -> Tensor:
+    """Every value less the mean of the S - 1 others, `[S, *batch]`."""
+    points = values.shape[0]
+    return (values - values.mean(0)) * (points / (points - 1))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
+from discretegrad.control_variate.leave_one_out import less_the_others
 from discretegrad.coupling import Coupling, Independent
 from discretegrad.draw import Draw
 from discretegrad.ops import taylor as taylor_ops
@@ -33,11 +34,8 @@ class Taylor(ControlVariate):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and `(diag p - p p^T) grad f(p)`."""
-        draw, values = evaluation.draw, evaluation.values
-        probs, slopes = evaluation.plan.probs, needed(evaluation)[-1]
-        linear = taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs)
-        expansion = evaluation.extra_values + over_event(linear, values.ndim)
-        return Residual(values - expansion, taylor_ops.gradient_of_mean(slopes, probs))
+        left, slopes = beyond_first_order(evaluation)
+        return Residual(left, taylor_ops.gradient_of_mean(slopes, evaluation.plan.probs))
 
 
 class OthersTaylor(ControlVariate):
@@ -59,11 +57,10 @@ class OthersTaylor(ControlVariate):
         points = values.shape[0]
         total = slopes.sum(0)
         # (sum over all - own) . (z_s - p) without a tensor of the others' means.
-        own = taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs)
-        of_all = taylor_ops.at(total, draw.indices) - taylor_ops.at_mean(total, probs)
+        own = taylor_ops.about_mean(slopes, draw.indices, probs)
+        of_all = taylor_ops.about_mean(total, draw.indices, probs)
         linear = over_event(of_all - own, values.ndim) / (points - 1)
-        values = values - self.coefficient * linear
-        centred = (values - values.mean(0)) * (points / (points - 1))
+        centred = less_the_others(values - self.coefficient * linear)
         return Residual(centred, self.coefficient * taylor_ops.gradient_of_mean(total / points, probs))
 
 
@@ -75,6 +72,13 @@ class DoubleTaylor(OthersTaylor):
     """
 
     coefficient: float = 1.0
+
+
+def beyond_first_order(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
+    """What `f(p) + grad f(p) . (z - p)` leaves of the values, `[S, *batch]`, and grad f(p), `[*variables, C]`."""
+    values, slopes = evaluation.values, needed(evaluation)[-1]
+    linear = taylor_ops.about_mean(slopes, evaluation.draw.indices, evaluation.plan.probs)
+    return values - evaluation.extra_values - over_event(linear, values.ndim), slopes
 
 
 def needed(evaluation: Evaluation) -> Tensor:

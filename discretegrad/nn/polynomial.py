@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.control_variate import Evaluation, Residual
-from discretegrad.control_variate.taylor import needed, over_event
+from discretegrad.control_variate import Evaluation, Residual, Taylor
+from discretegrad.control_variate.taylor import beyond_first_order, over_event
 from discretegrad.draw import Draw
 from discretegrad.latent import one_hot
 from discretegrad.nn.baseline import active_values, features, masked_mean
@@ -146,34 +146,35 @@ class QuadraticControlVariate(Learner):
 
     def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor, Any]:
         """The mean."""
-        return draw.plan.probs.unsqueeze(0), None
+        return Taylor().extra_points(draw, generator)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and the gradient of the expansion's mean."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
-        slope = needed(evaluation)[-1]
+        left, slopes = beyond_first_order(evaluation)
         directions, curvatures, baseline = self._model(draw, values.ndim - 1, evaluation.context, values.dtype)
         bent = polynomial.half_curvature(directions, curvatures, _deviations(draw, probs, values.ndim))
-        expansion = evaluation.extra_values + _linear(slope, draw, probs, values.ndim) + self.gain * bent + baseline
         event = probs.shape[values.ndim - 1 :]
         by_variable = directions.reshape(self.rank, -1, event[-1])
         flat = probs.reshape(*probs.shape[: values.ndim - 1], -1, event[-1])
         curved = polynomial.mean_coefficients(by_variable, curvatures, flat).reshape(probs.shape)
-        return Residual(values - expansion, taylor_ops.gradient_of_mean(slope + self.gain * curved, probs))
+        added_back = taylor_ops.gradient_of_mean(slopes + self.gain * curved, probs)
+        return Residual(left - self.gain * bent - baseline, added_back)
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Mean square of what is left of the values, and of the differences of gradients, weighted by p."""
         gradients = draw.grad_f(values, type(self).__name__)
         values, probs = active_values(draw, values), draw.plan.probs
-        own, at_mean = values[:-1], values[-1]
-        directions, curvatures, baseline = self._model(draw, own.ndim - 1, context, probs.dtype)
-        deviations = _deviations(draw, probs, own.ndim)
+        evaluation = Evaluation(draw, draw.plan, values[:-1], values[-1:], gradients)
+        left, _ = beyond_first_order(evaluation)
+        directions, curvatures, baseline = self._model(draw, values.ndim - 1, context, probs.dtype)
+        deviations = _deviations(draw, probs, values.ndim)
         product = polynomial.curvature_product(directions, curvatures, deviations)
         bent = (product * deviations).sum(-1) / 2
-        left = own - at_mean - _linear(gradients[-1], draw, probs, own.ndim) - self.gain * bent - baseline
+        left = left - self.gain * bent - baseline
         mismatch = torch.where(probs > 0, gradients[:-1] - gradients[-1] - product.reshape(-1, *probs.shape), 0.0)
         mismatch = mismatch - (probs * mismatch).sum(-1, keepdim=True)
-        mismatched = over_event((probs * mismatch.square()).sum(-1), own.ndim)
+        mismatched = over_event((probs * mismatch.square()).sum(-1), values.ndim)
         return masked_mean(draw, left.square() + mismatched)
 
     def _model(self, draw: Draw, batch_dims: int, context: Any, dtype: torch.dtype) -> tuple[Tensor, ...]:
@@ -205,4 +206,4 @@ def _deviations(draw: Draw, probs: Tensor, dims: int) -> Tensor:
 
 def _linear(slopes: Tensor, draw: Draw, probs: Tensor, dims: int) -> Tensor:
     """`slopes . (z - p)`, `[S, *batch]`."""
-    return over_event(taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs), dims)
+    return over_event(taylor_ops.about_mean(slopes, draw.indices, probs), dims)

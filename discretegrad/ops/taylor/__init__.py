@@ -1,8 +1,9 @@
 """Linear functions of one-hots: their value at points, and the gradient of their mean."""
 
-from discretegrad.ops.taylor.reference import at, at_mean, gradient_of_mean
+from discretegrad.ops.taylor.reference import about_mean, at, at_mean, gradient_of_mean
 
 __all__ = [
+    "about_mean",
     "at",
     "at_mean",
     "gradient_of_mean",

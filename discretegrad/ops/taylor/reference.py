@@ -25,6 +25,11 @@ def at_mean(slopes: Tensor, probs: Tensor) -> Tensor:
     return torch.where(probs > 0, probs * slopes, 0.0).sum(-1)
 
 
+def about_mean(slopes: Tensor, indices: Tensor, probs: Tensor) -> Tensor:
+    """`slopes . (e_index - p)`, variable by variable."""
+    return at(slopes, indices) - at_mean(slopes, probs)
+
+
 def gradient_of_mean(slopes: Tensor, probs: Tensor) -> Tensor:
     """`(diag p - p p^T) slopes`, the gradient w.r.t. the logits of the mean of `slopes . e_z`."""
     weighted = torch.where(probs > 0, probs * slopes, 0.0)
