@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.files import write_whole
+from experiments.files import write_table
 
 COLUMNS = ("step", "train_elbo", "test_bound", "encoder_gradient_variance", "steps_per_second", "seconds")
 TIMES = ("steps_per_second", "seconds")
@@ -20,11 +18,7 @@ TIMES = ("steps_per_second", "seconds")
 
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write all rows anew; what was not measured at a step stays empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))
+    write_table(path, COLUMNS, rows)
 
 
 class GradientVariance:

@@ -34,7 +34,7 @@ def candidates(shape: tuple[int, int], own: dg.Estimator) -> list[Candidate]:
     taylor = dg.DoubleCV(learn=True).learners[0]
     relaxed = dg.REBAR(learn=True, tied=True).learners[0]
     relax = dg.RELAX(side_network(100, ()), tied=True).learners[0]
-    quadratic = dg.nn.QuadraticControlVariate(shape, side_network(256, (65,)))
+    quadratic = dg.nn.QuadraticControlVariate(shape, side_network(128, (65,)))
     for learner in own.learners:
         if isinstance(learner, dg.nn.QuadraticControlVariate):
             quadratic = learner

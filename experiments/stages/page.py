@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from typing import Any
 
-from experiments.files import write_whole
+from experiments.files import write_table, write_whole
 
 COLUMNS = ("step", "estimator", "origin", "evaluations", "variance", "error", "squared_bias", "time", "nats", "signal")
 
@@ -66,10 +64,6 @@ def write(lines: list[dict[str, str]], options: argparse.Namespace) -> None:
     """Both files, whole, in the order of the steps."""
     options.out.mkdir(parents=True, exist_ok=True)
     lines = sorted(lines, key=lambda line: int(line["step"]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
     stages = [line for line in lines if line["estimator"] == "RLOO(2)"]
     title = (
         f"Modules that the run had not learned had {options.learn} steps on the frozen model; {options.images} images. "
@@ -77,7 +71,7 @@ def write(lines: list[dict[str, str]], options: argparse.Namespace) -> None:
         + "; ".join(f"{s['nats']} nats squared and {s['signal']} at step {s['step']}" for s in stages)
         + "."
     )
-    write_whole(options.out / "stages.csv", lambda file: file.write(text.getvalue().encode()))
+    write_table(options.out / "stages.csv", COLUMNS, lines)
     write_whole(options.out / "stages.md", lambda file: file.write(markdown(lines, title).encode()))
 
 

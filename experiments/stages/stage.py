@@ -45,34 +45,33 @@ class Stage:
         rows = torch.randint(len(images), (count,), generator=self.generator, device=images.device)
         return binarise(images[rows], self.generator)
 
-    def surrogate(self, estimator: dg.Estimator, images: Tensor, model: VAE) -> tuple[Tensor, ...]:
-        """Logits, surrogate, and the losses of the estimator's modules."""
+    def draw(self, estimator: dg.Estimator, images: Tensor, model: VAE) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
+        """The posterior's logits, the surrogate, and what the estimator's modules are fitted to."""
         logits = model.posterior_logits(images)
         if not logits.requires_grad:
             logits.requires_grad_()
         draw = estimator.sample(logits, self.generator)
         values = model.terms(images, draw.points, logits, estimator.of_bound).elbo
         context = images - model.mean
-        surrogate = estimator.surrogate(draw, values, context)
-        learners: tuple[Any, ...] = estimator.learners
-        return logits, surrogate, *(learner.loss(draw, values, context) for learner in learners)
+        return logits, estimator.surrogate(draw, values, context), (draw, values, context)
 
     def gradient(self, estimator: dg.Estimator) -> Tensor:
         """One estimate for the images, `[B, V, C]`."""
-        logits = self.model.posterior_logits(self.images).requires_grad_()
-        draw = estimator.sample(logits, self.generator)
-        values = self.model.terms(self.images, draw.points, logits, estimator.of_bound).elbo
-        surrogate = estimator.surrogate(draw, values, self.images - self.model.mean)
+        logits, surrogate, _ = self.draw(estimator, self.images, self.model)
         return torch.autograd.grad(surrogate.sum(), logits)[0]
+
+    def losses(self, estimator: dg.Estimator, batch: int) -> list[Tensor]:
+        """Those of the estimator's modules on a fresh batch."""
+        _, _, seen = self.draw(estimator, self.batch(batch), self.model)
+        return [learner.loss(*seen) for learner in modules(estimator)]
 
     def learn(self, estimator: dg.Estimator, steps: int, batch: int = 100, rate: float = 1e-3) -> None:
         """Let the estimator's modules learn on fresh batches; the model stays as it is."""
         for _ in range(2):  # a first call gives lazy layers their shapes
-            images = self.batch(batch)
-            self.surrogate(estimator, images, self.model)
+            self.losses(estimator, batch)
         optimizer = torch.optim.Adam([p for learner in estimator.learners for p in learner.parameters()], rate)
         for _ in range(steps):
-            _, _, *losses = self.surrogate(estimator, self.batch(batch), self.model)
+            losses = self.losses(estimator, batch)
             optimizer.zero_grad()
             torch.stack(losses).sum().backward()
             optimizer.step()
@@ -92,6 +91,11 @@ class Stage:
         return statistics.fmean(found), _error(found), mean / (2 * len(found)), 2 * len(found)
 
 
+def modules(estimator: dg.Estimator) -> tuple[Any, ...]:
+    """The estimator's modules."""
+    return estimator.learners
+
+
 def _error(found: list[float]) -> float:
     return statistics.stdev(found) / len(found) ** 0.5
 
@@ -106,10 +110,10 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
     for turn in range(rounds + 1):
         for candidate in listed:
             start = time.perf_counter()
-            _, surrogate, *losses = stage.surrogate(candidate.estimator, stage.images, model)
+            _, surrogate, seen = stage.draw(candidate.estimator, stage.images, model)
             loss = -surrogate.mean()
-            for other in losses:
-                loss = loss + other
+            for learner in modules(candidate.estimator):
+                loss = loss + learner.loss(*seen)
             for each in (optimizer, *([own[candidate.label]] if candidate.label in own else [])):
                 each.zero_grad()
             loss.backward()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from pathlib import Path
 
 import torch
 
-from experiments.files import write_whole
+from experiments.files import write_table, write_whole
 from experiments.table.page import DOCS, markdown, rows
 
 
@@ -22,12 +20,8 @@ def main() -> None:
     torch.set_num_threads(1)
     lines = [row.cells() for row in rows(options.device)]
     options.out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
     device = "one CPU thread" if options.device == "cpu" else torch.cuda.get_device_name()
-    write_whole(options.out / "estimators.csv", lambda file: file.write(text.getvalue().encode()))
+    write_table(options.out / "estimators.csv", list(lines[0]), lines)
     write_whole(options.out / "estimators.md", lambda file: file.write(markdown(lines, device).encode()))
 
 
