@@ -1,6 +1,6 @@
 """Gradient estimators for discrete latent variables: composable, proved unbiased where they say so, measured."""
 
-from discretegrad import exact, functional, nn, objectives
+from discretegrad import exact, functional, nn, objectives, ops
 from discretegrad.auto import Auto, Choice
 from discretegrad.control_variate import (
     BatchLeaveOneOut,
@@ -150,4 +150,5 @@ __all__ = [
     "functional",
     "nn",
     "objectives",
+    "ops",
 ]

@@ -47,7 +47,8 @@ class _AttachGradient(torch.autograd.Function):
         logits, gradient = ctx.saved_tensors
         # Rounded to the logits' dtype only now: in half precision a loss scale must come before the rounding.
         scaled = (append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient).to(logits.dtype)
-        return grad_output, _RefuseDoubleBackward.apply(scaled, logits), None
+        # Gradients are recorded here only where somebody means to differentiate them once more.
+        return grad_output, _RefuseDoubleBackward.apply(scaled, logits) if torch.is_grad_enabled() else scaled, None
 
 
 class _RefuseDoubleBackward(torch.autograd.Function):
@@ -57,7 +58,7 @@ class _RefuseDoubleBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Tensor, logits: Tensor) -> Tensor:
-        return gradient.clone()
+        return gradient.view_as(gradient)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -144,11 +144,14 @@ def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool |
         used = logits.detach()
         if mask is not None:
             used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, used, 0.0)
-        if _any(used.isnan()):
+        if _finite(used.sum()):  # the cheapest look at all entries, and nearly always the last
+            return
+        largest = used.amax(-1) if latent.rank else used  # NaN if any entry is
+        if _any(largest.isnan()):
             raise ValueError("logits hold NaN; look for a division by zero or a diverged network before this call.")
-        if latent.rank and _any(used == torch.inf):
+        if latent.rank and _any(largest == torch.inf):
             raise ValueError("logits hold +inf; to force a category, set the logits of all others to -inf.")
-        if latent.rank and _any((used == -torch.inf).all(-1)):
+        if latent.rank and _any(largest == -torch.inf):
             raise ValueError("a variable has all its categories forbidden (logits -inf); leave it one, or mask it.")
 
 
@@ -228,6 +231,15 @@ def gradient_of_f(reaches_points: bool, name: str) -> None:
             f"{name} needs the gradient of f, but the values carry no graph back to draw.points; compute f from "
             "draw.points with differentiable operations, or use an estimator that needs values only, such as RLOO."
         )
+
+
+def _finite(number: Tensor) -> bool:
+    try:
+        return math.isfinite(number)
+    except RuntimeError as error:
+        if "vmap" in str(error):  # under torch.func.vmap no entry can be looked at
+            return True
+        raise
 
 
 def _any(found: Tensor) -> bool:

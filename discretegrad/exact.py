@@ -19,7 +19,8 @@ from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Independent, Law
 from discretegrad.draw import Draw
-from discretegrad.latent import Latent, one_hot
+from discretegrad.latent import Latent
+from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import DiscretePath
 
 LIMIT = 2**24

@@ -84,8 +84,3 @@ class Bernoulli:
 
 
 LATENTS: dict[str, Latent] = {latent.name: latent for latent in (Categorical(), Bernoulli())}
-
-
-def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
-    """One-hots `[..., C]`. Unlike `torch.nn.functional.one_hot` it does not read the ids, so nothing waits for them."""
-    return (indices.unsqueeze(-1) == torch.arange(categories, device=indices.device)).to(dtype)

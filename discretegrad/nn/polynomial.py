@@ -12,11 +12,11 @@ from discretegrad import checks
 from discretegrad.control_variate import Evaluation, Residual, Taylor
 from discretegrad.control_variate.taylor import beyond_first_order, over_event
 from discretegrad.draw import Draw
-from discretegrad.latent import one_hot
 from discretegrad.nn.baseline import active_values, features, masked_mean
 from discretegrad.nn.learner import Learner
 from discretegrad.ops import polynomial
 from discretegrad.ops import taylor as taylor_ops
+from discretegrad.ops.score import one_hot
 
 
 class LinearControlVariate(Learner):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from discretegrad.coupling import uniform
-from discretegrad.latent import one_hot
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.score import one_hot
 
 
 class Path(Protocol):

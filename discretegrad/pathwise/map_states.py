@@ -10,8 +10,8 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling import uniform
-from discretegrad.latent import one_hot
 from discretegrad.ops.gumbel import gumbel
+from discretegrad.ops.score import one_hot
 
 
 @dataclass(frozen=True)

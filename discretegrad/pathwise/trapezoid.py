@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.latent import one_hot
+from discretegrad.ops.score import one_hot
 from discretegrad.pathwise.base import DiscretePath
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from discretegrad.latent import one_hot
+from discretegrad.ops.score import one_hot
 
 
 def perturbed(log_probs: Tensor, indices: Tensor, log_noise: Tensor) -> Tensor:

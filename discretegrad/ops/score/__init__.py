@@ -1,8 +1,46 @@
-"""Gradients that are sums of one-hots: the score function, and leave-one-out as its collapsed form."""
+"""One-hots, and gradients that are sums of them: the score function, and leave-one-out as its collapsed form."""
 
-from discretegrad.ops.score.reference import scatter, score
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from discretegrad.ops import dispatch
+from discretegrad.ops.score import fused, reference
+from discretegrad.ops.score.reference import both_ways, interleave
+
+
+def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
+    """See `reference.one_hot`."""
+    chosen = fused if dispatch.implementation(indices, categories) == "fused" else reference
+    return chosen.one_hot(indices, categories, dtype)
+
+
+def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
+    """See `reference.scatter`."""
+    chosen = fused if dispatch.implementation(coefficients, categories) == "fused" else reference
+    return chosen.scatter(indices, coefficients, categories)
+
+
+def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
+    """`sum_s coefficients_s * (e_{indices_s} - p)`, the score of a categorical variable w.r.t. its logits.
+
+    Args:
+        probs: `[*variables, C]`.
+        indices: int64 `[S, *variables]`.
+        coefficients: broadcastable to `indices`.
+
+    Returns:
+        `[*variables, C]`.
+    """
+    total = coefficients.expand(indices.shape).sum(0)
+    return scatter(indices, coefficients, probs.shape[-1]) - total.unsqueeze(-1) * probs
+
 
 __all__ = [
+    "both_ways",
+    "interleave",
+    "one_hot",
     "scatter",
     "score",
 ]

@@ -1,8 +1,14 @@
-"""Readable reference of the score-function gradients."""
+"""Readable reference of one-hots and their sums."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+
+def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
+    """One-hots `[..., C]`. Unlike `torch.nn.functional.one_hot` it does not read the ids, so nothing waits for them."""
+    return (indices.unsqueeze(-1) == torch.arange(categories, device=indices.device)).to(dtype)
 
 
 def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
@@ -21,16 +27,14 @@ def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
     return source.new_zeros((*index.shape[:-1], categories)).scatter_add(-1, index, source)
 
 
-def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
-    """`sum_s coefficients_s * (e_{indices_s} - p)`, the score of a categorical variable w.r.t. its logits.
+def both_ways(differences: Tensor, others: Tensor | None = None) -> Tensor:
+    """`[2P, ...]`, each difference for the first point of its pair and against the second, and others besides."""
+    ends = interleave(differences, -differences)
+    return ends if others is None else ends + others
 
-    Args:
-        probs: `[*variables, C]`.
-        indices: int64 `[S, *variables]`.
-        coefficients: broadcastable to `indices`.
 
-    Returns:
-        `[*variables, C]`.
-    """
-    total = coefficients.expand(indices.shape).sum(0)
-    return scatter(indices, coefficients, probs.shape[-1]) - total.unsqueeze(-1) * probs
+def interleave(first: Tensor, second: Tensor) -> Tensor:
+    """First points `[P, ...]` and second ones as pairs 2k and 2k + 1, `[2P, ...]`."""
+    if first.shape[0] == 1:
+        return torch.cat((first, second))
+    return torch.stack((first, second), 1).flatten(0, 1)

@@ -1,0 +1,78 @@
+"""Which implementation of an operation runs. The rule is `implementation`; there is no other place that decides.
+
+Operations that have more than one come as `reference.py` (readable, right for every tensor), `fused.py` (fast on the
+CPU) and `triton.py` (kernels for CUDA), with the same signatures.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+IMPLEMENTATIONS = ("reference", "fused", "triton")
+LARGEST = 4096
+"""The most categories that the kernels hold in registers."""
+
+_forced: str | None = None
+
+
+def implementation(like: Tensor, categories: int) -> str:
+    """The name of the implementation for operations on `like`.
+
+    * "triton" on CUDA, where Triton is installed and a row of categories fits the registers;
+    * "fused" on the CPU. It relies on cumulative sums being serial, and so monotone, which they are there only;
+    * "reference" elsewhere: on other devices, in torch.func transforms, on the CPU under torch.compile, which fuses the
+      reference itself, and wherever `using("reference")` asks for it.
+    """
+    if _forced is not None:
+        return _forced
+    if like.device.type == "cuda" and has_triton() and categories <= LARGEST and not _in_transform(like):
+        return "triton"
+    return "fused" if like.device.type == "cpu" and has_entries(like) else "reference"
+
+
+@functools.lru_cache(maxsize=1)
+def has_triton() -> bool:
+    """Whether Triton is installed."""
+    return importlib.util.find_spec("triton") is not None
+
+
+@contextmanager
+def using(name: str) -> Iterator[None]:
+    """Run one implementation whatever the tensors: to compare, to measure, to look for a bug.
+
+    Operations without that implementation run the reference. Not for several threads at once.
+
+    Raises:
+        ValueError: for a name that is none.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> with dg.ops.using("reference"):
+        ...     draw = dg.RLOO().sample(torch.zeros(2, 3))
+    """
+    global _forced
+    if name not in IMPLEMENTATIONS:
+        raise ValueError(f"an implementation is one of {', '.join(map(repr, IMPLEMENTATIONS))}, not {name!r}.")
+    before, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+def has_entries(tensor: Tensor) -> bool:
+    """Whether it is an ordinary tensor with entries in memory: not traced, not batched by vmap, not fake or meta."""
+    if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.device.type == "meta":
+        return False
+    return not _in_transform(tensor)
+
+
+def _in_transform(tensor: Tensor) -> bool:
+    # torch.compile traces no functorch built-in, and brings none of its wrappers here.
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
