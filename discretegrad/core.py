@@ -29,7 +29,7 @@ from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
-from discretegrad.draw import Draw, category_logits
+from discretegrad.draw import Draw, category_logits, wide_dtype
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.distinct import distinct
@@ -240,12 +240,14 @@ class Composition(Estimator):
     @torch.no_grad()
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
         plan = self.coupling.plan(category_logits(logits, latent, mask))
-        indices, noise = self.coupling.sample_with_noise(plan, generator)
+        indices, noise, kept = self.coupling.draw(plan, generator)
         point_of = None
         if self.coupling.distinct_dims is not None:
             chosen, point_of = distinct(indices, self.coupling.distinct_dims)
             indices = _take(indices, chosen)
-        draw = Draw(logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, point_of=point_of)
+        draw = Draw(
+            logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, kept=kept, point_of=point_of
+        )
         return self.complete(draw, generator)
 
     @torch.no_grad()
@@ -293,7 +295,7 @@ class Composition(Estimator):
                 return average
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
-            wide = values.detach().to(torch.promote_types(values.dtype, plan.probs.dtype))
+            wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits)))
             evaluation = Evaluation(draw, plan, wide[: own.shape[0]], wide[own.shape[0] :], grad_f, context)
             gradient = self._gradient(evaluation, value_weights)
         return attach_gradient(average, draw.logits, gradient)
@@ -312,6 +314,7 @@ class Composition(Estimator):
             centred=self.control_variate is not None and self.control_variate.centred,
             coupling=self.coupling,
             noise=draw.noise,
+            kept=draw.kept,
         )
         gradient = self.weights.gradient(signals)
         if added_back is not None:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling import Coupling
-from discretegrad.latent import Latent, one_hot
+from discretegrad.latent import Latent
+from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import Path
 
 
@@ -33,6 +34,8 @@ class Draw:
     """The coupling's preparation, kept so that the second phase need not repeat it."""
     noise: Tensor | None = None
     """`[K, *variables]`, what the coupling keeps of its noise for weights that ask for it."""
+    kept: Any = None
+    """What the coupling found while it drew, to spare weights the search; nothing that the ids do not tell."""
     point_of: Tensor | None = None
     """int64 `[R, *batch]`: where the coupling's R points were compared, which of the S distinct ones each is."""
     extra: Tensor | None = None
@@ -121,10 +124,14 @@ class Draw:
         return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"
 
 
+def wide_dtype(logits: Tensor) -> torch.dtype:
+    """What the arithmetic is done in: at least float32."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
     """Category logits `[*variables, C]` in at least float32; a masked-off variable is certain to be category 0."""
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    logits = logits.to(wide)
+    logits = logits.to(wide_dtype(logits))
     if mask is not None:
         # Padding may hold anything, NaN included, and must not reach the arithmetic.
         logits = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits, 0.0)

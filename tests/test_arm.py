@@ -53,8 +53,7 @@ class MirroredNoise(dg.UniformScore):
     """ARM with the uniform of the other point."""
 
     def gradient(self, signals):
-        _, _, _, *_, noise = signals
-        return super().gradient(signals._replace(noise=1 - noise))
+        return super().gradient(signals._replace(noise=1 - signals.noise))
 
 
 def test_arm_with_the_wrong_uniform_fails():

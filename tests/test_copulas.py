@@ -14,7 +14,6 @@ import discretegrad as dg
 from discretegrad.coupling import Law
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
-from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.copula.reference import _edges, _ends
 from discretegrad.weights import Signals
 
@@ -359,7 +358,7 @@ class PutBackWrong(Ratio):
 
     def ratio(self, plan):
         product = plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
-        ratio = product / tree_ops.pair_law(plan)
+        ratio = product / plan.law()
         order = plan.probs.argsort(-1)
         if self.inverse:
             return ratio

@@ -69,7 +69,7 @@ def test_rao_blackwell_weights_are_no_shorter():
         torch.testing.assert_close(mean, dg.exact.gradient(f, logits.unsqueeze(0)), rtol=1e-11, atol=1e-13)
     coupling = dg.Tree()
     plan = coupling.plan(logits)
-    law = coupling.pair_law(plan)
+    law = plan.law()
     norms = []
     for weights in (dg.RaoBlackwell(), dg.MinimumNorm()):
         total = 0.0

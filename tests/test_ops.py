@@ -5,10 +5,11 @@ import torch
 from catalogue import USER_TREES
 
 import discretegrad as dg
-from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
 from discretegrad.ops.score import scatter, score
+from discretegrad.ops.tree import reference
 from discretegrad.ops.tree.reference import interval_sums
+from discretegrad.ops.tree.topology import huffman
 
 SIZES = [1, 2, 3, 63, 100, 1000]
 COUPLINGS = {
@@ -82,12 +83,12 @@ def test_plan_is_a_tree_and_a_law(name, categories, kind):
     if name == "huffman" and categories > 100:
         pytest.skip("quadratic in the categories")
     logits = probabilities(kind, 3, categories)
-    plan = COUPLINGS[name].plan(logits)
+    plan = reference.pairs(COUPLINGS[name].shape, COUPLINGS[name].order, logits)
     order = torch.arange(categories).expand(3, -1)
     assert torch.equal(plan.category_at.sort(-1).values, order)
     assert torch.equal(plan.category_at.gather(-1, plan.position_of), order)
-    torch.testing.assert_close(plan.law.sum(-1), torch.ones(3, dtype=torch.float64), rtol=1e-12, atol=0)
-    assert (plan.law >= 0).all()
+    torch.testing.assert_close(plan.node_law.sum(-1), torch.ones(3, dtype=torch.float64), rtol=1e-12, atol=0)
+    assert (plan.node_law >= 0).all()
     torch.testing.assert_close(
         (plan.left + plan.right).amax(-1), torch.ones(3).double() * (categories > 1), rtol=1e-12, atol=0
     )
@@ -108,8 +109,8 @@ def test_pair_law_agrees_with_a_walk_down_the_tree(name, categories, kind):
     """The closed form against a recursion that follows the definition: antithetic uniforms at every node."""
     coupling = dg.Tree(USER_TREES[categories]) if name == "user" else COUPLINGS[name]
     logits = probabilities(kind, 4, categories)
-    plan = coupling.plan(logits)
-    got = tree_ops.pair_law(plan)
+    plan = reference.pairs(coupling.shape, coupling.order, logits)
+    got = plan.law()
     torch.testing.assert_close(got.sum(-1), logits.softmax(-1), rtol=1e-12, atol=1e-300)
     for b in range(4):
         expected = walked_law(plan, b, categories)
@@ -151,7 +152,7 @@ def test_huffman_is_optimal():
     import heapq
 
     probs = torch.rand(20, 9, dtype=torch.float64).softmax(-1)
-    tables, _ = tree_ops.huffman(probs)
+    tables, category_at = huffman(probs)
     for b in range(20):
         heap = probs[b].tolist()
         heapq.heapify(heap)
@@ -160,7 +161,7 @@ def test_huffman_is_optimal():
             merged = heapq.heappop(heap) + heapq.heappop(heap)
             cost += merged
             heapq.heappush(heap, merged)
-        plan = tree_ops.plan(tables, probs, tree_ops.huffman(probs)[1])
+        plan = reference.from_tables(tables, probs, category_at)
         torch.testing.assert_close(float((plan.left + plan.right)[b].sum()), cost, rtol=1e-12, atol=0)
 
 

@@ -212,7 +212,7 @@ class AfterTheSwap(dg.DirichletScore):
         return 1 - log_noise.shape[-1] * log_noise.exp()
 
     def gradient(self, signals):
-        plan, indices, values, *_, noise = signals
+        plan, indices, values, noise = signals.plan, signals.indices, signals.values, signals.noise
         weights = self.of_one(plan, noise[:-1].movedim(0, -1), None, indices)
         values = (values - values.mean(0)).movedim(0, -1)
         return (weights * values).expand(plan.probs.shape)
@@ -223,7 +223,7 @@ class UnchangedBySwap(dg.DirichletScore):
     """Weight 0 for single swaps that leave the variable as it was, instead of for variables that no swap changes."""
 
     def gradient(self, signals):
-        plan, indices, values, *_, noise = signals
+        plan, indices, values, noise = signals.plan, signals.indices, signals.values, signals.noise
         weights = self.of_one(plan, noise[:-1].movedim(0, -1), noise[-1].long(), indices)
         kept = indices != indices[int(noise[-1].flatten()[0])]
         return ((values - values.mean(0)) * weights * kept).movedim(0, -1)

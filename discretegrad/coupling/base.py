@@ -25,6 +25,17 @@ class Law(NamedTuple):
     """`[*variables, M, K]`, `Draw.noise` of each outcome, where the weights ask for it."""
 
 
+class Drawn(NamedTuple):
+    """Points, and what weights may want to know of their making."""
+
+    indices: Tensor
+    """int64 `[S, *variables]`."""
+    noise: Tensor | None = None
+    """`[K, *variables]`, for weights that are made of it."""
+    kept: Any = None
+    """What was found on the way, to spare weights that look at the points the search."""
+
+
 class Coupling(ABC):
     """The joint law of the S points of every variable.
 
@@ -51,9 +62,9 @@ class Coupling(ABC):
     def sample(self, plan: Any, generator: torch.Generator | None) -> Tensor:
         """Draw int64 ids `[S, *variables]`."""
 
-    def sample_with_noise(self, plan: Any, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
-        """Ids, and what `Draw.noise` keeps for weights that ask for it."""
-        return self.sample(plan, generator), None
+    def draw(self, plan: Any, generator: torch.Generator | None) -> Drawn:
+        """Ids, and what else a `Draw` holds."""
+        return Drawn(self.sample(plan, generator))
 
     @abstractmethod
     def law(self, plan: Any) -> Law | None:

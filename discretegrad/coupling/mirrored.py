@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, Probs, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, uniform
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class MirroredUniforms(Coupling):
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """One uniform a pair."""
-        return self.sample_with_noise(plan, generator)[0]
+        return self.draw(plan, generator).indices
 
-    def sample_with_noise(self, plan: Probs, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
         """The same, and the uniforms."""
         zero, one = plan.probs.unbind(-1)
         noise = uniform((self.num_pairs, *one.shape), one, generator)
         # Noise on [0, 1): with >= and < a bit without probability is never set.
-        return torch.stack((noise >= zero, noise < one), 1).flatten(0, 1).long(), noise
+        return Drawn(torch.stack((noise >= zero, noise < one), 1).flatten(0, 1).long(), noise)
 
     def law(self, plan: Probs) -> Law:
         """The product over the pairs of the law of one, with two nodes of u in every cell."""

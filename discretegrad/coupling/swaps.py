@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, uniform
 from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
 from discretegrad.ops import swap as swap_ops
 
@@ -64,9 +64,9 @@ class Swaps(Coupling):
 
     def sample(self, plan: SwapPlan, generator: torch.Generator | None) -> Tensor:
         """C uniforms a variable."""
-        return self.sample_with_noise(plan, generator)[0]
+        return self.draw(plan, generator).indices
 
-    def sample_with_noise(self, plan: SwapPlan, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def draw(self, plan: SwapPlan, generator: torch.Generator | None) -> Drawn:
         """The same, and the noise."""
         *variables, categories = plan.probs.shape
         checks.has_event_dims(variables, self.event_dims, "Swaps")
@@ -79,7 +79,7 @@ class Swaps(Coupling):
             second = self._references(variables, categories, plan.probs, generator).unsqueeze(-1)
             noise = torch.cat((log_noise, second.to(log_noise.dtype)), -1)
         indices = swap_ops.swapped_winners(log_noise, plan.log_probs, first, second)
-        return indices.movedim(-1, 0), noise.movedim(-1, 0)
+        return Drawn(indices.movedim(-1, 0), noise.movedim(-1, 0))
 
     def _references(
         self, variables: list[int], categories: int, like: Tensor, generator: torch.Generator | None

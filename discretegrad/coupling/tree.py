@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, law_of_pairs, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs, uniform
 from discretegrad.ops import tree as tree_ops
 
 ORDERS = (None, "ascending", "descending", "abs")
@@ -58,29 +58,25 @@ class Tree(Coupling):
         """2P."""
         return 2 * self.num_pairs
 
-    def plan(self, logits: Tensor) -> tree_ops.TreePlan:
-        """Lay out the tree; compute its masses and the law of the parting node."""
-        probs = logits.softmax(-1)
-        if self.shape == "huffman":
-            tables, category_at = tree_ops.huffman(probs)
-        else:
-            tables, category_at = tree_ops.topology(self.shape, logits.shape[-1], probs)
-        if self.order is not None:
-            key = logits.abs() if self.order == "abs" else logits
-            ranking = key.argsort(dim=-1, descending=self.order == "descending", stable=True)
-            category_at = ranking.gather(-1, category_at.expand(ranking.shape))
-        return tree_ops.plan(tables, probs, category_at)
+    def plan(self, logits: Tensor) -> tree_ops.Pairs:
+        """Lay out the tree; compute what its pairs are drawn with."""
+        return tree_ops.pairs(self.shape, self.order, logits)
 
-    def sample(self, plan: tree_ops.TreePlan, generator: torch.Generator | None) -> Tensor:
-        """Four uniforms a pair."""
-        noise = uniform((4, self.num_pairs, *plan.probs.shape[:-1]), plan.probs, generator)
-        return tree_ops.sample_pairs(plan, noise).transpose(0, 1).flatten(0, 1)
+    def sample(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Tensor:
+        """Three uniforms a pair."""
+        return self.draw(plan, generator).indices
 
-    def pair_law(self, plan: tree_ops.TreePlan) -> Tensor:
+    def draw(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Drawn:
+        """The same, and where the paths part."""
+        noise = uniform((3, self.num_pairs, *plan.leaves.shape[:-1]), plan.leaves, generator)
+        indices, kept = plan.sample(noise)
+        return Drawn(indices, kept=kept)
+
+    def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
         """Of a pair."""
-        return tree_ops.pair_law(plan)
+        return plan.law()
 
-    def law(self, plan: tree_ops.TreePlan) -> Law:
+    def law(self, plan: tree_ops.Pairs) -> Law:
         """The product over the pairs of the law of one."""
         return law_of_pairs(self.pair_law(plan), self.num_pairs)
 

@@ -37,7 +37,7 @@ class UniformScore(Weights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """The published formula."""
-        _, _, values, *_, noise = signals
+        _, _, values, *_, noise, _ = signals
         assert noise is not None
         of_one = ((values[0::2] - values[1::2]) * (noise - 0.5)).mean(0)
         return torch.stack((-of_one, of_one), -1)
@@ -69,7 +69,7 @@ class DirichletScore(Weights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """The sum over references, then centred over the categories that are allowed."""
-        plan, indices, values, *_, noise = signals
+        plan, indices, values, *_, noise, _ = signals
         assert noise is not None
         categories = plan.probs.shape[-1]
         log_noise = noise[:categories].movedim(0, -1)

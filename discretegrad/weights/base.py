@@ -32,6 +32,8 @@ class Signals(NamedTuple):
     """What the points were drawn from, for weights that serve several and ask it for more."""
     noise: Tensor | None = None
     """`[K, *variables]`, what the coupling kept of it; there where `needs_noise`."""
+    kept: Any = None
+    """What the coupling found while it drew, if it drew the points itself."""
 
 
 class Weights(ABC):

@@ -11,6 +11,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.ops import flow
+from discretegrad.ops import score as score_ops
 from discretegrad.weights.base import Signals
 from discretegrad.weights.pairs import PairWeights, Share, pair_statistic
 
@@ -54,10 +55,15 @@ class MinimumNorm(PairWeights):
         assert coupling is not None
         if coupling.paired:
 
-            def within(plan: Any, first: Tensor, second: Tensor, half: Tensor) -> Tensor:
-                return _flow(coupling, plan, torch.cat((first, second)), torch.cat((half, -half)) / first.shape[0])
+            def within(indices: Tensor, differences: Tensor, others: Tensor | None) -> Tensor:
+                flow_part = _flow(coupling, plan, indices, score_ops.both_ways(differences))
+                return (
+                    flow_part
+                    if others is None
+                    else flow_part + score_ops.scatter(indices, others, plan.probs.shape[-1])
+                )
 
-            return pair_statistic(within, plan, indices, values, self.alpha)
+            return pair_statistic(within, indices, values, self.alpha)
         return _flow(coupling, plan, indices, (values - values.mean(0)) / (indices.shape[0] - 1))
 
 

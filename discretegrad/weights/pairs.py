@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ class RaoBlackwell(PairWeights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""
-        return pair_statistic(tree_ops.rao_blackwell, signals.plan, signals.indices, signals.values, self.alpha)
+        within = functools.partial(signals.plan.gradient, kept=signals.kept)
+        return pair_statistic(within, signals.indices, signals.values, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,17 @@ class Importance(PairWeights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""
-        if isinstance(signals.plan, tree_ops.TreePlan):
-            return pair_statistic(tree_ops.importance, signals.plan, signals.indices, signals.values, self.alpha)
-        return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
+        if not isinstance(signals.plan, tree_ops.Pairs):
+            return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
+        pairs, categories = signals.plan, signals.plan.probs.shape[-1]
+
+        def within(indices: Tensor, differences: Tensor, others: Tensor | None) -> Tensor:
+            differences = torch.where(
+                indices[0::2] == indices[1::2], 0.0, differences * pairs.ratio(indices, signals.kept)
+            )
+            return score_ops.scatter(indices, score_ops.both_ways(differences, others), categories)
+
+        return pair_statistic(within, signals.indices, signals.values, self.alpha)
 
 
 def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tensor:
@@ -144,11 +154,7 @@ def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tenso
 
 
 def pair_statistic(
-    within: Callable[[Any, Tensor, Tensor, Tensor], Tensor],
-    plan: Any,
-    indices: Tensor,
-    values: Tensor,
-    alpha: Share = None,
+    within: Callable[[Tensor, Tensor, Tensor | None], Tensor], indices: Tensor, values: Tensor, alpha: Share = None
 ) -> Tensor:
     """Average over all pairs among the 2P points: `within` for the P coupled ones, leave-one-out for the others.
 
@@ -156,8 +162,8 @@ def pair_statistic(
     unbiased, and so is `alpha * within + (1 - alpha) * across`.
 
     Args:
-        within: `rao_blackwell` or `importance`.
-        plan: of the tree.
+        within: the coupled ones' gradient from indices, differences `[P, ...]` (half those of the values, averaged),
+            and what multiplies the one-hots of the points besides, `[2P, ...]` or None.
         indices: int64 `[2P, *variables]`; points 2k and 2k + 1 are coupled.
         values: `[2P, ...]`, broadcastable to `indices`.
         alpha: None counts every pair once, 1 / (2P - 1) of them within.
@@ -166,19 +172,17 @@ def pair_statistic(
         `[*variables, C]`.
     """
     points = indices.shape[0]
-    first, second = indices[0::2], indices[1::2]
     half = (values[0::2] - values[1::2]) / 2
-    coupled = within(plan, first, second, half)
     if points == 2:
-        return coupled
+        return within(indices, half, None)
     # Over all pairs i < j: sum (f_i - f_j)(e_i - e_j) = S * sum (f_i - mean f) e_i; take off the coupled ones.
-    of_partner = torch.stack((half, -half), 1).flatten(0, 1)
-    coefficients = (points / 2 * (values - values.mean(0)) - of_partner) / (points * (points - 2) / 2)
-    crossed = score_ops.scatter(indices, coefficients, plan.probs.shape[-1])
-    share: float | Tensor = 1 / (points - 1)
-    if isinstance(alpha, float | int):
-        share = alpha
-    elif alpha is not None:
-        share = alpha.share(1 / (points - 1))
-        alpha.note(coupled, crossed)
+    across = (points / 2 * (values - values.mean(0)) - score_ops.both_ways(half)) / (points * (points - 2) / 2)
+    differences, default = half / (points / 2), 1 / (points - 1)
+    if alpha is None or isinstance(alpha, float | int):
+        fixed = default if alpha is None else alpha
+        return within(indices, fixed * differences, (1 - fixed) * across if fixed != 1 else None)
+    coupled = within(indices, differences, None)
+    crossed = within(indices, torch.zeros_like(differences), across)
+    share = alpha.share(default)
+    alpha.note(coupled, crossed)
     return crossed + share * (coupled - crossed)

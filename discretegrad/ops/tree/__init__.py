@@ -1,19 +1,21 @@
 """Antithetic pairs on a binary tree over the categories: sampling, their exact law, and their weights."""
 
-from discretegrad.ops.tree.reference import TreePlan, importance, pair_law, plan, rao_blackwell, sample_pairs
-from discretegrad.ops.tree.topology import Topology, TreeLike, as_tree, huffman, leaves, topology
+from __future__ import annotations
 
-__all__ = [
-    "Topology",
-    "TreeLike",
-    "TreePlan",
-    "as_tree",
-    "huffman",
-    "importance",
-    "leaves",
-    "pair_law",
-    "plan",
-    "rao_blackwell",
-    "sample_pairs",
-    "topology",
-]
+from torch import Tensor
+
+from discretegrad.ops import dispatch
+from discretegrad.ops.tree import fused, reference
+from discretegrad.ops.tree.base import Pairs
+from discretegrad.ops.tree.topology import TreeLike, as_tree
+
+
+def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Pairs:
+    """See `reference.pairs`."""
+    found = None
+    if dispatch.implementation(logits, logits.shape[-1]) == "fused":
+        found = fused.pairs(shape, order, logits)
+    return reference.pairs(shape, order, logits) if found is None else found
+
+
+__all__ = ["Pairs", "TreeLike", "as_tree", "pairs"]

@@ -6,37 +6,44 @@ Shapes: `*v` are the variables, P pairs, C categories, C-1 inner nodes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from discretegrad.ops.inverse_cdf import inverse_cdf
-from discretegrad.ops.score import scatter
-from discretegrad.ops.tree.topology import Topology, along_ancestors, take
+from discretegrad.ops.inverse_cdf.reference import inverse_cdf
+from discretegrad.ops.order import reference as order_ops
+from discretegrad.ops.score.reference import both_ways, interleave, scatter
+from discretegrad.ops.tree.base import Pairs
+from discretegrad.ops.tree.topology import Topology, TreeLike, along_ancestors, huffman, take, topology
 
 
-class TreePlan(NamedTuple):
-    """Everything about a tree coupling that depends on the logits alone."""
+def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> ReferencePairs:
+    """Lay out the tree of every variable.
 
-    topology: Topology
-    probs: Tensor
-    """`[*v, C]` by category."""
-    leaves: Tensor
-    """`[*v, C]` the same by position."""
-    category_at: Tensor
-    """`[*v, C]` the category at each position."""
-    position_of: Tensor
-    """`[*v, C]` the position of each category."""
-    left: Tensor
-    """`[*v, C-1]` mass of the left child of each inner node."""
-    right: Tensor
-    """`[*v, C-1]` mass of its right child."""
-    law: Tensor
-    """`[*v, 2C-1]` probability that both points end at a leaf (first C), or part at an inner node (last C-1)."""
+    Args:
+        shape: "balanced", "caterpillar", "huffman", or nested pairs of category ids.
+        order: "ascending", "descending", "abs" or None.
+        logits: `[*v, C]`.
+    """
+    probs = logits.softmax(-1)
+    if shape == "huffman":
+        tables, category_at = huffman(probs)
+    else:
+        tables, category_at = topology(shape, logits.shape[-1], probs)
+    if order is not None:
+        ranking = order_ops.ascending(sort_keys(logits, order))
+        category_at = ranking.gather(-1, category_at.expand(ranking.shape))
+    return from_tables(tables, probs, category_at)
 
 
-def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
+def sort_keys(logits: Tensor, order: str) -> Tensor:
+    """What categories are sorted by, the smallest first."""
+    return {"ascending": logits, "descending": -logits, "abs": logits.abs()}[order]
+
+
+def from_tables(tables: Topology, probs: Tensor, category_at: Tensor) -> ReferencePairs:
     """Compute masses and the law of the parting node.
 
     Args:
@@ -65,7 +72,135 @@ def plan(tables: Topology, probs: Tensor, category_at: Tensor) -> TreePlan:
     reach = along_ancestors(stay, parent, torch.mul, categories)
     law = torch.cat((reach[:categories], reach[categories:] * parting))
     left, right, law = (table.movedim(0, -1).contiguous() for table in (left, right, law))
-    return TreePlan(tables, probs, leaves, category_at, position_of, left, right, law)
+    return ReferencePairs(tables, probs, leaves, category_at, position_of, left, right, law)
+
+
+@dataclass(frozen=True, eq=False)
+class ReferencePairs(Pairs):
+    """Everything about the pairs that depends on the logits alone."""
+
+    topology: Topology
+    by_category: Tensor
+    """`[*v, C]` probabilities by category."""
+    by_position: Tensor
+    """`[*v, C]` the same by position."""
+    category_at: Tensor
+    """`[*v, C]` the category at each position."""
+    position_of: Tensor
+    """`[*v, C]` the position of each category."""
+    left: Tensor
+    """`[*v, C-1]` mass of the left child of each inner node."""
+    right: Tensor
+    """`[*v, C-1]` mass of its right child."""
+    node_law: Tensor
+    """`[*v, 2C-1]` probability that both points end at a leaf (first C), or part at an inner node (last C-1)."""
+
+    @property
+    def probs(self) -> Tensor:
+        """See `Pairs.probs`."""
+        return self.by_category
+
+    @property
+    def leaves(self) -> Tensor:
+        """See `Pairs.leaves`."""
+        return self.by_position
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, None]:
+        """The first point; given it, the node of its path where the second leaves it; and the second below."""
+        categories = self.probs.shape[-1]
+        first = inverse_cdf(self.leaves, noise[0])
+        at = first.unsqueeze(-1)
+        low, middle, high = self.topology[:3]
+        goes_left = at < middle
+        own = torch.where(goes_left, self.left, self.right)
+        # Of the pairs that part at a node, half have the first point on either side.
+        parts = _ratio(self.node_law[..., categories:] / 2, own)
+        parts = torch.where((low <= at) & (at < high), parts, 0.0)
+        stays = _ratio(_look_up(self.node_law, first), _look_up(self.leaves, first))
+        # From the leaf up to the root; trees list their nodes from the root down.
+        node = inverse_cdf(torch.cat((stays.unsqueeze(-1), parts.flip(-1)), -1), noise[1])
+        parted = node > 0
+        node = torch.where(parted, parts.shape[-1] - node, 0)
+        low, middle, high = (_at(table, node) for table in (low, middle, high))
+        goes_left = first < middle
+        low, high = torch.where(goes_left, middle, low), torch.where(goes_left, high, middle)
+        # Where they never part the second point is the first.
+        low, high = torch.where(parted, low, first), torch.where(parted, high, first + 1)
+        second = inverse_cdf(_within(self.leaves, low, high), noise[2])
+        return _look_up(self.category_at, interleave(first, second)), None
+
+    def law(self) -> Tensor:
+        """See `Pairs.law`."""
+        categories = self.probs.shape[-1]
+        grid = torch.arange(categories, device=self.probs.device)
+        first, second = (
+            g.flatten().reshape(-1, *[1] * (self.probs.ndim - 1)).expand(-1, *self.probs.shape[:-1])
+            for g in torch.meshgrid(grid, grid, indexing="ij")
+        )
+        parted = self._parted(first, second)
+        p_first, p_second = (_look_up(self.probs, i) for i in (first, second))
+        both = _look_up(self.node_law, _look_up(self.position_of, first))
+        apart = 0.5 * parted.probability * _ratio(p_first * p_second, parted.first_mass * parted.second_mass)
+        law = torch.where(first == second, both, apart)
+        return law.movedim(0, -1).unflatten(-1, (categories, categories))
+
+    def gradient(self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: None = None) -> Tensor:
+        """See `Pairs.gradient`."""
+        first, second = indices[0::2], indices[1::2]
+        parted = self._parted(first, second)
+        differences = torch.where(first == second, 0.0, differences)
+        lighter = _ratio(torch.minimum(parted.first_mass, parted.second_mass), parted.first_mass + parted.second_mass)
+        correction = differences * lighter
+        spread = torch.zeros_like(self.probs, dtype=correction.dtype)
+        for pair in range(first.shape[0]):  # a sum over pairs, without a [P, *v, C] intermediate
+            for low, high, mass, sign in (
+                (parted.first_low, parted.first_high, parted.first_mass, 1.0),
+                (parted.second_low, parted.second_high, parted.second_mass, -1.0),
+            ):
+                density = _ratio(sign * correction[pair], mass[pair])
+                spread = spread + density.unsqueeze(-1) * _within(self.leaves, low[pair], high[pair])
+        return scatter(indices, both_ways(differences, others), self.probs.shape[-1]) - spread.gather(
+            -1, self.position_of
+        )
+
+    def ratio(self, indices: Tensor, kept: None = None) -> Tensor:
+        """`r = probability / 2 * p(z1)/mass1 * p(z2)/mass2`: the ratio is free of the points' own probabilities."""
+        parted = self._parted(indices[0::2], indices[1::2])
+        return _ratio(2 * parted.first_mass * parted.second_mass, parted.probability)
+
+    def _parted(self, first: Tensor, second: Tensor) -> _Parted:
+        """Find the node. Where `first == second` there is none, and what is returned is finite but meaningless."""
+        categories = self.probs.shape[-1]
+        x, y = (_look_up(self.position_of, index) for index in (first, second))
+        left_end, right_end = torch.minimum(x, y).unsqueeze(-1), torch.maximum(x, y).unsqueeze(-1)
+        low, middle, high = self.topology[:3]
+        holds = (low <= left_end) & (left_end < middle) & (middle <= right_end) & (right_end < high)
+        node = holds.to(torch.uint8).argmax(-1)
+        low, middle, high = (_at(table, node) for table in (low, middle, high))
+        left, right = _look_up(self.left, node), _look_up(self.right, node)
+        probability = _look_up(self.node_law, categories + node)
+        ahead = x < y  # the first point went left
+        return _Parted(
+            probability,
+            first_low=torch.where(ahead, low, middle),
+            first_high=torch.where(ahead, middle, high),
+            first_mass=torch.where(ahead, left, right),
+            second_low=torch.where(ahead, middle, low),
+            second_high=torch.where(ahead, high, middle),
+            second_mass=torch.where(ahead, right, left),
+        )
+
+
+class _Parted(NamedTuple):
+    """The node where the paths to two different leaves part; every field `[P, *v]`."""
+
+    probability: Tensor
+    first_low: Tensor
+    first_high: Tensor
+    first_mass: Tensor
+    second_low: Tensor
+    second_high: Tensor
+    second_mass: Tensor
 
 
 def interval_sums(values: Tensor, start: Tensor, end: Tensor) -> Tensor:
@@ -90,129 +225,6 @@ def interval_sums(values: Tensor, start: Tensor, end: Tensor) -> Tensor:
         span = min(1 << bit, categories)
         window = window + torch.cat((window[span:], torch.zeros_like(window[:span])))
     return total
-
-
-def sample_pairs(plan: TreePlan, noise: Tensor) -> Tensor:
-    """Draw antithetic pairs.
-
-    Args:
-        plan: of the tree.
-        noise: uniform on [0, 1), `[4, P, *v]`: for the node, for who goes left, and for the two points.
-
-    Returns:
-        int64 categories `[2, P, *v]`. Each point alone has the law of the variable.
-    """
-    categories = plan.probs.shape[-1]
-    node = inverse_cdf(plan.law, noise[0])
-    low, middle, high = (_at(table, node - categories) for table in plan.topology[:3])
-    # Where both points end at the same leaf, both children are that leaf.
-    same = node < categories
-    low, middle, left_end, high = (
-        torch.where(same, node, low),
-        torch.where(same, node, middle),
-        torch.where(same, node + 1, middle),
-        torch.where(same, node + 1, high),
-    )
-    left = inverse_cdf(_within(plan.leaves, low, left_end), noise[2])
-    right = inverse_cdf(_within(plan.leaves, middle, high), noise[3])
-    swap = noise[1] < 0.5
-    positions = torch.stack((torch.where(swap, right, left), torch.where(swap, left, right)))
-    return _look_up(plan.category_at, positions)
-
-
-def pair_law(plan: TreePlan) -> Tensor:
-    """The joint law `r(i, j)` of a pair, by category: `[*v, C, C]`, symmetric, both marginals p."""
-    categories = plan.probs.shape[-1]
-    grid = torch.arange(categories, device=plan.probs.device)
-    first, second = (
-        g.flatten().reshape(-1, *[1] * (plan.probs.ndim - 1)).expand(-1, *plan.probs.shape[:-1])
-        for g in torch.meshgrid(grid, grid, indexing="ij")
-    )
-    parted = _parted(plan, first, second)
-    p_first, p_second = (_look_up(plan.probs, i) for i in (first, second))
-    both = _look_up(plan.law, _look_up(plan.position_of, first))
-    apart = 0.5 * parted.probability * _ratio(p_first * p_second, parted.first_mass * parted.second_mass)
-    law = torch.where(first == second, both, apart)
-    return law.movedim(0, -1).unflatten(-1, (categories, categories))
-
-
-def rao_blackwell(plan: TreePlan, first: Tensor, second: Tensor, difference: Tensor) -> Tensor:
-    """The Rao-Blackwellised gradient of antithetic pairs, averaged over P (equation in README.md).
-
-    `mean_P difference * (e_z1 - e_z2 - (1 - s) * (p(.|T1) - p(.|T2)))`, s the heavier child's share of the node
-    where the paths part; 0 where they do not.
-
-    Args:
-        plan: of the tree.
-        first, second: int64 categories `[P, *v]`.
-        difference: `(f(z1) - f(z2)) / 2`, broadcastable to `[P, *v]`.
-
-    Returns:
-        `[*v, C]` by category.
-    """
-    parted = _parted(plan, first, second)
-    difference = torch.where(first == second, 0.0, difference)
-    lighter = _ratio(torch.minimum(parted.first_mass, parted.second_mass), parted.first_mass + parted.second_mass)
-    correction = difference * lighter
-    spread = torch.zeros_like(plan.probs, dtype=correction.dtype)
-    for pair in range(first.shape[0]):  # a sum over pairs, without a [P, *v, C] intermediate
-        for low, high, mass, sign in (
-            (parted.first_low, parted.first_high, parted.first_mass, 1.0),
-            (parted.second_low, parted.second_high, parted.second_mass, -1.0),
-        ):
-            density = _ratio(sign * correction[pair], mass[pair])
-            spread = spread + density.unsqueeze(-1) * _within(plan.leaves, low[pair], high[pair])
-    spread = spread.gather(-1, plan.position_of)
-    ends = scatter(torch.cat((first, second)), torch.cat((difference, -difference)), plan.probs.shape[-1])
-    return (ends - spread) / first.shape[0]
-
-
-def importance(plan: TreePlan, first: Tensor, second: Tensor, difference: Tensor) -> Tensor:
-    """The importance-weighted gradient of antithetic pairs, averaged over P.
-
-    `mean_P difference * p(z1) p(z2) / r(z1, z2) * (e_z1 - e_z2)`. Arguments as in `rao_blackwell`.
-    """
-    parted = _parted(plan, first, second)
-    # r = probability / 2 * p(z1)/mass1 * p(z2)/mass2, so the ratio is free of the points' own probabilities.
-    weight = _ratio(2 * parted.first_mass * parted.second_mass, parted.probability)
-    weighted = torch.where(first == second, 0.0, difference * weight)
-    ends = scatter(torch.cat((first, second)), torch.cat((weighted, -weighted)), plan.probs.shape[-1])
-    return ends / first.shape[0]
-
-
-class _Parted(NamedTuple):
-    """The node where the paths to two different leaves part; every field `[P, *v]`."""
-
-    probability: Tensor
-    first_low: Tensor
-    first_high: Tensor
-    first_mass: Tensor
-    second_low: Tensor
-    second_high: Tensor
-    second_mass: Tensor
-
-
-def _parted(plan: TreePlan, first: Tensor, second: Tensor) -> _Parted:
-    """Find the node. Where `first == second` there is none, and what is returned is finite but meaningless."""
-    categories = plan.probs.shape[-1]
-    x, y = (_look_up(plan.position_of, index) for index in (first, second))
-    left_end, right_end = torch.minimum(x, y).unsqueeze(-1), torch.maximum(x, y).unsqueeze(-1)
-    low, middle, high = plan.topology[:3]
-    holds = (low <= left_end) & (left_end < middle) & (middle <= right_end) & (right_end < high)
-    node = holds.to(torch.uint8).argmax(-1)
-    low, middle, high = (_at(table, node) for table in (low, middle, high))
-    left, right = _look_up(plan.left, node), _look_up(plan.right, node)
-    probability = _look_up(plan.law, categories + node)
-    ahead = x < y  # the first point went left
-    return _Parted(
-        probability,
-        first_low=torch.where(ahead, low, middle),
-        first_high=torch.where(ahead, middle, high),
-        first_mass=torch.where(ahead, left, right),
-        second_low=torch.where(ahead, middle, low),
-        second_high=torch.where(ahead, high, middle),
-        second_mass=torch.where(ahead, right, left),
-    )
 
 
 def _at(table: Tensor, node: Tensor) -> Tensor:

@@ -1,0 +1,335 @@
+"""Antithetic pairs on bushy trees and on caterpillars, fast on the CPU. The mathematics is in README.md.
+
+A call costs about as much there as ten thousand numbers. So a bushy tree is walked level by level, both points of all
+pairs together, down a heap of masses that are halved by adding neighbours; sticks are found by searches in cumulative
+sums and products.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from discretegrad.ops import order as order_ops
+from discretegrad.ops.inverse_cdf.fused import look_up, row_starts, search
+from discretegrad.ops.score.reference import both_ways, interleave
+from discretegrad.ops.tree import reference
+from discretegrad.ops.tree.base import Pairs
+from discretegrad.ops.tree.topology import TreeLike, topology
+
+LARGEST = 1024
+"""The most categories for which tables of all subtrees are kept."""
+
+
+def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Pairs | None:
+    """See `reference.pairs`; None for trees that are too large, too deep, or every variable's own."""
+    categories = logits.shape[-1]
+    if not 1 < categories <= LARGEST or shape == "huffman":
+        return None
+    if shape == "caterpillar":
+        return StickPairs(shape, order, logits)
+    tree = heap(shape, categories)
+    return None if tree is None else HeapPairs(shape, order, logits, tree)
+
+
+class FusedPairs(Pairs):
+    """Leaves in the order of the tree."""
+
+    def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
+        self.shape, self.order, self.logits = shape, order, logits
+        self.category_at = self._category_at()
+        by_position = logits if self.category_at is None else logits.gather(-1, self.category_at)
+        self._leaves = by_position.softmax(-1)
+        self.start = row_starts(logits.shape)
+
+    def _category_at(self) -> Tensor | None:
+        if self.order is None and isinstance(self.shape, str):
+            return None
+        _, category_at = topology(self.shape, self.logits.shape[-1], self.logits)
+        if self.order is None:
+            return category_at.expand(self.logits.shape)
+        ranking = order_ops.ascending(reference.sort_keys(self.logits, self.order))
+        return ranking if isinstance(self.shape, str) else ranking.index_select(-1, category_at)
+
+    @property
+    def probs(self) -> Tensor:
+        """See `Pairs.probs`."""
+        return self._leaves if self.category_at is None else self.logits.softmax(-1)
+
+    @property
+    def leaves(self) -> Tensor:
+        """See `Pairs.leaves`."""
+        return self._leaves
+
+    def law(self) -> Tensor:
+        """The reference's."""
+        return reference.pairs(self.shape, self.order, self.logits).law()
+
+    def to_categories(self, positions: Tensor) -> Tensor:
+        """Ids of points by position."""
+        return positions if self.category_at is None else look_up(self.category_at.reshape(-1), self.start + positions)
+
+    def to_positions(self, indices: Tensor) -> Tensor:
+        """Where ids are in the tree."""
+        if self.category_at is None:
+            return indices
+        position = torch.arange(self.category_at.shape[-1]).expand(self.category_at.shape)
+        position_of = torch.empty_like(position).scatter_(-1, self.category_at, position)
+        return look_up(position_of.reshape(-1), self.start + indices)
+
+    def gathered(self, indices: Tensor, ends: Tensor, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        """`sum_s ends_s e_s + p * sum_k weights_k table[rows_k]`, the table's rows by position.
+
+        Args:
+            indices, ends: `[S, *v]`.
+            table: `[N, C]`.
+            rows, weights: `[*v, K]`.
+        """
+        dtype = torch.promote_types(self._leaves.dtype, ends.dtype)
+        bags, scale = rows.reshape(-1, rows.shape[-1]), weights.to(dtype).reshape(-1, rows.shape[-1])
+        # One pass that only writes: a sum of a few weighted rows of a table that stays in the cache.
+        spread = F.embedding_bag(bags, table.to(dtype), mode="sum", per_sample_weights=scale)
+        gradient = spread.reshape(self._leaves.shape).mul_(self._leaves)
+        if self.category_at is not None:
+            gradient = torch.empty_like(gradient).scatter_(-1, self.category_at, gradient)
+        return gradient.scatter_add_(-1, indices.movedim(0, -1), ends.to(dtype).movedim(0, -1))
+
+
+def flag(comparison: Callable[..., Tensor], one: Tensor, other: Tensor | float) -> Tensor:
+    """A comparison as 0.0 and 1.0: unlike booleans, floats are compared, and chosen with `lerp`, many at a time."""
+    return comparison(one, other, out=torch.empty_like(one))
+
+
+class Parted(NamedTuple):
+    """Where the paths of pairs part."""
+
+    slots: Tensor
+    """int64 `[2P, *v]`, the leaves of the heap that the points are at."""
+    level: Tensor
+    """int64 `[P, *v]`, how many steps they go together, less one if they never part."""
+    own: Tensor
+    """`[P, *v]`, the mass of the child, of the node where they part, that holds the first point."""
+    other: Tensor
+    """`[P, *v]`, of the child that holds the second."""
+
+
+class HeapPairs(FusedPairs):
+    """Pairs on a tree that all variables share."""
+
+    def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor, tree: Heap) -> None:
+        super().__init__(shape, order, logits)
+        self.tree = tree
+        masses = self._leaves
+        if tree.slot_of is not None:
+            size = tree.position_at.numel()
+            masses = masses.new_zeros((*masses.shape[:-1], size)).index_copy_(-1, tree.slot_of, masses)
+        self.levels = [masses]
+        """`[*v, 2], ..., [*v, 2 ** depth]`: the masses of the nodes below the root."""
+        for _ in range(tree.depth - 1):
+            self.levels.insert(0, self.levels[0][..., 0::2] + self.levels[0][..., 1::2])
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
+        """See `Pairs.sample`."""
+        shape, (of_first, of_parting, of_second) = noise.shape[1:], noise.reshape(3, -1)
+        count, pairs = of_first.shape[0], shape[0]
+        # The first points, then the second ones. Nodes are counted through all variables; flags are 0.0 and 1.0.
+        node = counted(self.start.numel(), self.levels[-1].numel() < 2**31).repeat(2 * pairs)
+        total = (self.levels[0][..., 0] + self.levels[0][..., 1]).reshape(-1)
+        threshold = torch.cat((of_first * (total if pairs == 1 else total.repeat(pairs)), of_second))
+        together, follows = torch.ones_like(of_parting), torch.ones_like(of_parting)
+        depth, own_mass, other_mass = -together, together, together
+        for level in self.levels:
+            masses, node = level.reshape(-1), node.bitwise_left_shift_(1)
+            left, right = masses.index_select(0, node), masses.index_select(0, node | 1)
+            # What is lost to rounding on the way must not lead where there is no mass.
+            to_right = flag(torch.ge, threshold, left).mul_(flag(torch.gt, right, 0))
+            first_right, second_right = to_right[:count], to_right[count:]
+            own = torch.lerp(left[:count], right[:count], first_right)
+            other = torch.lerp(right[:count], left[:count], first_right)
+            # Into a heavier child the second point follows the first with probability 1 - lighter / heavier, into a
+            # lighter one never.
+            follows = (own - other).div_(own).mul_(follows)
+            stays = flag(torch.gt, follows, of_parting).mul_(together)
+            parts = together - stays
+            # Together it goes where the first one goes or, where they part, to the other side, to start afresh there.
+            second_right.lerp_((first_right - parts).abs_(), together)
+            threshold.addcmul_(left, to_right, value=-1)
+            threshold[count:].lerp_(of_second * other, parts)
+            node += to_right.to(node.dtype)
+            own_mass, other_mass = own_mass.lerp(own, parts), other_mass.lerp(other, parts)
+            depth, together = depth.add_(together), stays
+        slots = node.bitwise_and_((1 << self.tree.depth) - 1).long()
+        slots = interleave(slots[:count].reshape(shape), slots[count:].reshape(shape))
+        positions = slots if self.tree.slot_of is None else look_up(self.tree.position_at, slots)
+        parted = (part.reshape(shape) for part in (depth.long(), own_mass, other_mass))
+        return self.to_categories(positions), Parted(slots, *parted)
+
+    def gradient(
+        self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
+    ) -> Tensor:
+        """See `Pairs.gradient`."""
+        parted = self._parted(indices) if kept is None else kept
+        differences = torch.where(indices[0::2] == indices[1::2], 0.0, differences)
+        tiny = torch.finfo(parted.own.dtype).tiny
+        lighter = torch.minimum(parted.own, parted.other) * differences
+        lighter = lighter / (parted.own + parted.other).clamp_min_(tiny)
+        weights = torch.stack((-lighter / parted.own.clamp_min(tiny), lighter / parted.other.clamp_min(tiny)), -1)
+        nodes = self._nodes(parted.slots, parted.level)
+        rows, weights = (part.movedim(0, -2).flatten(-2) for part in (nodes, weights))
+        return self.gathered(indices, both_ways(differences, others), self.tree.indicators, rows, weights)
+
+    def _nodes(self, slots: Tensor, level: Tensor) -> Tensor:
+        """The children of the nodes where pairs part, `[P, *v, 2]`: that with the first point, that with the second."""
+        place = torch.add(level, slots[0::2], alpha=self.tree.depth)
+        return self.tree.nodes.index_select(0, place.reshape(-1)).reshape(*level.shape, 2)
+
+    def _parted(self, indices: Tensor) -> Parted:
+        slots = self.to_positions(indices)
+        if self.tree.slot_of is not None:
+            slots = look_up(self.tree.slot_of, slots)
+        level = look_up(self.tree.agreement, slots[0::2] ^ slots[1::2])
+        below_root = torch.cat(self.levels, -1)
+        place = self._nodes(slots, level) - 1 + row_starts(below_root.shape).unsqueeze(-1)
+        own, other = look_up(below_root.reshape(-1), place).unbind(-1)
+        return Parted(slots, level, own, other)
+
+    def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
+        """The reference's, for no estimator on such a tree has these weights."""
+        return reference.pairs(self.shape, self.order, self.logits).ratio(indices)
+
+
+class StickPairs(FusedPairs):
+    """Pairs on the caterpillar: sticks are broken off one after the other.
+
+    Sums begin at the last stick, so that of those not yet broken off each is a sum, not a difference.
+    """
+
+    def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
+        super().__init__(shape, order, logits)
+        self.last = logits.shape[-1] - 1
+        self.from_last = self._leaves.flip(-1)
+        self.sums = self.from_last.cumsum(-1)
+
+    @functools.cached_property
+    def passes(self) -> Tensor:
+        """`[*v, C]`: minus the probability that the second point goes past a stick if the first one does."""
+        rest = (self.sums - self.from_last).clamp_min_(torch.finfo(self.sums.dtype).tiny)
+        # Past a heavier stick it never goes, past a lighter one with probability 1 - stick / rest.
+        past = torch.sub(rest, self.from_last).div_(rest).clamp_min_(0.0).flip(-1)
+        past[..., 0].neg_()  # and with it all the products, which then rise as a search needs it
+        return past.cumprod(-1)
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Pairs.sample`."""
+        of_parting, (of_first, of_second) = noise[1], 1 - noise[0::2]  # sums from the other end take the complement
+        first = self.last - search(self.sums, of_first * self.sums[..., -1], right=False)
+        stops = search(self.passes, -of_parting, right=False)
+        own, rest, before = self._at(first)
+        # If it has come as far as the first point's stick, it stays there only if that is the heavier part.
+        stays = (own - rest).div_(own).mul_(before) > of_parting
+        beyond = self.last - search(self.sums, of_second * rest, right=False)
+        second = torch.where(stops < first, stops, torch.where(stays, first, beyond))
+        positions = interleave(first, second)
+        return self.to_categories(positions), positions
+
+    def _at(self, stick: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The stick's mass, that of those behind it, and how probably the second point comes to it as well."""
+        at = self.start + stick
+        own = look_up(self._leaves.reshape(-1), at)
+        rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
+        before = look_up(self.passes.reshape(-1), (at - 1).clamp_min_(0)).neg_()
+        return own, torch.where(stick < self.last, rest, 0.0), torch.where(stick > 0, before, 1.0)
+
+    def gradient(
+        self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Tensor | None = None
+    ) -> Tensor:
+        """See `Pairs.gradient`; the density of a stick is its one-hot."""
+        positions = self.to_positions(indices) if kept is None else kept
+        first, second = positions[0::2], positions[1::2]
+        stick, at_stick = torch.minimum(first, second), first < second  # the first point
+        differences = torch.where(first == second, 0.0, differences)
+        own = look_up(self._leaves.reshape(-1), self.start + stick)
+        rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
+        tiny = torch.finfo(rest.dtype).tiny
+        lighter = torch.minimum(own, rest).div_((own + rest).clamp_min_(tiny)) * differences
+        lighter = torch.where(at_stick, lighter, -lighter)
+        of_first = lighter * at_stick
+        ends = interleave(differences - of_first, of_first - lighter - differences)
+        ends = ends if others is None else ends + others
+        rows, weights = (part.movedim(0, -1) for part in (stick, lighter / rest.clamp_min_(tiny)))
+        return self.gathered(indices, ends, behind(self.last + 1), rows, weights)
+
+    def ratio(self, indices: Tensor, kept: Tensor | None = None) -> Tensor:
+        """The pair parts at a stick with probability `2 before * lighter`, so `p p' / r = heavier / before`."""
+        positions = self.to_positions(indices) if kept is None else kept
+        own, rest, before = self._at(torch.minimum(positions[0::2], positions[1::2]))
+        return torch.where(before > 0, torch.maximum(own, rest) / torch.where(before > 0, before, 1.0), 0.0)
+
+
+class Heap(NamedTuple):
+    """A tree over C leaves, filled up with empty ones to a perfect tree of 2 ** depth slots.
+
+    Its nodes are counted level by level from the root, which is 0.
+    """
+
+    depth: int
+    slot_of: Tensor | None
+    """int64 `[C]`, the slots of the leaves by position; None where they are the positions."""
+    position_at: Tensor
+    """int64 `[2 ** depth]`, the position of each slot; 0 for empty ones."""
+    agreement: Tensor
+    """int64 `[2 ** depth]`, how many steps the paths to two slots have in common, by the exclusive or of the slots;
+    depth - 1 of a slot with itself."""
+    nodes: Tensor
+    """int64 `[2 ** depth * depth, 2]`, the nodes on the path to a slot below the root, and their siblings."""
+    indicators: Tensor
+    """float32 `[2 ** (depth + 1) - 1, C]`, which positions are below each node."""
+
+
+@functools.lru_cache(maxsize=64)
+def heap(shape: str | TreeLike, categories: int) -> Heap | None:
+    """The heap of a tree; None for a tree so deep that most of it would be empty."""
+    parent, side = (table.tolist() for table in topology(shape, categories, torch.empty(0))[0][3:])
+    paths = []
+    for leaf in range(categories):
+        path, node = [], leaf
+        while categories + parent[node] != node:
+            path.append(side[node] > 0)
+            node = categories + parent[node]
+        paths.append(path[::-1])
+    depth = max(map(len, paths))
+    size = 1 << depth
+    if size > 4 * categories:
+        return None
+    slots = [sum(bit << (depth - 1 - step) for step, bit in enumerate(path)) for path in paths]
+    slot_of, slot = torch.tensor(slots), torch.arange(size)
+    level = torch.arange(depth)
+    down = (slot.unsqueeze(-1) >> (depth - 1 - level)) + (2 << level) - 1
+    siblings = ((down + 1) ^ 1) - 1
+    nodes = torch.arange(2 * size - 1).unsqueeze(-1)
+    level_of_node = torch.tensor([n for n in range(depth + 1) for _ in range(1 << n)]).unsqueeze(-1)
+    return Heap(
+        depth,
+        None if slots == list(range(size)) else slot_of,
+        torch.zeros(size, dtype=torch.int64).index_copy_(0, slot_of, torch.arange(categories)),
+        torch.tensor([min(depth - number.bit_length(), depth - 1) for number in range(size)]),
+        torch.stack((down, siblings), -1).flatten(0, 1),
+        ((slot_of >> (depth - level_of_node)) + (1 << level_of_node) - 1 == nodes).float(),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def counted(count: int, few: bool) -> Tensor:
+    """0, 1, 2, ..., in 32 bits where they are few enough."""
+    return torch.arange(count, dtype=torch.int32 if few else torch.int64)
+
+
+@functools.lru_cache(maxsize=64)
+def behind(categories: int) -> Tensor:
+    """float32 `[C, C]`: which positions are behind each one."""
+    return torch.ones(categories, categories).triu_(1)

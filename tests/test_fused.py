@@ -1,0 +1,202 @@
+"""Fused operations against their references: the same numbers from the same noise, and nothing that was not written."""
+
+import functools
+
+import pytest
+import torch
+from catalogue import USER_TREES
+
+import discretegrad as dg
+from discretegrad.ops import dispatch, inverse_cdf, order, score, tree
+from discretegrad.ops.score import both_ways
+
+SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
+KINDS = ["ordinary", "extreme", "forbidden", "tied"]
+LEADS = [(), (5,), (3, 2), (0, 4)]
+TREES = {
+    "balanced": ("balanced", None),
+    "balanced-ascending": ("balanced", "ascending"),
+    "balanced-abs": ("balanced", "abs"),
+    "sticks": ("caterpillar", None),
+    "sticks-ascending": ("caterpillar", "ascending"),
+    "sticks-descending": ("caterpillar", "descending"),
+}
+TOLERANCE = {torch.float32: {"rtol": 2e-4, "atol": 2e-5}, torch.float64: {"rtol": 1e-10, "atol": 1e-12}}
+"""Of gradients. Weights divide by the masses of subtrees, whose relative rounding they inherit."""
+
+
+def logits_of(kind, *shape, dtype=torch.float64):
+    logits = torch.randn(shape, dtype=torch.float64)
+    if kind == "extreme":
+        logits = torch.where(torch.rand(shape) < 0.3, 1e4 * logits, logits)
+    if kind == "forbidden":
+        logits = torch.where(torch.rand(shape) < 0.4, -torch.inf, logits)
+        logits[..., -1] = 0.0
+    if kind == "tied":
+        logits = logits.round()
+    return logits.to(dtype)
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Memory that is not filled holds what must never be seen."""
+
+    def poison(make):
+        @functools.wraps(make)
+        def made(*args, **kwargs):
+            new = make(*args, **kwargs)
+            return new.fill_(torch.nan if new.is_floating_point() else -(2**30))
+
+        return made
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, poison(getattr(torch, name)))
+
+
+def both(function):
+    """What the reference and the fused implementation say."""
+    results = []
+    for name in ("reference", "fused"):
+        with dispatch.using(name):
+            results.append(function())
+    return results
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("categories", SIZES)
+def test_inverse_cdf(categories, kind, dtype):
+    for lead in LEADS:
+        probs = logits_of(kind, *lead, categories, dtype=dtype).softmax(-1) * 3
+        for draws in (lead, (7, *lead), (2, 3, *lead)):
+            noise = torch.rand(draws, dtype=dtype)
+            reference, fused = both(lambda p=probs, u=noise: inverse_cdf.inverse_cdf(p, u))
+            assert torch.equal(reference, fused)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("categories", SIZES)
+def test_one_hots_and_their_sums(categories):
+    for lead in LEADS:
+        indices = torch.randint(categories, (3, *lead))
+        for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool):
+            reference, fused = both(lambda i=indices, d=dtype: score.one_hot(i, categories, d))
+            assert reference.dtype == fused.dtype == dtype
+            assert torch.equal(reference, fused)
+        coefficients = torch.randn(3, *(1 for _ in lead), dtype=torch.float64)
+        reference, fused = both(lambda i=indices, c=coefficients: score.scatter(i, c, categories))
+        torch.testing.assert_close(reference, fused, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("categories", SIZES)
+def test_order(categories, kind, dtype):
+    keys = logits_of(kind, 11, 3, categories, dtype=dtype)
+    keys = torch.cat((keys, torch.zeros_like(keys), -torch.zeros_like(keys)))
+    reference, fused = both(lambda: order.ascending(keys))
+    assert torch.equal(reference, fused)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("categories", SIZES)
+@pytest.mark.parametrize("name", list(TREES))
+def test_pairs(name, categories, kind, dtype):
+    check_pairs(*TREES[name], categories, kind, dtype)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("order_of", [None, "descending"])
+@pytest.mark.parametrize("categories", [1, 2, 3, 5, 8])
+def test_pairs_on_user_trees(categories, order_of, kind, dtype):
+    check_pairs(USER_TREES[categories], order_of, categories, kind, dtype)
+
+
+def check_pairs(shape, order_of, categories, kind, dtype):
+    for num_pairs, lead in ((1, ()), (1, (40, 3)), (3, (5,)), (2, (0, 4))):
+        logits = logits_of(kind, *lead, categories, dtype=dtype)
+        noise = torch.rand(3, num_pairs, *lead, dtype=dtype)
+        plans = both(lambda x=logits: tree.pairs(shape, order_of, x))
+        drawn, kept = zip(*(plan.sample(noise) for plan in plans), strict=True)
+        # Rounding may send a threshold that lies on an edge to its other side: in one of 1e5 draws of float32.
+        agree = (drawn[0] == drawn[1]).double().mean() if drawn[0].numel() else torch.ones(())
+        assert agree >= (1 if dtype == torch.float64 else 1 - 2 / drawn[0].numel() if drawn[0].numel() else 1)
+        probs = logits.softmax(-1)
+        for indices in drawn:
+            assert (probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)) > 0).all()
+        values = torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype)
+        others = both_ways(torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype))
+        for extra in (None, others):
+            expected = plans[0].gradient(drawn[1], values, extra)
+            for found in (None, kept[1]):
+                got = plans[1].gradient(drawn[1], values, extra, found)
+                torch.testing.assert_close(got, expected, **TOLERANCE[dtype])
+        torch.testing.assert_close(plans[1].probs, plans[0].probs, rtol=1e-6, atol=0)
+        torch.testing.assert_close(plans[1].leaves, plans[0].leaves, rtol=1e-6, atol=0)
+        if shape == "caterpillar":
+            apart = drawn[1][0::2] != drawn[1][1::2]
+            expected = plans[0].ratio(drawn[1])[apart]
+            for found in (None, kept[1]):
+                got = plans[1].ratio(drawn[1], found)[apart]
+                torch.testing.assert_close(got, expected, rtol=TOLERANCE[dtype]["rtol"], atol=0)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", list(TREES))
+def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge):
+    for categories in (2, 3, 10, 16):
+        for dtype in (torch.float32, torch.float64):
+            logits = logits_of(kind, 300, categories, dtype=dtype)
+            largest = 1 - torch.finfo(dtype).eps / 2
+            for row in range(4):
+                noise = torch.rand(3, 1, 300, dtype=dtype)
+                noise[row if row < 3 else slice(None)] = edge * largest
+                indices, _ = dg.ops.tree.pairs(*TREES[name], logits).sample(noise)
+                chosen = logits.softmax(-1).expand(2, -1, -1).gather(-1, indices.unsqueeze(-1))
+                assert (chosen > 0).all()
+
+
+def test_the_rule(monkeypatch):
+    """What runs where, without the devices."""
+    assert dispatch.implementation(torch.zeros(2), 4) == "fused"
+    assert dispatch.implementation(torch.zeros(2, device="meta"), 4) == "reference"
+    seen = []
+    torch.vmap(lambda x: (seen.append(dispatch.implementation(x, 4)), x)[1])(torch.zeros(2, 3))
+    assert seen == ["reference"]
+    with dispatch.using("reference"):
+        assert dispatch.implementation(torch.zeros(2), 4) == "reference"
+    with (
+        pytest.raises(ValueError, match="an implementation is one of 'reference', 'fused', 'triton', not 'fast'"),
+        dispatch.using("fast"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("name", ["rloo", "tree", "sb", "iw"])
+def test_a_training_run_is_the_same_step_by_step(name):
+    """Twenty steps of Adam on a small model, in float64, with and without fusion."""
+    estimator = {"rloo": dg.RLOO(2), "tree": dg.DisARMTree(2), "sb": dg.DisARMSB(), "iw": dg.DisARMIW()}[name]
+    paths = []
+    for implementation in ("reference", "fused"):
+        torch.manual_seed(0)
+        encoder, decoder = torch.nn.Linear(7, 12).double(), torch.nn.Linear(12, 1).double()
+        inputs, parameters = torch.randn(6, 7).double(), [*encoder.parameters(), *decoder.parameters()]
+        optimizer, path = torch.optim.Adam(parameters, 1e-2), []
+        generator = torch.Generator().manual_seed(1)
+        with dispatch.using(implementation):
+            for _ in range(20):
+                logits = encoder(inputs).unflatten(-1, (3, 4))
+                draw = estimator.sample(logits, generator)
+                values = (decoder(draw.points.flatten(2)).squeeze(-1) - inputs[:, 0]).square()
+                optimizer.zero_grad()
+                estimator.surrogate(draw, values).mean().backward()
+                optimizer.step()
+                path.append(torch.cat([parameter.detach().flatten() for parameter in parameters]))
+        paths.append(torch.stack(path))
+    torch.testing.assert_close(paths[0], paths[1], rtol=1e-10, atol=1e-12)
