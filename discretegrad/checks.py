@@ -128,18 +128,7 @@ def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool |
             "binary variables with one logit each use latent='bernoulli'."
         )
     if mask is not None:
-        variables = logits.shape[: logits.ndim - latent.rank]
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            raise TypeError("mask must be a boolean tensor, True where a variable takes part.")
-        try:
-            fits = torch.broadcast_shapes(mask.shape, variables) == variables
-        except RuntimeError:
-            fits = False
-        if not fits:
-            raise ValueError(
-                f"mask has shape {_shape(mask)}, which does not broadcast to the variables' shape "
-                f"{tuple(variables)} (the logits' shape without the categories)."
-            )
+        takes_part(mask, logits.shape[: logits.ndim - latent.rank], " (the logits' shape without the categories)")
     if looks_at_data(logits, validate):
         used = logits.detach()
         if mask is not None:
@@ -165,8 +154,56 @@ def indices(indices: Tensor, variables: torch.Size, categories: int, validate: b
             f"indices must be [S, {', '.join(map(str, variables))}]: the number of points, then the logits' "
             f"variables; they have shape {_shape(indices)}."
         )
-    if looks_at_data(indices, validate) and _any((indices < 0) | (indices >= categories)):
-        raise ValueError(f"indices must lie in 0..{categories - 1}, the categories that the logits have.")
+    ids_in_range(indices, categories, validate)
+
+
+def ids_in_range(ids: Tensor, categories: int, validate: bool | None = None) -> None:
+    """Refuse ids of categories that are not there."""
+    if looks_at_data(ids, validate) and _any((ids < 0) | (ids >= categories)):
+        raise ValueError(f"indices must lie in 0..{categories - 1}, the categories that there are.")
+
+
+def ids_or_one_hots(points: Tensor, variables: tuple[int, ...], categories: int) -> None:
+    """Refuse what is neither ids nor one-hots of so many variables and categories."""
+    if not isinstance(points, Tensor) or not (points.is_floating_point() or points.dtype == torch.int64):
+        found = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise TypeError(f"points are int64 ids, or one-hots of a floating-point dtype, not {found}.")
+    event = (*variables, categories) if points.is_floating_point() else variables
+    if points.shape[-len(event) :] != event:
+        sizes = ", ".join(map(str, variables))
+        raise ValueError(
+            f"points must be ids [*lead, {sizes}] or one-hots [*lead, {sizes}, {categories}]; these are "
+            f"{points.dtype} of shape {_shape(points)}."
+        )
+
+
+def ids_of_logits(ids: Tensor, variables: torch.Size) -> None:
+    """Refuse ids to which the logits' variables do not broadcast."""
+    if ids.dtype != torch.int64:
+        raise TypeError(f"points are int64 ids, or one-hots of a floating-point dtype, not {ids.dtype}.")
+    if not _broadcasts(variables, ids.shape):
+        raise ValueError(
+            f"ids of shape {_shape(ids)} do not belong to logits of {tuple(variables)} variables, which must broadcast "
+            "to them; integer points are ids, so give one-hots as floating-point numbers."
+        )
+
+
+def takes_part(mask: Tensor, variables: torch.Size, which: str = "") -> None:
+    """Refuse a mask that does not belong to the variables."""
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        raise TypeError("mask must be a boolean tensor, True where a variable takes part.")
+    if not _broadcasts(mask.shape, variables):
+        raise ValueError(
+            f"mask has shape {_shape(mask)}, which does not broadcast to the variables' shape "
+            f"{tuple(variables)}{which}."
+        )
+
+
+def _broadcasts(shape: torch.Size, target: torch.Size) -> bool:
+    try:
+        return torch.broadcast_shapes(shape, target) == target
+    except RuntimeError:
+        return False
 
 
 def values(values: Tensor, points: int, variables: torch.Size) -> None:
