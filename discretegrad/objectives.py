@@ -146,30 +146,61 @@ def log_prob(
     the points, and the mean of the weighted `grad log q` is not zero.
 
     Args:
-        points: `[S, *batch, *event, C]` one-hots, or `[S, *batch, *event]` in {0, 1}; relaxed ones interpolate.
+        points: floating-point one-hots `[S, *batch, *event, C]`, or `[S, *batch, *event]` in {0, 1}; relaxed ones
+            interpolate. Or ids, int64 `[S, *batch, *event]`: the same numbers and gradients, without anything of the
+            one-hots' size.
         logits: broadcastable to the points without S.
         event_dims: how many dimensions of variables are summed.
         latent: "categorical" or "bernoulli".
         mask: as in `Estimator.sample`; a variable that is switched off counts nothing.
 
     Returns:
-        `[S, *batch]`.
+        `[S, *batch]`. At a forbidden category no variable has less than the lowest finite number.
+
+    Raises:
+        TypeError, ValueError: for ids that do not belong to the logits.
 
     Example:
         >>> import torch
         >>> log_prob(torch.eye(2).unsqueeze(1), torch.zeros(1, 2)).exp()
         tensor([0.5000, 0.5000])
+        >>> log_prob(torch.tensor([[0], [1]]), torch.zeros(1, 2)).exp()
+        tensor([0.5000, 0.5000])
     """
     kind = checks.named_latent(latent)
     log_probs = category_logits(logits, kind, mask).log_softmax(-1)
-    if kind.rank == 0:
-        points = torch.stack((1 - points, points), -1)
-    # A forbidden category has log-probability -inf, which its zero in the one-hot must not turn into NaN; the
-    # lowest finite number serves, and leaves relaxed points their gradient.
-    terms = (points * log_probs.clamp_min(torch.finfo(log_probs.dtype).min)).sum(-1)
+    lowest = torch.finfo(log_probs.dtype).min
+    if points.is_floating_point():
+        if kind.rank == 0:
+            points = torch.stack((1 - points, points), -1)
+        # A forbidden category has log-probability -inf, which its zero in the one-hot must not turn into NaN; the
+        # lowest finite number serves, and leaves relaxed points their gradient.
+        terms = (points * log_probs.clamp_min(lowest)).sum(-1)
+    else:
+        terms = _chosen(log_probs, points).clamp_min(lowest)
     if mask is not None:
         terms = torch.where(mask, terms, 0.0)
     return terms.flatten(terms.ndim - event_dims).sum(-1) if event_dims else terms
+
+
+def _chosen(log_probs: Tensor, ids: Tensor) -> Tensor:
+    """The entries at the ids, of their shape, from `[*variables, C]` that broadcast to them.
+
+    Dimensions that the table has not are moved behind those that it has. Then the table is never expanded, nor is its
+    gradient, and what is added to a row of it is added in order.
+    """
+    variables, categories = log_probs.shape[:-1], log_probs.shape[-1]
+    checks.ids_of_logits(ids, variables)
+    checks.ids_in_range(ids, categories)
+    sizes = (1,) * (ids.ndim - len(variables)) + tuple(variables)
+    shared = [dim for dim, size in enumerate(sizes) if size == 1]
+    own = [dim for dim, size in enumerate(sizes) if size != 1]
+    moved = ids.permute(own + shared)
+    rows = [sizes[dim] for dim in own]
+    index = moved.reshape(*rows, math.prod(moved.shape[len(own) :]))
+    found = log_probs.reshape(*rows, categories).gather(-1, index).reshape(moved.shape)
+    back = sorted(range(ids.ndim), key=(own + shared).__getitem__)
+    return found.permute(back)
 
 
 def multi_sample_bound(log_weights: Tensor) -> Tensor:

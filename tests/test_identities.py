@@ -226,6 +226,101 @@ def test_log_prob_against_torch_distributions(latent):
     torch.testing.assert_close(got, expected[..., [0, 2]].sum(-1))
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("event_dims", [0, 1, 2])
+@pytest.mark.parametrize("variables", [(5, 2, 3), (1, 2, 3), (5, 1, 3), (2, 3), (3,), (1, 1), ()])
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+def test_log_prob_of_ids_is_that_of_points(latent, variables, event_dims, masked):
+    """Values, and gradients that one-hots spread over logits shared by points, batch or variables."""
+    shape = variables if latent == "bernoulli" else (*variables, 4)
+    logits = torch.randn(shape, dtype=torch.float64)
+    if latent == "categorical":
+        logits[..., 1] = -torch.inf
+    logits.requires_grad_()
+    mask = (torch.rand(5, 2, 3) < 0.5) if masked else None
+    ids = torch.randint(2, (7, 5, 2, 3)) * (1 if latent == "bernoulli" else 2)
+    ids = ids if mask is None else torch.where(mask, ids, 0)
+    points = ids.double() if latent == "bernoulli" else torch.nn.functional.one_hot(ids, 4).double()
+    found = []
+    for spelling in (points, ids):
+        value = dg.objectives.log_prob(spelling, logits, event_dims, latent, mask)
+        found.append((value, torch.autograd.grad(value.sin().sum(), logits)[0]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert found[1][0].shape == (7, 5, 2, 3)[: 4 - event_dims]
+    assert found[1][0].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_log_prob_at_a_forbidden_category_is_the_same_by_ids(dtype):
+    logits = torch.tensor([[0.0, -torch.inf, 1.0], [-torch.inf, 0.0, 0.0]], dtype=dtype, requires_grad=True)
+    ids = torch.tensor([[1, 1], [0, 2], [1, 0]])
+    points = torch.nn.functional.one_hot(ids, 3).to(dtype)
+    found = []
+    for spelling in (points, ids):
+        apart = dg.objectives.log_prob(spelling, logits, 0)
+        joint = dg.objectives.log_prob(spelling, logits)
+        found.append((apart, joint, torch.autograd.grad(apart.sum(), logits)[0]))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    apart, joint, gradient = found[1]
+    assert apart[0, 0] == torch.finfo(apart.dtype).min
+    assert joint[2] == -torch.inf
+    assert gradient.isfinite().all()
+
+
+def test_log_prob_of_ids_makes_nothing_of_the_one_hots_size():
+    """The sizes of all tensors that torch's operators return, forward and backward."""
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in torch.utils._pytree.tree_leaves(result) if isinstance(t, torch.Tensor))
+            return result
+
+    ids = torch.randint(20, (6, 5, 3))
+    for shape in ((3, 20), (5, 3, 20)):
+        logits = torch.randn(shape, requires_grad=True)
+        with Watch():
+            dg.objectives.log_prob(ids, logits).sum().backward()
+        assert max(sizes) <= 5 * 3 * 20
+        assert logits.grad is not None
+        with Watch():  # what the watch would have seen
+            dg.objectives.log_prob(torch.nn.functional.one_hot(ids, 20).float(), logits)
+        assert max(sizes) == 6 * 5 * 3 * 20
+        sizes.clear()
+
+
+def test_log_prob_of_ids_under_vmap_and_compile():
+    logits = torch.randn(4, 5, 3, 6, dtype=torch.float64)
+    ids = torch.randint(6, (4, 2, 5, 3))
+
+    def gradient(ids, logits):
+        return torch.func.grad(lambda logits: dg.objectives.log_prob(ids, logits).square().sum())(logits)
+
+    expected = torch.stack([gradient(i, one) for i, one in zip(ids, logits, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(gradient)(ids, logits), expected)
+    compiled = torch.compile(dg.objectives.log_prob, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(ids[0], logits[0]), dg.objectives.log_prob(ids[0], logits[0]))
+
+
+@pytest.mark.parametrize(
+    ("ids", "error", "match"),
+    [
+        (torch.zeros(2, 5, 3, dtype=torch.int32), TypeError, "points are int64 ids, or one-hots"),
+        (torch.zeros(2, 5, 4, dtype=torch.int64), ValueError, r"ids of shape \(2, 5, 4\) do not belong to logits of"),
+        (torch.zeros(3, dtype=torch.int64), ValueError, "do not belong to logits of"),
+        (torch.zeros(2, 5, 3, 6, dtype=torch.int64), ValueError, "integer points are ids, so give one-hots as"),
+        (torch.full((2, 5, 3), 6), ValueError, r"indices must lie in 0\.\.5"),
+        (torch.full((2, 5, 3), -1), ValueError, r"indices must lie in 0\.\.5"),
+    ],
+)
+def test_log_prob_refuses_other_ids(ids, error, match):
+    with pytest.raises(error, match=match):
+        dg.objectives.log_prob(ids, torch.zeros(5, 3, 6))
+
+
 def test_multi_sample_bound_against_brute_force():
     log_weights = torch.randn(7, 3, dtype=torch.float64)
     expected = log_weights.exp().mean(0).log()
