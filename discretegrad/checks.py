@@ -261,6 +261,17 @@ def enumerable(outcomes: int, variables: int, limit: int) -> None:
         )
 
 
+def on(on: str, takes_ids: bool, name: str) -> None:
+    """Refuse an f on ids where ids do not tell all."""
+    if on not in ("points", "ids"):
+        raise ValueError(f"on is 'points' or 'ids', not {on!r}.")
+    if on == "ids" and not takes_ids:
+        raise ValueError(
+            f"{name} needs the gradient of f in the points, or f at points that have no ids; use on='points', or an "
+            "estimator that needs values only, such as RLOO."
+        )
+
+
 def gradient_of_f(reaches_points: bool, name: str) -> None:
     """Refuse values that are cut off from points which should carry the gradient."""
     if not reaches_points:

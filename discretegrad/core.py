@@ -60,6 +60,11 @@ class Estimator(ABC):
         """Whether f must be differentiable in its points."""
 
     @property
+    def takes_ids(self) -> bool:
+        """Whether f may be a function of `draw.indices`: it is asked at points that have ids, and for no gradient."""
+        return not self.needs_grad_f
+
+    @property
     def of_bound(self) -> bool:
         """Whether it differentiates a multi-sample bound: `log q` in the values must then keep the logits' graph."""
         return False
@@ -129,10 +134,22 @@ class Estimator(ABC):
         mask: Tensor | None = None,
         context: Any = None,
         validate: bool | None = None,
+        on: str = "points",
     ) -> Tensor:
-        """Both phases at once, for an f of the points."""
+        """Both phases at once.
+
+        Args:
+            f: maps `draw.points` to values; with `on="ids"` it maps `draw.indices`, and no one-hots are made.
+            logits, generator, mask, validate: as for `sample`.
+            context: as for `surrogate`.
+            on: "points" or "ids".
+
+        Raises:
+            ValueError: for ids where the estimator needs more than them.
+        """
+        checks.on(on, self.takes_ids, type(self).__name__)
         draw = self.sample(logits, generator, mask, validate)
-        return self.surrogate(draw, f(draw.points), context)
+        return self.surrogate(draw, f(draw.points if on == "points" else draw.indices), context)
 
     @abstractmethod
     def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw: ...
@@ -224,6 +241,13 @@ class Composition(Estimator):
         keeps its graph under `torch._functorch.config.donated_buffer = False`.
         """
         return self.control_variate is not None and self.control_variate.needs_grad_f
+
+    @property
+    def takes_ids(self) -> bool:
+        """Not where the control variate asks for the gradient of f, or for f at points between the one-hots."""
+        control_variate = self.control_variate
+        extra = 0 if control_variate is None else control_variate.evaluations + control_variate.evaluations_per_point
+        return not (self.needs_grad_f or extra)
 
     @property
     def of_bound(self) -> bool:

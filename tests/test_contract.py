@@ -82,6 +82,30 @@ def test_points_are_the_one_hots_of_the_ids(name, latent):
         assert torch.equal(points, torch.nn.functional.one_hot(draw.indices, CATEGORIES).double())
 
 
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_an_f_of_ids_gives_what_an_f_of_points_gives(name, latent):
+    """Or is refused before f is called: by estimators that need its gradient, or values at points without ids."""
+    estimator = estimator_for(name, latent, (3,))
+    logits, _, f = problem(latent, (2,), (3,))
+
+    def of_ids(ids):
+        assert ids.dtype == torch.int64
+        return f((ids if latent == "bernoulli" else torch.nn.functional.one_hot(ids, CATEGORIES)).double())
+
+    draw = estimator.sample(logits)
+    assert estimator.takes_ids == (not estimator.needs_grad_f and draw.extra is None and draw.relaxed is None)
+    if not estimator.takes_ids:
+        with pytest.raises(ValueError, match="use on='points'"):
+            estimator(pytest.fail, logits, on="ids")
+        return
+    found = []
+    for on, function in (("points", f), ("ids", of_ids)):
+        loss = dg.expectation(function, logits, estimator, generator=torch.Generator().manual_seed(0), on=on)
+        found.append((loss, torch.autograd.grad(loss.sum(), logits)[0]))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("name", "latent"), every())
 def test_dtypes(name, latent, dtype):

@@ -42,6 +42,7 @@ def bound(coupling, weights, objective, control_variate=None):
         (lambda: dg.nn.NVILBaseline(decay=1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.nn.RunningMean(1.0), r"decay must be in \[0, 1\)"),
         (lambda: dg.expectation(torch.sum, torch.zeros(2, 2), "rlo"), "the names are reinforce, rloo"),
+        (lambda: dg.expectation(torch.sum, torch.zeros(2, 2), "rloo", on="id"), "on is 'points' or 'ids', not 'id'"),
         # Wrong cells name the legal neighbour.
         (lambda: dg.Composition(dg.Tree(), dg.Score(), dg.LeaveOneOut()), "use coupling=Independent"),
         (lambda: dg.Composition(dg.Independent(2), dg.RaoBlackwell()), r"use coupling=Tree\(\)"),

@@ -63,7 +63,8 @@ def expectation(
         f: maps points `[S, *batch, *event, C]` to values `[S, *batch]`.
         logits: `[*batch, *event, C]`.
         estimator: a name in `ESTIMATORS`, made with its defaults, or an estimator.
-        call: `generator`, `mask` or `context`, as for a call of the estimator.
+        call: `generator`, `mask`, `context`, `validate` or `on`, as for a call of the estimator; with `on="ids"` f maps
+            ids, int64 `[S, *batch, *event]`.
 
     Raises:
         ValueError: for a name that is not known.
