@@ -187,7 +187,8 @@ def _chosen(log_probs: Tensor, ids: Tensor) -> Tensor:
     """The entries at the ids, of their shape, from `[*variables, C]` that broadcast to them.
 
     Dimensions that the table has not are moved behind those that it has. Then the table is never expanded, nor is its
-    gradient, and what is added to a row of it is added in order.
+    gradient. What is added to an entry of it is added in order on the CPU, and on CUDA under
+    `torch.use_deterministic_algorithms(True)`.
     """
     variables, categories = log_probs.shape[:-1], log_probs.shape[-1]
     checks.ids_of_logits(ids, variables)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import discretegrad as dg
 from discretegrad.objectives import log_prob
 from experiments.errors import UserError, require_count
 
@@ -38,6 +39,8 @@ class VAE(nn.Module):
         latent: "categorical" or "bernoulli".
         hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
         slope: of the leaky rectifiers.
+        inputs: "points", or "ids" for a decoder whose first layer adds the rows that ids name, so that no one-hots are
+            made. The same function with the same parameters, but for the transpose of that layer's weight.
     """
 
     mean: Tensor
@@ -50,6 +53,7 @@ class VAE(nn.Module):
         latent: str = "categorical",
         hidden: Sequence[int] = (512, 256),
         slope: float = 0.2,
+        inputs: str = "points",
     ) -> None:
         super().__init__()
         require_count("model.variables", variables)
@@ -58,21 +62,34 @@ class VAE(nn.Module):
             raise UserError(f"model.hidden must be a list of widths such as [512, 256], not {hidden!r}.")
         for width in hidden:
             require_count("each width in model.hidden", width)
-        self.latent = latent
+        if inputs not in ("points", "ids"):
+            raise UserError(f"model.inputs is points or ids, not {inputs!r}.")
+        if inputs == "ids" and latent == "bernoulli":
+            raise UserError(
+                "model.inputs=ids spares one-hots, which Bernoulli latents have not; use model.inputs=points."
+            )
+        self.latent, self.inputs = latent, inputs
         event = (variables,) if latent == "bernoulli" else (variables, categories)
         self.register_buffer("mean", mean)
         self.prior_logits = nn.Parameter(torch.zeros(event))
         width = self.prior_logits.numel()
         self.encoder = _perceptron((mean.numel(), *hidden, width), slope)
         self.decoder = _perceptron((width, *reversed(hidden), mean.numel()), slope, mean.clamp(1e-3, 1 - 1e-3).logit())
+        if inputs == "ids":
+            first: Any = self.decoder[0]
+            self.decoder[0] = dg.nn.OneHotLinear.from_linear(first, variables, categories, low=-1.0, high=1.0)
 
     def posterior_logits(self, images: Tensor) -> Tensor:
         """Logits of q(z | x), `[B, V, C]` or `[B, V]`, for images `[B, D]`."""
         return self.encoder(images - self.mean).reshape(-1, *self.prior_logits.shape)
 
+    def inputs_of(self, draw: dg.Draw) -> Tensor:
+        """What `terms` and `pixel_logits` are called with: the draw's points, or its ids."""
+        return draw.indices if self.inputs == "ids" else draw.points
+
     def pixel_logits(self, points: Tensor) -> Tensor:
-        """Logits of the pixels, `[S, B, D]`, for points `[S, B, V, C]` or `[S, B, V]`."""
-        return self.decoder(2 * points.flatten(2) - 1)
+        """Logits of the pixels, `[S, B, D]`, for points `[S, B, V, C]` or `[S, B, V]`; for ids if it takes them."""
+        return self.decoder(points if self.inputs == "ids" else 2 * points.flatten(2) - 1)
 
     def terms(self, images: Tensor, points: Tensor, posterior_logits: Tensor, of_bound: bool = False) -> Terms:
         """The ELBO's terms at the points.

@@ -31,12 +31,12 @@ def draw_all(folder: Path, model: VAE, images: Images, rows: list[dict[str, Any]
 
     shown = images.test[:COLUMNS].to(device)
     binary = binarise(shown, generator)
-    points = sampler.sample(model.posterior_logits(binary), generator).points
-    decoded = model.pixel_logits(points).sigmoid()[0]
+    posterior = sampler.sample(model.posterior_logits(binary), generator)
+    decoded = model.pixel_logits(model.inputs_of(posterior)).sigmoid()[0]
     reconstructions = torch.stack((shown, binary, decoded))
 
     prior = model.prior_logits.expand(6 * COLUMNS, *model.prior_logits.shape)
-    samples = model.pixel_logits(sampler.sample(prior, generator).points).sigmoid()[0]
+    samples = model.pixel_logits(model.inputs_of(sampler.sample(prior, generator))).sigmoid()[0]
 
     figures = {
         "reconstructions": _grid(

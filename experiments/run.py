@@ -102,6 +102,11 @@ class Run:
                 f"{type(estimator).__name__} is for {estimator.latent} latents, but the model's are {model.latent}; "
                 f"use model={estimator.latent}, or another estimator."
             )
+        if model.inputs == "ids" and not estimator.takes_ids:
+            raise UserError(
+                f"{type(estimator).__name__} needs the gradient of f in the points, or f at points that have no ids; "
+                "use model.inputs=points, or another estimator."
+            )
         if settings.batch > len(images.train):
             raise UserError(f"run.batch={settings.batch} is more than the {len(images.train)} training images.")
         self.settings, self.model, self.estimator, self.identity = settings, model, estimator, identity
@@ -215,7 +220,7 @@ class Run:
             draw = self.estimator.sample(logits, self.generator)
         except ValueError:  # the estimator was accepted in _rehearse, so it is these logits that it refuses
             self._refuse({"log_posterior": logits})
-        terms = self.model.terms(binary, draw.points, logits, self.estimator.of_bound)
+        terms = self.model.terms(binary, self.model.inputs_of(draw), logits, self.estimator.of_bound)
         values = terms.elbo
         if not values.isfinite().all():
             self._refuse(terms._asdict())
@@ -254,7 +259,7 @@ class Run:
             if stopped:
                 raise Interrupted(self.step, stopped[0])
             logits = self.model.posterior_logits(batch)
-            points = sampler.sample(logits, generator).points
+            points = self.model.inputs_of(sampler.sample(logits, generator))
             log_weights = self.model.terms(batch, points, logits).elbo
             total += float(dg.objectives.multi_sample_bound(log_weights).double().sum())
         return total / len(images)
@@ -368,7 +373,7 @@ class Run:
         binary = binarise(self.images.train[:1], generator)
         logits = self.model.posterior_logits(binary)
         draw = self.estimator.sample(logits, generator)
-        values = self.model.terms(binary, draw.points, logits, self.estimator.of_bound).elbo
+        values = self.model.terms(binary, self.model.inputs_of(draw), logits, self.estimator.of_bound).elbo
         context = binary - self.model.mean
         self.estimator.surrogate(draw, values, context)
         for learner in self.learners:

@@ -18,14 +18,17 @@ class OneHotLinear(nn.Module):
 
         y = bias + sum_v weight[v * C + id_v]
 
-    Ids take a share of about 1 / C of the linear layer's arithmetic, forward and backward. One-hots, relaxed or not,
-    are taken as well, so that the same layer serves estimators that differentiate f. Values and gradients, of any
-    order, are those of the linear layer. For Bernoulli latents use `nn.Linear` on the points in {0, 1}.
+    Ids take 1 / C of the linear layer's arithmetic, forward and backward, and a sort of the ids: of less than some 16
+    categories the linear layer is as fast. One-hots, relaxed or not, are taken as well, so that the same layer serves
+    estimators that differentiate f. Values and gradients, of any order, are those of the linear layer. For Bernoulli
+    latents use `nn.Linear` on the points in {0, 1}.
 
     The state is `weight`, `[V * C, out_features]`, the transpose of the linear layer's so that rows are contiguous,
     and `bias`, `[out_features]`. Both start with the law of the linear layer's: uniform on +- 1 / sqrt(V * C). The
-    gradient of `weight` is dense; its rows are added in a fixed order, on CUDA too. For forward-mode
-    derivatives give one-hots.
+    gradient of `weight` is dense, and made without atomic additions: ids are sorted, so that it is a sum of rows too.
+
+    Ids go through `torch.compile` and, apart from it, through `torch.func.vmap` and reverse-mode transforms; for
+    derivatives in forward mode give one-hots.
 
     Args:
         variables: V, or the sizes of an event of several dimensions.

@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
+from experiments.errors import UserError
 from experiments.run import Settings
 from experiments.train import build, train
 
@@ -68,6 +69,17 @@ def test_estimators_for_both_latents_train_a_bernoulli_model(estimator, tmp_path
 def test_every_model_is_built(model):
     model = instantiate(configure(f"model={model}").model)(torch.rand(64))
     assert model.pixel_logits(torch.zeros(2, 3, *model.prior_logits.shape)).shape == (2, 3, 64)
+
+
+@pytest.mark.parametrize("estimator", sorted({*options("estimator")} - {"arm", "arms", "disarm"}))  # of categories
+def test_every_estimator_trains_a_decoder_of_ids_or_says_that_it_cannot(estimator, tmp_path):
+    sizes = ["model.variables=3", "model.categories=4", "model.inputs=ids", "run.steps=2"]
+    config = configure(f"estimator={estimator}", *sizes, run_dir=tmp_path / "run")
+    if instantiate(config.estimator, _convert_="all").takes_ids:
+        assert train(config).step == 2
+    else:
+        with pytest.raises(UserError, match=r"use model\.inputs=points"):
+            train(config)
 
 
 @pytest.mark.parametrize("data", options("data"))

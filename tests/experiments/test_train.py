@@ -13,6 +13,7 @@ import pytest
 import torch
 from test_conf import configure
 
+import discretegrad as dg
 from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
 from experiments.errors import UserError
@@ -154,6 +155,44 @@ def test_a_short_run_improves_the_elbo(tmp_path):
     assert bounds[-1] > elbo[-1] - 5
 
 
+@pytest.mark.parametrize("estimator", ["rloo", "disarm_tree"])
+def test_ids_and_one_hots_train_the_same_model_step_by_step(estimator, tmp_path, monkeypatch):
+    """In float64, from the same seed: every parameter after every step, to 1e-10. No one-hots are made for ids."""
+    runs = {}
+    for inputs in ("points", "ids"):
+        choices = (f"model.inputs={inputs}", f"estimator={estimator}", "run.variance_every=null")
+        run = build(configure(*SMALL, *choices, run_dir=tmp_path / inputs))
+        run.model.double()
+        run.images = run.images._replace(train=run.images.train.double(), test=run.images.test.double())
+        runs[inputs] = run
+    for _ in range(25):
+        runs["points"].train_step()
+        with monkeypatch.context() as patch:
+            patch.setattr(dg.Draw, "points", property(lambda draw: pytest.fail("one-hots were made")))
+            runs["ids"].train_step()
+        for run in runs.values():
+            run.step += 1
+        states = {inputs: run.model.state_dict() for inputs, run in runs.items()}
+        states["ids"]["decoder.0.weight"] = states["ids"]["decoder.0.weight"].T
+        for name, value in states["points"].items():
+            torch.testing.assert_close(states["ids"][name], value, rtol=1e-10, atol=1e-10)
+    assert abs(runs["points"].bound() - runs["ids"].bound()) < 1e-9
+    assert abs(runs["points"].elbo_sum - runs["ids"].elbo_sum) < 1e-8
+
+
+@pytest.mark.parametrize("hidden", ["[16]", "[]"])
+def test_a_run_on_ids_is_resumed_and_drawn(hidden, tmp_path):
+    def config(steps, folder, resume="false"):
+        sizes = (*SMALL, "model.inputs=ids", f"model.hidden={hidden}")
+        return configure(*sizes, f"run.steps={steps}", f"resume={resume}", run_dir=tmp_path / folder)
+
+    train(config(4, "parts"))
+    resumed, whole = train(config(8, "parts", "true")), train(config(8, "whole"))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert "test bound" in describe(resumed)
+
+
 def test_the_run_folder_is_complete(tmp_path):
     run = train(configure(*SMALL, "run.steps=15", run_dir=tmp_path / "run"))
     text = describe(run)
@@ -178,6 +217,15 @@ def test_the_run_folder_is_complete(tmp_path):
         (("run.variance_decay=1",), "run.variance_decay must be a number in"),
         (("run.seed=abc",), "run.seed must be an integer of at least 0"),
         (("run.variance_every=0",), "run.variance_every must be an integer of at least 1"),
+        (("model.inputs=id",), "model.inputs is points or ids, not 'id'"),
+        (("model=bernoulli", "estimator=rloo", "+model.inputs=ids"), "use model.inputs=points"),
+        (
+            ("model.inputs=ids", "estimator=gumbel_softmax"),
+            "GumbelSoftmax needs the gradient of f .* model.inputs=points",
+        ),
+        (("model.inputs=ids", "estimator=straight_through"), "StraightThrough needs the gradient of f in the points"),
+        (("model.inputs=ids", "estimator=rebar"), "or f at points that have no ids"),
+        (("model.inputs=ids", "estimator=muprop"), "MuProp needs the gradient of f in the points"),
         (("model.hidden=512",), "model.hidden must be a list of widths"),
         (("optimizer.lr=abc",), "optimizer.lr must be a number"),
         (("prior_optimizer.lr=-1",), "prior_optimizer.lr must be a number"),
