@@ -191,7 +191,8 @@ class OneHotLinear(nn.Module):
 class _AddRows(torch.autograd.Function):
     """`sum_v taken[n, v] * weight[rows[n, v]]`, `[N, out]`; `taken` may be None for ones.
 
-    `torch.nn.functional.embedding_bag` has a slower backward, no second derivative and no rule for vmap.
+    Unlike `torch.nn.functional.embedding_bag` it has a second derivative, a rule for vmap and, in half precision, a
+    fast backward.
     """
 
     @staticmethod
