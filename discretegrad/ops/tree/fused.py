@@ -8,7 +8,6 @@ sums and products.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -100,11 +99,6 @@ class FusedPairs(Pairs):
         return gradient.scatter_add_(-1, indices.movedim(0, -1), ends.to(dtype).movedim(0, -1))
 
 
-def flag(comparison: Callable[..., Tensor], one: Tensor, other: Tensor | float) -> Tensor:
-    """A comparison as 0.0 and 1.0: unlike booleans, floats are compared, and chosen with `lerp`, many at a time."""
-    return comparison(one, other, out=torch.empty_like(one))
-
-
 class Parted(NamedTuple):
     """Where the paths of pairs part."""
 
@@ -113,7 +107,7 @@ class Parted(NamedTuple):
     level: Tensor
     """int64 `[P, *v]`, how many steps they go together, less one if they never part."""
     own: Tensor
-    """`[P, *v]`, the mass of the child, of the node where they part, that holds the first point."""
+    """`[P, *v]`, the mass of the child, of the node where they part, that holds the first point; 0 if they do not."""
     other: Tensor
     """`[P, *v]`, of the child that holds the second."""
 
@@ -133,41 +127,49 @@ class HeapPairs(FusedPairs):
         for _ in range(tree.depth - 1):
             self.levels.insert(0, self.levels[0][..., 0::2] + self.levels[0][..., 1::2])
 
-    def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
+    def sample(self, noise: Tensor) -> tuple[Tensor, Parted | None]:
         """See `Pairs.sample`."""
         shape, (of_first, of_parting, of_second) = noise.shape[1:], noise.reshape(3, -1)
-        count, pairs = of_first.shape[0], shape[0]
-        # The first points, then the second ones. Nodes are counted through all variables; flags are 0.0 and 1.0.
-        node = counted(self.start.numel(), self.levels[-1].numel() < 2**31).repeat(2 * pairs)
+        pairs, levels = shape[0], [level.reshape(-1) for level in self.levels]
+        # Nodes are counted through all variables. Turns and flags are 0.0 and 1.0: unlike booleans, floats are
+        # compared, and chosen with `lerp`, many at a time.
+        node = root = counted(self.start.numel(), self.levels[-1].numel() < 2**31).repeat(pairs)
         total = (self.levels[0][..., 0] + self.levels[0][..., 1]).reshape(-1)
-        threshold = torch.cat((of_first * (total if pairs == 1 else total.repeat(pairs)), of_second))
-        together, follows = torch.ones_like(of_parting), torch.ones_like(of_parting)
-        depth, own_mass, other_mass = -together, together, together
-        for level in self.levels:
-            masses, node = level.reshape(-1), node.bitwise_left_shift_(1)
+        threshold = of_first * (total if pairs == 1 else total.repeat(pairs))
+        turns, own, other = noise.new_empty((3, len(levels), of_first.numel()))
+        for masses, turn, of_own, of_other in zip(levels, turns, own, other, strict=True):
+            node = node << 1
             left, right = masses.index_select(0, node), masses.index_select(0, node | 1)
-            # What is lost to rounding on the way must not lead where there is no mass.
-            to_right = flag(torch.ge, threshold, left).mul_(flag(torch.gt, right, 0))
-            first_right, second_right = to_right[:count], to_right[count:]
-            own = torch.lerp(left[:count], right[:count], first_right)
-            other = torch.lerp(right[:count], left[:count], first_right)
-            # Into a heavier child the second point follows the first with probability 1 - lighter / heavier, into a
-            # lighter one never.
-            follows = (own - other).div_(own).mul_(follows)
-            stays = flag(torch.gt, follows, of_parting).mul_(together)
-            parts = together - stays
-            # Together it goes where the first one goes or, where they part, to the other side, to start afresh there.
-            second_right.lerp_((first_right - parts).abs_(), together)
-            threshold.addcmul_(left, to_right, value=-1)
-            threshold[count:].lerp_(of_second * other, parts)
-            node += to_right.to(node.dtype)
-            own_mass, other_mass = own_mass.lerp(own, parts), other_mass.lerp(other, parts)
-            depth, together = depth.add_(together), stays
-        slots = node.bitwise_and_((1 << self.tree.depth) - 1).long()
-        slots = interleave(slots[:count].reshape(shape), slots[count:].reshape(shape))
+            torch.ge(threshold, left, out=turn)
+            torch.lerp(left, right, turn, out=of_own)
+            torch.lerp(right, left, turn, out=of_other)
+            threshold.addcmul_(left, turn, value=-1)
+            node += turn.to(node.dtype)
+
+        # Into a heavier child the second point follows the first with probability 1 - lighter / heavier, into a
+        # lighter one never.
+        follows = (own - other).div_(own).clamp_min_(0.0).cumprod(0)
+        together = torch.cat((torch.ones_like(of_first).unsqueeze(0), torch.gt(follows, of_parting, out=follows)))
+        parts = together[:-1] - together[1:]
+        own_mass, other_mass = (own * parts).sum(0), (other * parts).sum(0)
+
+        forced, free = (turns - parts).abs_(), 1 - together[:-1]
+        threshold = of_second * other_mass
+        second = (root << 1).add_(forced[0].to(root.dtype))
+        for masses, turn, is_free in zip(levels[1:], forced[1:], free[1:], strict=True):
+            second = second << 1
+            left = masses.index_select(0, second).mul_(is_free)
+            turn.lerp_(torch.ge(threshold, left, out=torch.empty_like(left)), is_free)
+            threshold.addcmul_(left, turn, value=-1)
+            second += turn.to(second.dtype)
+
+        if not torch.minimum(own[-1], levels[-1].index_select(0, second)).gt(0).all():
+            # What was lost to rounding has led to where there is no mass.
+            return reference.pairs(self.shape, self.order, self.logits).sample(noise)
+        slots = interleave(node.reshape(shape), second.reshape(shape)).bitwise_and_((1 << self.tree.depth) - 1).long()
         positions = slots if self.tree.slot_of is None else look_up(self.tree.position_at, slots)
-        parted = (part.reshape(shape) for part in (depth.long(), own_mass, other_mass))
-        return self.to_categories(positions), Parted(slots, *parted)
+        level = together[1:-1].sum(0).long().reshape(shape)
+        return self.to_categories(positions), Parted(slots, level, own_mass.reshape(shape), other_mass.reshape(shape))
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
