@@ -105,10 +105,21 @@ class Coupling(ABC):
         return None
 
 
-class Probs(NamedTuple):
-    """The plan of a coupling that needs the probabilities only."""
+class Probs:
+    """The plan of a coupling that needs the probabilities only; they are made when first asked for."""
 
-    probs: Tensor
+    def __init__(self, logits: Tensor) -> None:
+        # As if they had been made here: without a graph where none was wanted.
+        self.like = logits if torch.is_grad_enabled() else logits.detach()
+        """`[*variables, C]` of the probabilities' dtype and device, for those who look at nothing else."""
+        self._probs: Tensor | None = None
+
+    @property
+    def probs(self) -> Tensor:
+        """`[*variables, C]`."""
+        if self._probs is None:
+            self._probs = self.like.softmax(-1)
+        return self._probs
 
 
 def law_of_pairs(pair_law: Tensor, num_pairs: int) -> Law:
@@ -120,8 +131,18 @@ def law_of_pairs(pair_law: Tensor, num_pairs: int) -> Law:
     return Law(outcomes, pair[..., pairs].prod(-1))
 
 
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform noise on [0, 1) with the dtype and device of `like`."""
-    if generator is None:  # named, even as None, it would keep torch.compile from sizes that vary
-        return torch.rand(shape, dtype=like.dtype, device=like.device)
-    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, seeded: bool = False) -> Tensor:
+    """Uniform noise on [0, 1) with the dtype and device of `like`.
+
+    Args:
+        shape: of the noise.
+        like: any tensor.
+        generator: the source; None for the default one.
+        seeded: whether the noise is made where it is used, in a kernel. Then this draws one int64 seed, on the device
+            of `like` so that nothing waits for it, and returns it expanded to the shape.
+    """
+    # A generator that is named, even as None, would keep torch.compile from sizes that vary.
+    source: dict[str, Any] = {} if generator is None else {"generator": generator}
+    if seeded:
+        return torch.randint(2**63 - 1, (), device=like.device, **source).expand(shape)
+    return torch.rand(shape, dtype=like.dtype, device=like.device, **source)

@@ -31,7 +31,7 @@ class Enumerate(Coupling):
 
     def plan(self, logits: Tensor) -> Probs:
         """Probabilities."""
-        return Probs(logits.softmax(-1))
+        return Probs(logits)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """All joint values; no randomness."""

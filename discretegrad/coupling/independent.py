@@ -10,7 +10,8 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law, Probs, uniform
-from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops import dispatch
+from discretegrad.ops.inverse_cdf import categorical, inverse_cdf
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class Independent(Coupling):
 
     def plan(self, logits: Tensor) -> Probs:
         """Probabilities."""
-        return Probs(logits.softmax(-1))
+        return Probs(logits)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
-        """One uniform a point."""
-        return inverse_cdf(plan.probs, uniform((self.num_samples, *plan.probs.shape[:-1]), plan.probs, generator))
+        """One uniform a point. A kernel takes the logits, others the probabilities, for they will be asked for."""
+        logits = plan.like
+        kernel = dispatch.implementation(logits, logits.shape[-1]) == "triton"
+        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=kernel)
+        return categorical(logits, noise) if kernel else inverse_cdf(plan.probs, noise)
 
     def pair_law(self, plan: Probs) -> Tensor:
         """`p p^T`."""

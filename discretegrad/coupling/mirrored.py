@@ -35,7 +35,7 @@ class MirroredUniforms(Coupling):
     def plan(self, logits: Tensor) -> Probs:
         """Probabilities."""
         checks.two_categories(logits.shape[-1], "MirroredUniforms")
-        return Probs(logits.softmax(-1))
+        return Probs(logits)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """One uniform a pair."""

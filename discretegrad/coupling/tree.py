@@ -68,7 +68,7 @@ class Tree(Coupling):
 
     def draw(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Drawn:
         """The same, and where the paths part."""
-        noise = uniform((3, self.num_pairs, *plan.leaves.shape[:-1]), plan.leaves, generator)
+        noise = uniform((3, self.num_pairs, *plan.like.shape[:-1]), plan.like, generator, plan.seeded)
         indices, kept = plan.sample(noise)
         return Drawn(indices, kept=kept)
 

@@ -6,8 +6,8 @@ CPU) and `triton.py` (kernels for CUDA), with the same signatures.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +18,10 @@ IMPLEMENTATIONS = ("reference", "fused", "triton")
 LARGEST = 4096
 """The most categories that the kernels hold in registers."""
 
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+
 _forced: str | None = None
+_interpreted = False
 
 
 def implementation(like: Tensor, categories: int) -> str:
@@ -28,38 +31,48 @@ def implementation(like: Tensor, categories: int) -> str:
     * "fused" on the CPU. It relies on cumulative sums being serial, and so monotone, which they are there only;
     * "reference" elsewhere: on other devices, in torch.func transforms, on the CPU under torch.compile, which fuses the
       reference itself, and wherever `using("reference")` asks for it.
+
+    Raises:
+        RuntimeError: where `using("triton")` asks for kernels that cannot run on the device of `like`.
     """
+    fits_kernels = categories <= LARGEST and not _in_transform(like)
+    if _forced == "triton":
+        if like.device.type != "cuda" and not _interpreted:
+            raise RuntimeError(
+                f"Triton kernels run on CUDA tensors, not on {like.device.type}; to run them there by Triton's "
+                "interpreter, set TRITON_INTERPRET=1 in the environment before the program starts."
+            )
+        return "triton" if fits_kernels else "reference"
     if _forced is not None:
         return _forced
-    if like.device.type == "cuda" and has_triton() and categories <= LARGEST and not _in_transform(like):
+    if like.device.type == "cuda" and HAS_TRITON and fits_kernels:
         return "triton"
     return "fused" if like.device.type == "cpu" and has_entries(like) else "reference"
-
-
-@functools.lru_cache(maxsize=1)
-def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
 
 
 @contextmanager
 def using(name: str) -> Iterator[None]:
     """Run one implementation whatever the tensors: to compare, to measure, to look for a bug.
 
-    Operations without that implementation run the reference. Not for several threads at once.
+    Operations without that implementation, or without it for such tensors, run the reference. Not for several threads
+    at once.
 
     Raises:
         ValueError: for a name that is none.
+        RuntimeError: for "triton" where it is not installed.
 
     Example:
         >>> import torch, discretegrad as dg
         >>> with dg.ops.using("reference"):
         ...     draw = dg.RLOO().sample(torch.zeros(2, 3))
     """
-    global _forced
+    global _forced, _interpreted
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"an implementation is one of {', '.join(map(repr, IMPLEMENTATIONS))}, not {name!r}.")
+    if name == "triton" and not HAS_TRITON:
+        raise RuntimeError("the kernels need Triton, which is not installed; use 'fused' or 'reference'.")
     before, _forced = _forced, name
+    _interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     try:
         yield
     finally:

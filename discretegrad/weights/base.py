@@ -35,6 +35,11 @@ class Signals(NamedTuple):
     kept: Any = None
     """What the coupling found while it drew, if it drew the points itself."""
 
+    @property
+    def categories(self) -> int:
+        """C, without the probabilities where a plan makes them only when they are asked for."""
+        return (self.plan.like if hasattr(self.plan, "like") else self.plan.probs).shape[-1]
+
 
 class Weights(ABC):
     """A rule that turns points and values into a gradient w.r.t. category logits."""

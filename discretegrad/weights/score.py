@@ -30,5 +30,5 @@ class Score(Weights):
         # A point without probability must not contribute, whatever f returned there.
         weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
         if centred:
-            return score_ops.scatter(indices, weighted, plan.probs.shape[-1])
+            return score_ops.scatter(indices, weighted, signals.categories)
         return score_ops.score(plan.probs, indices, weighted)

@@ -21,3 +21,16 @@ def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
     cumulative = torch.where(probs > 0, probs.cumsum(-1), -1.0)
     threshold = noise.unsqueeze(-1) * cumulative.amax(-1, keepdim=True)
     return (cumulative > threshold).to(torch.uint8).argmax(-1)
+
+
+def categorical(logits: Tensor, noise: Tensor) -> Tensor:
+    """Independent draws from logits.
+
+    Args:
+        logits: `[*v, C]`, each row with a finite entry; -inf forbids a category.
+        noise: uniform on [0, 1), `[S, *v]`.
+
+    Returns:
+        int64 ids `[S, *v]`.
+    """
+    return inverse_cdf(logits.softmax(-1), noise)

@@ -12,14 +12,22 @@ from discretegrad.ops.score.reference import both_ways, interleave
 
 def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
     """See `reference.one_hot`."""
-    chosen = fused if dispatch.implementation(indices, categories) == "fused" else reference
-    return chosen.one_hot(indices, categories, dtype)
+    chosen = dispatch.implementation(indices, categories)
+    if chosen == "triton" and dtype.is_floating_point:
+        from discretegrad.ops.score import triton
+
+        return triton.one_hot(indices, categories, dtype)
+    return (fused if chosen == "fused" else reference).one_hot(indices, categories, dtype)
 
 
 def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
     """See `reference.scatter`."""
-    chosen = fused if dispatch.implementation(coefficients, categories) == "fused" else reference
-    return chosen.scatter(indices, coefficients, categories)
+    chosen = dispatch.implementation(coefficients, categories)
+    if chosen == "triton":
+        from discretegrad.ops.score import triton
+
+        return triton.scatter(indices, coefficients, categories)
+    return (fused if chosen == "fused" else reference).scatter(indices, coefficients, categories)
 
 
 def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
@@ -33,6 +41,11 @@ def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     Returns:
         `[*variables, C]`.
     """
+    differentiated = torch.is_grad_enabled() and (probs.requires_grad or coefficients.requires_grad)
+    if dispatch.implementation(probs, probs.shape[-1]) == "triton" and not differentiated:
+        from discretegrad.ops.score import triton
+
+        return triton.score(probs, indices, coefficients)
     total = coefficients.expand(indices.shape).sum(0)
     return scatter(indices, coefficients, probs.shape[-1]) - total.unsqueeze(-1) * probs
 

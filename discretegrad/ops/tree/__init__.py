@@ -12,8 +12,13 @@ from discretegrad.ops.tree.topology import TreeLike, as_tree
 
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Pairs:
     """See `reference.pairs`."""
-    found = None
-    if dispatch.implementation(logits, logits.shape[-1]) == "fused":
+    found: Pairs | None = None
+    chosen = dispatch.implementation(logits, logits.shape[-1])
+    if chosen == "triton":
+        from discretegrad.ops.tree import triton
+
+        found = triton.pairs(shape, order, logits)
+    elif chosen == "fused":
         found = fused.pairs(shape, order, logits)
     return reference.pairs(shape, order, logits) if found is None else found
 

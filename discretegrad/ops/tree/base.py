@@ -24,13 +24,21 @@ class Pairs(ABC):
     def leaves(self) -> Tensor:
         """`[*v, C]`, the same in the order of the tree."""
 
+    seeded: bool = False
+    """Whether `sample` makes its noise itself, from a seed: see `discretegrad.coupling.base.uniform`."""
+
+    @property
+    def like(self) -> Tensor:
+        """`[*v, C]` of the probabilities' dtype and device, for those who look at nothing else: what is at hand."""
+        return self.leaves
+
     @abstractmethod
     def sample(self, noise: Tensor) -> tuple[Tensor, Any]:
         """Draw pairs; each point alone has the law of the variable.
 
         Args:
             noise: uniform on [0, 1), `[3, P, *v]`: for the first point, for where the second leaves its path, and for
-                the second below that node.
+                the second below that node. Of pairs that are `seeded`, an int64 seed expanded to that shape will do.
 
         Returns:
             int64 `[2P, *v]`, and what the other methods may be given to spare them a search; None for nothing.
