@@ -51,7 +51,8 @@ class TritonPairs(Pairs):
         _, category_at = topology(shape, logits.shape[-1], logits)
         self.category_at: Tensor | None = None if isinstance(shape, str) else category_at.unsqueeze(0)
         if order is not None:
-            ranking = kernels.as_rows(order_ops.ascending(reference.sort_keys(self.logits, order)))
+            # Of transposed logits the ranking is transposed too.
+            ranking = kernels.as_rows(order_ops.ascending(reference.sort_keys(self.logits, order))).contiguous()
             self.category_at = ranking if isinstance(shape, str) else ranking.index_select(-1, category_at)
 
     @property
