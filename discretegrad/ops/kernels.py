@@ -27,11 +27,12 @@ def launch(kernel: Any, rows: int, categories: int, like: Tensor, *arguments: An
         return
     block = max(2, triton.next_power_of_2(categories))
     of_program = max(1, TILE // block)
-    warps = 8 if block > TILE else 4
+    grid = (triton.cdiv(rows, of_program),)
+    constants |= {"ROWS": of_program, "BLOCK": block}
+    # Whether products are rounded before they are added does not matter here, but Triton warns where it is not said.
+    options = {"num_warps": 8 if block > TILE else 4, "enable_fp_fusion": True}
     with torch.cuda.device_of(like):
-        kernel[(triton.cdiv(rows, of_program),)](
-            *arguments, rows, categories, **constants, ROWS=of_program, BLOCK=block, num_warps=warps
-        )
+        kernel[grid](*arguments, rows, categories, **constants, **options)
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, like: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def random_bits(seed, row, draw, part: tl.constexpr):
     """Four times 32 random bits for every row: a hash of (seed, row, draw, part), whatever the tiles are."""
     low = row.to(tl.uint32)
     high = (row >> 32).to(tl.uint32)
-    return tl.philox(seed, low, high, low * 0 + draw, low * 0 + part)
+    return tl.philox(seed, low, high, (low * 0 + draw).to(tl.uint32), low * 0 + part)
 
 
 @triton.jit
