@@ -68,15 +68,15 @@ def test_rao_blackwell_weights_are_no_shorter():
         mean = dg.exact.moments(estimator, f, logits.unsqueeze(0)).mean
         torch.testing.assert_close(mean, dg.exact.gradient(f, logits.unsqueeze(0)), rtol=1e-11, atol=1e-13)
     coupling = dg.Tree()
-    plan = coupling.plan(logits)
-    law = plan.law()
+    plan = coupling.plan(logits.unsqueeze(0))
+    law = coupling.pair_law(plan)[0]
     norms = []
     for weights in (dg.RaoBlackwell(), dg.MinimumNorm()):
         total = 0.0
         for i in range(5):
             for j in range(5):
-                values = torch.tensor([1.0, -1.0], dtype=torch.float64)
-                g = weights.gradient(Signals(plan, torch.tensor([i, j]), values, coupling=coupling))
+                values = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
+                g = weights.gradient(Signals(plan, torch.tensor([[i], [j]]), values, coupling=coupling))
                 total += float(law[i, j] * g.square().sum()) if i != j else 0.0
         norms.append(total)
     assert norms[1] < norms[0]
@@ -94,6 +94,69 @@ def test_closed_forms_are_what_the_solve_gives():
         closed = flow.separable(plan.probs, coupling.rho(plan), indices, coefficients)
         solved = flow.potential(plan.probs, coupling.pair_law(plan), indices, coefficients)
         torch.testing.assert_close(closed, solved, rtol=1e-6, atol=1e-10)
+
+
+SHAPES = [
+    ("balanced", None),
+    ("balanced", "descending"),
+    ("caterpillar", None),
+    ("caterpillar", "ascending"),
+    ("caterpillar", "descending"),
+    ("huffman", None),
+    ("user", None),
+    ("user", "abs"),
+]
+
+
+def user_tree(categories):
+    """Of the leaves out of sequence, each step joins the third node with the first: neither balanced nor deep."""
+    nodes = torch.randperm(categories, generator=torch.Generator().manual_seed(categories)).tolist()
+    while len(nodes) > 1:
+        first, third = nodes.pop(0), nodes.pop(min(1, len(nodes) - 1))
+        nodes.append((third, first))
+    return nodes[0]
+
+
+@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize("categories", [1, 2, 3, 5, 8, 63])
+@pytest.mark.parametrize(("shape", "order"), SHAPES)
+def test_a_tree_has_the_flow_that_the_solve_gives(shape, order, categories, implementation):
+    """Also where categories are forbidden or all but certain, equally likely, or beyond what float64 can hold."""
+    coupling = dg.Tree(user_tree(categories) if shape == "user" else shape, order)
+    logits = 1.5 * torch.randn(6, 50, categories, dtype=torch.float64)
+    logits[1, :, 0] += 9.0
+    logits[2] = torch.where(torch.rand(50, categories) < 0.3, -torch.inf, logits[2])
+    logits[2, :, -1] = 0.0
+    logits[3] = 0.0
+    logits[4] *= 10.0
+    logits[5] *= 1e4
+    with dg.ops.using(implementation):
+        plan = coupling.plan(logits)
+        law = coupling.pair_law(plan)
+        assert flow.connected(law).all(), "a tree connects what can be drawn"
+        for points in (2, 3):  # a pair that the tree draws, and points that it does not
+            source = dg.Independent(3) if points == 3 else coupling
+            indices = source.sample(source.plan(logits), None)
+            coefficients = torch.randn(points, 6, 50, dtype=torch.float64)
+            coefficients -= coefficients.mean(0)
+            expected = flow.potential(plan.probs, law, indices, coefficients)
+            torch.testing.assert_close(plan.flow(indices, coefficients), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "fused"])
+@pytest.mark.parametrize(("shape", "order"), SHAPES)
+def test_the_flow_of_a_tree_in_float32(shape, order, implementation):
+    """Nothing cancels: it is right to rounding of the coefficients."""
+    coupling = dg.Tree(user_tree(16) if shape == "user" else shape, order)
+    logits = torch.randn(3, 200, 16) * torch.tensor([1.0, 5.0, 50.0])[:, None, None]
+    with dg.ops.using(implementation):
+        plan = coupling.plan(logits)
+        indices = coupling.sample(plan, None)
+        half = torch.randn(3, 200)
+        got = plan.flow(indices, torch.stack((half, -half)))
+    wide = coupling.plan(logits.double()).flow(indices, torch.stack((half, -half)).double())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, wide.float(), rtol=0, atol=3e-6)
 
 
 def test_identities():

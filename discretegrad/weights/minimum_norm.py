@@ -12,6 +12,7 @@ from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.ops import flow
 from discretegrad.ops import score as score_ops
+from discretegrad.ops import tree as tree_ops
 from discretegrad.weights.base import Signals
 from discretegrad.weights.pairs import PairWeights, Share, pair_statistic
 
@@ -21,7 +22,7 @@ class MinimumNorm(PairWeights):
     """`1/2 (f(z1) - f(z2)) (phi_{z1} - phi_{z2})`, averaged over all pairs of points, phi the potential of a flow.
 
     Of all unbiased weights those of least expected square norm. Independent points give leave-one-out, two categories
-    DisARM or ARMS; in closed form for these and for nearly distinct pairs, by a symmetric solve for all others.
+    DisARM or ARMS; in closed form for these, for trees and for nearly distinct pairs, by a symmetric solve for others.
 
     Args:
         alpha: as for `RaoBlackwell`, where the coupling is made of several pairs.
@@ -69,6 +70,8 @@ class MinimumNorm(PairWeights):
 
 def _flow(coupling: Coupling, plan: Any, indices: Tensor, coefficients: Tensor) -> Tensor:
     """`sum_s coefficients_s phi_{z_s}`, for coefficients that sum to zero."""
+    if isinstance(plan, tree_ops.Pairs):
+        return plan.flow(indices, coefficients)
     probs, rho = plan.probs, coupling.rho(plan)
     if rho is not None:
         return flow.separable(probs, rho, indices, coefficients)

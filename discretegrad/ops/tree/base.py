@@ -78,3 +78,17 @@ class Pairs(ABC):
         Returns:
             `[P, *v]`; where the two points of a pair are equal it is finite and means nothing.
         """
+
+    @abstractmethod
+    def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
+        """The minimum-norm weights of the law, summed: `sum_s coefficients_s phi_{z_s}` (`ops/flow/README.md`).
+
+        What `ops.flow.potential` solves for in general, here without a `[*v, C, C]` law.
+
+        Args:
+            indices: int64 `[S, *v]`, any number of points that can be drawn.
+            coefficients: broadcastable to `indices`, summing to zero over S.
+
+        Returns:
+            `[*v, C]`.
+        """

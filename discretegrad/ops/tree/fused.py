@@ -16,6 +16,7 @@ from torch import Tensor
 
 from discretegrad.ops import order as order_ops
 from discretegrad.ops.inverse_cdf.fused import look_up, row_starts, search
+from discretegrad.ops.score.fused import scatter
 from discretegrad.ops.score.reference import both_ways, interleave
 from discretegrad.ops.tree import reference
 from discretegrad.ops.tree.base import Pairs
@@ -81,6 +82,12 @@ class FusedPairs(Pairs):
         position_of = torch.empty_like(position).scatter_(-1, self.category_at, position)
         return look_up(position_of.reshape(-1), self.start + indices)
 
+    def by_category(self, by_position: Tensor) -> Tensor:
+        """`[*v, C]`, put in the order of the categories."""
+        if self.category_at is None:
+            return by_position
+        return torch.empty_like(by_position).scatter_(-1, self.category_at, by_position)
+
     def gathered(self, indices: Tensor, ends: Tensor, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         """`sum_s ends_s e_s + p * sum_k weights_k table[rows_k]`, the table's rows by position.
 
@@ -93,9 +100,7 @@ class FusedPairs(Pairs):
         bags, scale = rows.reshape(-1, rows.shape[-1]), weights.to(dtype).reshape(-1, rows.shape[-1])
         # One pass that only writes: a sum of a few weighted rows of a table that stays in the cache.
         spread = F.embedding_bag(bags, table.to(dtype), mode="sum", per_sample_weights=scale)
-        gradient = spread.reshape(self._leaves.shape).mul_(self._leaves)
-        if self.category_at is not None:
-            gradient = torch.empty_like(gradient).scatter_(-1, self.category_at, gradient)
+        gradient = self.by_category(spread.reshape(self._leaves.shape).mul_(self._leaves))
         return gradient.scatter_add_(-1, indices.movedim(0, -1), ends.to(dtype).movedim(0, -1))
 
 
@@ -190,15 +195,38 @@ class HeapPairs(FusedPairs):
         place = torch.add(level, slots[0::2], alpha=self.tree.depth)
         return self.tree.nodes.index_select(0, place.reshape(-1)).reshape(*level.shape, 2)
 
-    def _parted(self, indices: Tensor) -> Parted:
-        slots = self.to_positions(indices)
-        if self.tree.slot_of is not None:
-            slots = look_up(self.tree.slot_of, slots)
-        level = look_up(self.tree.agreement, slots[0::2] ^ slots[1::2])
+    def _slots(self, indices: Tensor) -> Tensor:
+        positions = self.to_positions(indices)
+        return positions if self.tree.slot_of is None else look_up(self.tree.slot_of, positions)
+
+    def _masses(self, nodes: Tensor) -> Tensor:
+        """Of nodes below the root, `[S, *v, ...]`."""
         below_root = torch.cat(self.levels, -1)
-        place = self._nodes(slots, level) - 1 + row_starts(below_root.shape).unsqueeze(-1)
-        own, other = look_up(below_root.reshape(-1), place).unbind(-1)
-        return Parted(slots, level, own, other)
+        start = row_starts(below_root.shape)
+        start = start.reshape(start.shape + (1,) * (nodes.ndim - start.ndim - 1))
+        return look_up(below_root.reshape(-1), nodes - 1 + start)
+
+    def _parted(self, indices: Tensor) -> Parted:
+        slots = self._slots(indices)
+        level = look_up(self.tree.agreement, slots[0::2] ^ slots[1::2])
+        return Parted(slots, level, *self._masses(self._nodes(slots, level)).unbind(-1))
+
+    def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
+        """See `Pairs.flow`: each point's own share of the corrections, at all nodes of its path together."""
+        depth, slots = self.tree.depth, self._slots(indices)
+        nodes = self.tree.nodes.reshape(-1, 2 * depth).index_select(0, slots.reshape(-1))
+        nodes = nodes.reshape(*slots.shape, depth, 2)
+        own, sibling = self._masses(nodes).unbind(-1)
+        own = own.clamp_min(torch.finfo(own.dtype).tiny)
+        lighter, heavier, both = torch.minimum(own, sibling), torch.maximum(own, sibling), own + sibling
+        joins = (own - sibling).div_(own).clamp_min_(0.0).cumprod(-1)  # how probably the second point comes along
+        joins = torch.cat((torch.ones_like(joins[..., :1]), joins[..., :-1]), -1)
+        moved = (
+            joins * coefficients.expand(indices.shape).unsqueeze(-1) / (torch.addcmul(heavier, lighter, joins) * both)
+        )
+        weights = torch.stack((-moved * sibling * (lighter / own), moved * lighter), -1)
+        rows, weights = (part.movedim(0, -3).flatten(-3) for part in (nodes, weights))
+        return self.gathered(indices, coefficients.expand(indices.shape), self.tree.indicators, rows, weights)
 
     def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
         """The reference's, for no estimator on such a tree has these weights."""
@@ -271,6 +299,20 @@ class StickPairs(FusedPairs):
         positions = self.to_positions(indices) if kept is None else kept
         own, rest, before = self._at(torch.minimum(positions[0::2], positions[1::2]))
         return torch.where(before > 0, torch.maximum(own, rest) / torch.where(before > 0, before, 1.0), 0.0)
+
+    def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
+        """See `Pairs.flow`: cumulative sums along the sticks."""
+        ends = scatter(self.to_positions(indices), coefficients, self.last + 1)
+        leaves, rest = self._leaves, (self.sums - self.from_last).flip(-1)
+        tiny = torch.finfo(leaves.dtype).tiny
+        lighter, heavier = torch.minimum(leaves, rest), torch.maximum(leaves, rest)
+        joins = torch.cat((torch.ones_like(rest[..., :1]), -self.passes[..., :-1]), -1)
+        # The coefficients sum to zero, so those behind a stick are minus those up to it.
+        moved = torch.addcmul(ends * rest, ends.cumsum(-1), leaves).div_((leaves + rest).clamp_min_(tiny))
+        moved *= joins / torch.addcmul(heavier, lighter, joins).clamp_min_(tiny)
+        behind_stick = (moved * lighter).div_(rest.clamp_min(tiny))
+        density = moved.mul_(lighter).div_(leaves.clamp_min(tiny)) - behind_stick.cumsum(-1) + behind_stick
+        return self.by_category(ends - leaves * density)
 
 
 class Heap(NamedTuple):

@@ -168,6 +168,24 @@ class ReferencePairs(Pairs):
         parted = self._parted(indices[0::2], indices[1::2])
         return _ratio(2 * parted.first_mass * parted.second_mass, parted.probability)
 
+    def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
+        """Sums of the coefficients below each child, and their corrections from the root down to the leaves."""
+        categories = self.probs.shape[-1]
+        ends = scatter(indices, coefficients, categories)
+        low, middle, high, parent, side = (table.movedim(-1, 0) for table in self.topology)
+        left, right, law = (table.movedim(-1, 0) for table in (self.left, self.right, self.node_law))
+        rows = ends.gather(-1, self.category_at).movedim(-1, 0).contiguous()
+        lighter, heavier = torch.minimum(left, right), torch.maximum(left, right)
+        moved = interval_sums(rows, low, middle) * right - interval_sums(rows, middle, high) * left
+        # What is taken off, over the lighter mass: that may be too small to be divided by.
+        joins = _ratio(law[categories:] / 2, lighter)
+        moved = _ratio(joins, heavier + lighter * joins) * _ratio(moved, left + right)
+        to_left, to_right = moved * _ratio(lighter, left), moved * _ratio(lighter, right)
+        side = side.reshape(side.shape + (1,) * (rows.ndim - side.ndim))
+        own = torch.where(side < 0, take(to_left, parent), -take(to_right, parent))
+        density = along_ancestors(torch.where(side == 0, 0.0, own), parent, torch.add, categories)[:categories]
+        return ends - (self.leaves * density.movedim(0, -1)).gather(-1, self.position_of)
+
     def _parted(self, first: Tensor, second: Tensor) -> _Parted:
         """Find the node. Where `first == second` there is none, and what is returned is finite but meaningless."""
         categories = self.probs.shape[-1]

@@ -112,6 +112,10 @@ class TritonPairs(Pairs):
         result = torch.ops.discretegrad.ratio_of_sticks(*self._rows(), self._flat(indices))
         return result.reshape(indices.shape[0] // 2, *self.variables)
 
+    def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
+        """The reference's."""
+        return self._reference().flow(indices, coefficients)
+
     def _rows(self) -> tuple[Tensor, Tensor | None]:
         return kernels.as_rows(self.logits), self.category_at
 
