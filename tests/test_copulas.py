@@ -14,7 +14,7 @@ import discretegrad as dg
 from discretegrad.coupling import Law
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
-from discretegrad.ops.copula.reference import _edges, _ends
+from discretegrad.ops.copula.reference import _layout
 from discretegrad.weights import Signals
 
 COMPARISONS = 60
@@ -81,6 +81,15 @@ def test_the_pair_law_is_a_symmetric_law_with_the_right_margins(points, kind, fa
         assert (law >= 0).all()
         torch.testing.assert_close(law, law.transpose(-1, -2), rtol=1e-12, atol=1e-15)
         torch.testing.assert_close(law.sum(-1), logits.softmax(-1), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 10**6])
+def test_the_orders_may_be_summed_in_parts(at_once, monkeypatch):
+    """One, a few that do not divide their number, or all at a time."""
+    logits = torch.stack([logits_of(kind, 1, 6)[0] for kind in KINDS])
+    expected = pair_law(logits, 3)
+    monkeypatch.setattr(copula_ops.reference, "IN_CACHE", at_once * len(KINDS))
+    torch.testing.assert_close(pair_law(logits, 3), expected, rtol=1e-13, atol=1e-16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -315,7 +324,8 @@ class OtherOrders(dg.Copula):
     def law(self, plan):
         probs = plan.probs
         ids = torch.arange(probs.shape[-1]).reshape(-1, *[1] * (probs.ndim - 1)).expand(-1, *probs.shape[:-1])
-        lower, upper = (edge.movedim(0, -2) for edge in _edges(probs, ids, *_ends(probs)))  # [*variables, C, O]
+        edges = _layout(probs, probs.argsort(-1), ids).edges(*torch.triu_indices(*probs.shape[-1:] * 2, 1))
+        lower, upper = (edge.movedim((0, 1), (-2, -1)) for edge in edges)  # [*variables, C, O]
         one = plan.family.interval(lower[..., :, None, :, None], upper[..., :, None, :, None])
         other = plan.family.interval(lower[..., None, :, None, :], upper[..., None, :, None, :])
         law = plan.family.rectangle(one, other).mean((-1, -2))

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from discretegrad.ops import order as order_ops
 from discretegrad.ops.copula.families import Dirichlet, Family, Interval
+from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.inverse_cdf import inverse_cdf
+
+IN_CACHE = 2**15
+"""How many numbers an array should have that several steps of arithmetic are done with."""
 
 
 def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | None) -> Tensor:
@@ -35,12 +41,13 @@ def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | N
     if order_noise is not None:
         count = categories * (categories - 1) // 2
         number = (order_noise * count).long().clamp_max(count - 1)
-    first, last = (end.gather(-1, number.unsqueeze(-1)) for end in _ends(probs))
-    place = torch.arange(categories, device=probs.device).expand(probs.shape)
-    place = torch.where(place == first, -1, torch.where(place == last, categories, place))
-    order = place.argsort(-1)
+    one, other = (ends[number] for ends in torch.triu_indices(categories, categories, 1, device=probs.device))
+    swap = _at(probs, one) > _at(probs, other)
+    first, last = torch.where(swap, other, one), torch.where(swap, one, other)
+    place = torch.arange(categories, device=probs.device)
+    order = _category_at(place, first.unsqueeze(-1), last.unsqueeze(-1), categories)
     rank = inverse_cdf(probs.gather(-1, order), uniforms)
-    return order.expand(*rank.shape, -1).gather(-1, rank.unsqueeze(-1)).squeeze(-1)
+    return _category_at(rank, first, last, categories)
 
 
 def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
@@ -55,20 +62,34 @@ def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[t
     Returns:
         float64 `[P, *variables]`, the mean over the orders.
     """
-    probs = probs.double()
-    if probs.shape[-1] == 1:
-        return torch.stack([torch.ones_like(indices[s], dtype=probs.dtype) for s, _ in pairs])
-    first, last = _ends(probs)
-    interval = family.interval(*_edges(probs, indices, first, last))
+    categories = probs.shape[-1]
+    if categories == 1:
+        return torch.stack([torch.ones_like(indices[s], dtype=torch.float64) for s, _ in pairs])
+    ranking = order_ops.ascending(probs)
+    probs, pairs = probs.double(), list(pairs)
+    layout = _layout(probs, ranking, indices)
+    rank = _at(ranking.argsort(-1).expand(*indices.shape, categories), indices)
     # Where the two ids are the ends of the order nothing may be lost to rounding: this is what bounds the weights.
-    at_first, at_last = (indices.unsqueeze(-1) == end for end in (first, last))
-    corner = family.corner(probs.gather(-1, first), probs.gather(-1, last))
-    result = []
-    for s, t in pairs:  # one at a time fits the cache
-        between = family.rectangle(*(Interval(*(part[side] for part in interval)) for side in (s, t)))
-        ends = (at_first[s] & at_last[t]) | (at_first[t] & at_last[s])
-        result.append(torch.where(ends, corner, between).mean(-1))
-    return torch.stack(result)
+    numbers, corners, own = [], [], layout.own
+    for s, t in pairs:
+        first, last = torch.minimum(rank[s], rank[t]), torch.maximum(rank[s], rank[t])
+        number = first * (2 * categories - first - 1) // 2 + last - first - 1
+        numbers.append(torch.where(first == last, -1, number))
+        corners.append(family.corner(torch.minimum(own[s], own[t]), torch.maximum(own[s], own[t])))
+    count = categories * (categories - 1) // 2
+    order = torch.arange(count, device=probs.device).reshape(-1, *[1] * (probs.ndim - 1))
+    # So many orders at a time as fit the cache; a compiler decides for itself.
+    at_once = max(1, IN_CACHE // max(1, rank[0].numel())) if has_entries(probs) else count
+    first_rank, last_rank = torch.triu_indices(categories, categories, 1, device=probs.device)
+    totals = [torch.zeros_like(corner) for corner in corners]
+    for start in range(0, count, at_once):
+        some = slice(start, start + at_once)
+        interval = family.interval(*layout.edges(first_rank[some], last_rank[some]))
+        for pair, (s, t) in enumerate(pairs):
+            between = family.rectangle(*(Interval(*(part[side] for part in interval)) for side in (s, t)))
+            total = torch.where(order[some] == numbers[pair], corners[pair], between).sum(0)
+            totals[pair] = totals[pair] + total
+    return torch.stack(totals) / count
 
 
 def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,32 +103,61 @@ def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
     if categories == 1:
         return outcomes, torch.ones_like(probs)
     ids = torch.arange(categories, device=probs.device).reshape(-1, *[1] * (probs.ndim - 1))
-    edges = _edges(probs, ids.expand(-1, *probs.shape[:-1]), *_ends(probs))
+    ends = torch.triu_indices(categories, categories, 1, device=probs.device)
+    edges = _layout(probs, order_ops.ascending(probs), ids.expand(-1, *probs.shape[:-1])).edges(*ends)
     total = probs.new_zeros(())
     for corner in itertools.product((0, 1), repeat=points):
         # 1 is the upper edge; each lower one changes the sign.
         sign = (-1) ** (points - sum(corner))
         total = total + sign * family.cdf([edges[side][outcomes[:, k]] for k, side in enumerate(corner)])
-    return outcomes, total.mean(-1).clamp_min(0.0).movedim(0, -1)
+    return outcomes, total.mean(1).clamp_min(0.0).movedim(0, -1)
 
 
-def _ends(probs: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and the last category of every order, int64 `[*variables, O]`: each pair once, the rarer first."""
-    a, b = torch.triu_indices(probs.shape[-1], probs.shape[-1], 1, device=probs.device)
-    swap = probs[..., a] > probs[..., b]
-    return torch.where(swap, b, a), torch.where(swap, a, b)
+class _Layout(NamedTuple):
+    """Where the intervals of S ids are in an order: each pair of categories is once its ends, the rarer one first.
 
-
-def _edges(probs: Tensor, indices: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """The intervals of the ids `[S, *variables]` in every order, `[S, *variables, O]`.
-
-    Between the ends the categories keep their sequence.
+    The others keep their sequence. What becomes the first moves up those that it stood behind, what becomes the last
+    moves down those that it stood before; by rank, the rarest category first, and as rows over the variables, so that
+    an order is a copy of two rows.
     """
-    ids = indices.unsqueeze(-1)
-    of_first, of_last = probs.gather(-1, first), probs.gather(-1, last)
-    own = probs.expand(*indices.shape, -1).gather(-1, ids)
-    before = (probs.cumsum(-1) - probs).expand(*indices.shape, -1).gather(-1, ids)
-    lower = before + torch.where(first > ids, of_first, 0.0) - torch.where(last < ids, of_last, 0.0)
-    lower = torch.where(ids == first, 0.0, torch.where(ids == last, 1 - of_last, lower)).clamp(0.0, 1.0)
-    upper = torch.where(ids == last, 1.0, (lower + own).clamp_max(1.0))
-    return lower, upper
+
+    own: Tensor
+    """`[S, *variables]`, the lengths."""
+    before: Tensor
+    """`[S, *variables]`, the lower edges in the sequence itself."""
+    up: Tensor
+    """`[S, C, *variables]`, by how much each category moves the ids up as the first; -inf for the id itself."""
+    down: Tensor
+    """`[S, C, *variables]`, by how much down as the last; -inf for the id itself."""
+
+    def edges(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Lower and upper ones, `[S, O, *variables]`, for int64 ranks `[O]` of the ends, the smaller first."""
+        own = self.own.unsqueeze(1)
+        lower = self.up.index_select(1, first) - self.down.index_select(1, last) + self.before.unsqueeze(1)
+        lower = torch.minimum(lower.clamp_min(0.0), 1 - own)
+        return lower, (lower + own).clamp_max(1.0)
+
+
+def _layout(probs: Tensor, ranking: Tensor, indices: Tensor) -> _Layout:
+    """Of ids `[S, *variables]`; the ranking `[*variables, C]` is the categories from the rarest on."""
+    shape = (*indices.shape, probs.shape[-1])
+    own, before = (_at(table.expand(shape), indices) for table in (probs, probs.cumsum(-1) - probs))
+    ids, category = indices.unsqueeze(1), ranking.movedim(-1, 0)
+    mass = probs.gather(-1, ranking).movedim(-1, 0)
+    itself = torch.where(category == ids, -torch.inf, 0.0).to(probs.dtype)
+    up, down = (torch.where(moves, mass, itself) for moves in (category > ids, category < ids))
+    return _Layout(own, before, up, down)
+
+
+def _category_at(place: Tensor, first: Tensor, last: Tensor, categories: int) -> Tensor:
+    """The category at a place of the order with these ends, between which the others keep their sequence."""
+    low, high = torch.minimum(first, last), torch.maximum(first, last)
+    category = place - 1
+    category = category + (category >= low).long()
+    category = category + (category >= high).long()
+    return torch.where(place == 0, first, torch.where(place == categories - 1, last, category))
+
+
+def _at(table: Tensor, index: Tensor) -> Tensor:
+    """`table[..., index]`, `[*v]` from `[*v, C]` and int64 `[*v]`."""
+    return table.gather(-1, index.unsqueeze(-1)).squeeze(-1)
