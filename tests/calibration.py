@@ -27,8 +27,27 @@ def assert_mean(samples, mean, relative_bias, comparisons):
     assert abs(score) < stats.norm.isf(FALSE_ALARM / comparisons / 2), f"{score:.1f} standard errors"
 
 
+def draws_for_law(cells, comparisons, effect=0.02):
+    """How many draws `assert_law` needs for so many cells."""
+
+    def power(count):
+        critical = stats.chi2.isf(FALSE_ALARM / comparisons, cells - 1)
+        return stats.ncx2.sf(critical, cells - 1, count * effect**2)
+
+    low, high = 1, 2
+    while power(high) < POWER:
+        low, high = high, 2 * high
+    while high - low > 0.01 * low:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(middle) < POWER else (low, middle)
+    return high
+
+
 def assert_law(outcomes, probabilities, comparisons, effect=0.02):
-    """Ids [N] have the given law [M], by a chi-square test that would notice sum (q - p)^2 / p = effect^2."""
+    """Ids [N] have the given law [M], by a chi-square test that would notice sum (q - p)^2 / p = effect^2.
+
+    That is at least the square of sum |q - p|: the test notices a total variation of effect / 2, whatever its form.
+    """
     assert (probabilities[outcomes] > 0).all(), "an outcome of probability zero was drawn"
     count = len(outcomes)
     observed = torch.bincount(outcomes, minlength=len(probabilities)).double()
@@ -36,6 +55,10 @@ def assert_law(outcomes, probabilities, comparisons, effect=0.02):
     rare = probabilities * count < 20
     observed = torch.cat((observed[~rare], observed[rare].sum(0, keepdim=True)))
     expected = torch.cat((probabilities[~rare], probabilities[rare].sum(0, keepdim=True))) * count
+    if (expected >= 20).sum() < 2:  # all but certain: what is not may come so often only
+        most = stats.poisson.isf(FALSE_ALARM / comparisons, float(expected[-1]))
+        assert observed[-1] <= most, f"{int(observed[-1])} rare outcomes, where {float(expected[-1]):.2g} are expected"
+        return
     observed, expected = observed[expected >= 20], expected[expected >= 20]
     freedom = len(expected) - 1
     critical = stats.chi2.isf(FALSE_ALARM / comparisons, freedom)
@@ -43,3 +66,34 @@ def assert_law(outcomes, probabilities, comparisons, effect=0.02):
     assert power >= POWER, f"{count} draws notice the stated effect with probability {power:.4f} only"
     statistic = float(((observed - expected).square() / expected).sum())
     assert statistic < critical, f"chi-square {statistic:.1f} on {freedom} degrees of freedom"
+
+
+def cells_of(law, categories, sets=False):
+    """The different outcomes of a `Law` as numbers, ascending, and their probabilities.
+
+    Args:
+        law: of one variable or of one event.
+        categories: C.
+        sets: whether the order of an outcome's points means nothing.
+    """
+    numbers, cell = numbered(law.outcomes, categories, sets).unique(return_inverse=True)
+    return numbers, torch.zeros(len(numbers), dtype=torch.float64).index_add(0, cell, law.probabilities.double())
+
+
+def numbered(outcomes, categories, sets=False):
+    """One integer for each outcome, `[N]` from ids `[N, S]` or `[N, S, *event]`."""
+    words = outcomes.flatten(2) if outcomes.ndim > 2 else outcomes.unsqueeze(-1)
+    points, variables = words.shape[1:]
+    number = (words * categories ** torch.arange(variables)).sum(-1)
+    if sets:
+        number = number.sort(-1).values
+    return (number * categories ** (variables * torch.arange(points))).sum(-1)
+
+
+def assert_drawn_from(drawn, law, categories, comparisons, sets=False):
+    """Draws `[N, S]` or `[N, S, *event]` have the joint law of all their points; see `assert_law`."""
+    numbers, probabilities = cells_of(law, categories, sets)
+    found = numbered(drawn, categories, sets)
+    place = torch.searchsorted(numbers, found).clamp_max(len(numbers) - 1)
+    assert torch.equal(numbers[place], found), "a draw is not among the law's outcomes"
+    assert_law(place, probabilities, comparisons)
