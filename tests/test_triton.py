@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from calibration import assert_law, assert_mean
-from catalogue import USER_TREES
+from catalogue import USER_TREES, every, make
 
 import discretegrad as dg
 from discretegrad.coupling import base as coupling_base
@@ -397,6 +397,25 @@ def test_estimators_run_on_seeds(name, dtype):
             assert gradient.isfinite().all()
     assert torch.equal(ids[0], ids[1])
     assert not torch.equal(ids[0], ids[2])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    ON_GPU, reason="the networks of the catalogue are on the CPU, where only the interpreter runs kernels"
+)
+@pytest.mark.parametrize(("name", "latent"), every())
+def test_every_estimator_runs_beside_the_kernels(name, latent):
+    """Operations with a kernel and those without, values that are learned from, points that carry a gradient."""
+    estimator = make(name, latent, 3)
+    logits = torch.randn((2, 2) if latent == "bernoulli" else (2, 2, 3), dtype=torch.float64).requires_grad_()
+    with dg.ops.using("triton"):
+        draw = estimator.sample(logits)
+        values = (draw.points - 0.3).flatten(2).sum(-1).square() + draw.points.flatten(2)[..., 0]
+        (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits, retain_graph=True)
+        assert gradient.isfinite().all()
+        for learner in estimator.learners:
+            if hasattr(learner, "loss"):
+                assert learner.loss(draw, values).isfinite().all()
 
 
 def test_leave_one_out_makes_no_probabilities():
