@@ -49,29 +49,34 @@ class Compiled:
             assert triton.compile(source, GPUTarget("cuda", 80, 32), options).asm["cubin"]
 
 
-launch = kernels.launch
-kernels.launch = lambda kernel, *arguments, **constants: launch(Compiled(kernel), *arguments, **constants)
-kernels.empty = lambda shape, dtype, like: torch.zeros(shape, dtype=dtype)
-estimators = (
-    dg.RLOO(),
-    dg.Reinforce(),
-    dg.DisARMTree(num_pairs=2),
-    dg.DisARMTree(tree=((4, (0, 2)), (1, 3)), order="ascending"),
-    dg.DisARMSB(),
-    dg.DisARMIW(num_pairs=2),
-)
-with dg.ops.using("triton"):
-    dispatch._interpreted = True  # so that CPU tensors are let through
-    for estimator, categories, dtype in itertools.product(
-        estimators, (2, 5, 64, 4096), (torch.bfloat16, torch.float32, torch.float64)
-    ):
-        if categories != 5 and getattr(estimator.coupling, "shape", None) not in (None, "balanced", "caterpillar"):
-            continue
-        logits = torch.zeros(2, 3, categories, dtype=dtype, requires_grad=True)
-        draw = estimator.sample(logits)
-        values = draw.points[..., 0].float().sum(-1)
-        estimator.surrogate(draw, values).sum().backward()
-        if isinstance(estimator.coupling, dg.Tree):  # points of somebody else's making
-            draw = dg.draw.Draw(logits, draw.indices, draw.latent)
-            estimator.surrogate(draw, values.detach()).sum().backward()
-print(len(compiled), "kernels")
+def main():
+    launch = kernels.launch
+    kernels.launch = lambda kernel, *arguments, **constants: launch(Compiled(kernel), *arguments, **constants)
+    kernels.empty = lambda shape, dtype, like: torch.zeros(shape, dtype=dtype)
+    estimators = (
+        dg.RLOO(),
+        dg.Reinforce(),
+        dg.DisARMTree(num_pairs=2),
+        dg.DisARMTree(tree=((4, (0, 2)), (1, 3)), order="ascending"),
+        dg.DisARMSB(),
+        dg.DisARMIW(num_pairs=2),
+    )
+    with dg.ops.using("triton"):
+        dispatch._interpreted = True  # so that CPU tensors are let through
+        for estimator, categories, dtype in itertools.product(
+            estimators, (2, 5, 64, 4096), (torch.bfloat16, torch.float32, torch.float64)
+        ):
+            if categories != 5 and getattr(estimator.coupling, "shape", None) not in (None, "balanced", "caterpillar"):
+                continue
+            logits = torch.zeros(2, 3, categories, dtype=dtype, requires_grad=True)
+            draw = estimator.sample(logits)
+            values = draw.points[..., 0].float().sum(-1)
+            estimator.surrogate(draw, values).sum().backward()
+            if isinstance(estimator.coupling, dg.Tree):  # points of somebody else's making
+                draw = dg.draw.Draw(logits, draw.indices, draw.latent)
+                estimator.surrogate(draw, values.detach()).sum().backward()
+    print(len(compiled), "kernels")
+
+
+if __name__ == "__main__":
+    main()
