@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import discretegrad as dg
-from benchmarks.test_step import BATCH, VARIABLES, Step
+from benchmarks.sizes import Setting
+from benchmarks.steps import Step
+from benchmarks.timing import beside, report, time_rows
 
-CATEGORIES = 16
+SIZES = Setting(3, 3) if Setting(1, 1).batch < 100 else Setting(32, 16, batch=100)
 ESTIMATORS = {
     "ars": dg.ARS,
     "ars-plus": dg.ARSPlus,
@@ -24,31 +26,26 @@ class SwapStep(Step):
     """The step of a model whose posterior logits are as large as asked for."""
 
     def __init__(self, scale: float) -> None:
-        super().__init__(CATEGORIES)
-        self.target = scale * torch.randn(BATCH, VARIABLES, CATEGORIES)
+        super().__init__(SIZES)
+        self.offset = scale * torch.randn(SIZES.batch, *SIZES.event)
 
     def logits(self) -> torch.Tensor:
-        return self.model.posterior_logits(self.images) + self.target
-
-    def __call__(self, estimator: dg.Estimator) -> None:
-        logits = self.logits()
-        draw = estimator.sample(logits, torch.Generator().manual_seed(0))
-        values = self.model.terms(self.images, draw.points, logits).elbo
-        self.finish(-estimator.surrogate(draw, values).mean())
-
-    def limit(self, points: torch.Tensor, gradient: torch.Tensor) -> None:
-        logits = self.logits()
-        values = self.model.terms(self.images, points, logits).elbo
-        self.finish(-dg.functional.attach_gradient(values.mean(0), logits, gradient).mean())
+        return super().logits() + self.offset
 
 
-@pytest.mark.parametrize("kind", ["limit", "step"])
 @pytest.mark.parametrize("name", list(ESTIMATORS))
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_swaps(benchmark, scale, name, kind):
-    estimator, step = ESTIMATORS[name](), SwapStep(scale)
+def test_swaps(benchmark, scale, name):
+    estimator, step, limit = ESTIMATORS[name](), SwapStep(scale), SwapStep(scale)
+    # The same noise in every round, so that there are as many distinct points.
     points = estimator.sample(step.logits().detach(), torch.Generator().manual_seed(0)).points
-    benchmark.group = f"swaps, logits x {scale:g}, {name}, S={len(points)}"
-    gradient = torch.randn(BATCH, VARIABLES, CATEGORIES)
-    run = (lambda: step(estimator)) if kind == "step" else (lambda: step.limit(points, gradient))
-    benchmark.pedantic(run, warmup_rounds=2, rounds=10)
+    gradient = torch.randn(SIZES.batch, *SIZES.event)
+    runs = {
+        name: lambda: step(estimator, torch.Generator().manual_seed(0)),
+        "limit": lambda: limit.limit(points, gradient),
+    }
+    benchmark.group = f"swaps, logits x {scale:g}"
+    seconds = beside(benchmark, runs)
+    if seconds:
+        case = {"suite": "swaps", "case": f"logits x {scale:g}", "S": len(points), **SIZES.columns}
+        report(benchmark, time_rows(case, seconds, over=["limit"]))
