@@ -1,7 +1,7 @@
 """From pytest-benchmark's JSON to the committed CSV: `python -m benchmarks.results runs/bench.json`.
 
-A suite has a file for each kind of device, `benchmarks/results/<suite>-<cpu or cuda>.csv`, which a run that measured the
-suite there writes anew, whole or not at all; the files of what it did not measure stay.
+A suite has a file for each kind of device, `benchmarks/results/<suite>-<cpu or cuda>.csv`, which a run that measured
+the suite there writes anew, whole or not at all; the files of what it did not measure stay.
 """
 
 from __future__ import annotations
@@ -20,25 +20,9 @@ import torch
 
 from experiments.files import write_table
 
-COLUMNS = [
-    "date",
-    "git_sha",
-    "torch",
-    "device",
-    "threads",
-    "suite",
-    "case",
-    "implementation",
-    "C",
-    "V",
-    "S",
-    "B",
-    "metric",
-    "value",
-    "unit",
-    "error",
-    "rounds",
-]
+PROVENANCE = ("date", "git_sha", "torch", "device", "threads")
+SIZES = ("C", "V", "S", "B")
+COLUMNS = (*PROVENANCE, "suite", "case", "implementation", *SIZES, "metric", "value", "unit", "error", "rounds")
 FOLDER = Path(__file__).parent / "results"
 
 
@@ -122,7 +106,7 @@ def read(suite: str, kind: str = "cpu", folder: Path = FOLDER) -> list[dict[str,
     with open(folder / f"{suite}-{kind}.csv", newline="") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
     for row in rows:
-        for column in ("C", "V", "S", "B", "rounds", "threads"):
+        for column in (*SIZES, "rounds", "threads"):
             row[column] = int(row[column]) if row[column] else None
         for column in ("value", "error"):
             row[column] = float(row[column]) if row[column] else None

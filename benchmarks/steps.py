@@ -1,4 +1,4 @@
-"""A training step of the VAE: with an estimator, and at the limit, with points and a gradient that were there before."""
+"""A training step of the VAE: with an estimator, and at the limit, with points and a gradient that were there."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ rounds, so it touches both sides of the ratio within a round alike, and the medi
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -93,14 +93,17 @@ def beside(
     return {name: list(benchmark.stats.stats.data), **{other: taken[-rounds:] for other, taken in seconds.items()}}
 
 
-def time_rows(case: Row, seconds: Mapping[str, Sequence[float]], over: Iterable[str] = ()) -> list[Row]:
-    """Rows of the results: the median time of each implementation, and its ratio to each of those in `over`."""
+def time_rows(case: Row, seconds: Mapping[str, Sequence[float]], over: Sequence[str] = ()) -> list[Row]:
+    """Rows of the results: the median time of each implementation, and its ratio to each of those in `over`.
+
+    Of two that are both in `over` only the later one's ratio to the earlier is given.
+    """
     rows = []
     for name, taken in seconds.items():
         own = {**case, "implementation": name, "rounds": len(taken)}
         rows.append({**own, "metric": "time", "unit": "s", **median(taken)._asdict()})
-        for base in over:
-            if base != name:
+        for number, base in enumerate(over):
+            if name not in over[: number + 1]:
                 rows.append({**own, "metric": f"time / {base}", "unit": "1", **ratio(taken, seconds[base])._asdict()})
     return rows
 
