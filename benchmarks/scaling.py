@@ -10,7 +10,7 @@ from typing import Any
 
 import matplotlib
 import torch
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, ScalarFormatter
 from torch import Tensor
 
 import discretegrad as dg
@@ -125,9 +125,9 @@ def draw_costs(rows: list[dict[str, Any]], path: Path) -> None:
                 panel.grid(True, color="0.85", linewidth=0.6)
                 if metric == "time":
                     panel.set_yscale("log")
+                    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
                     panel.yaxis.set_major_formatter(ScalarFormatter())
-                    panel.yaxis.set_minor_formatter(ScalarFormatter())
-                    panel.tick_params(axis="y", which="minor", labelsize=8)
+                    panel.yaxis.set_minor_locator(NullLocator())
                 else:
                     panel.axhline(1.0, color="0.0", linewidth=0.8)
                     panel.set_xlabel(WORDS[axis])

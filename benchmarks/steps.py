@@ -12,7 +12,7 @@ import discretegrad as dg
 from benchmarks.sizes import HIDDEN, PIXELS, Setting
 from experiments.models import VAE, side_network
 
-INPUTS = ("one-hots", "ids")
+INPUTS = ("points", "ids")
 """What the decoder and the posterior are given."""
 
 
@@ -24,11 +24,11 @@ def ids_supported() -> bool:
 class Step:
     """One optimiser step on a fixed batch."""
 
-    def __init__(self, setting: Setting, inputs: str = "one-hots") -> None:
+    def __init__(self, setting: Setting, inputs: str = "points") -> None:
         torch.manual_seed(0)
         self.setting, self.inputs = setting, inputs
         self.images = (torch.rand(setting.batch, PIXELS) < 0.2).float()
-        options = {} if inputs == "one-hots" else {"inputs": inputs}
+        options = {} if inputs == "points" else {"inputs": inputs}
         self.model = VAE(
             torch.full((PIXELS,), 0.2), setting.variables, setting.categories, setting.latent, HIDDEN, **options
         )
@@ -44,7 +44,7 @@ class Step:
 
     def points(self, draw: dg.Draw) -> Tensor:
         """What f is called with."""
-        return draw.points if self.inputs == "one-hots" else draw.indices
+        return draw.points if self.inputs == "points" else draw.indices
 
     def __call__(self, estimator: dg.Estimator, generator: torch.Generator | None = None) -> None:
         """With an estimator, and what learns in it."""
