@@ -4,14 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help demo test test-slow lint bench table clean
+.PHONY: help demo test test-slow lint bench peers table clean
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
 	@echo "make test       the test suite without its long proofs"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      the benchmarks, as ratios inside one run"
+	@echo "make bench      measure steps, operations and their scaling, and write benchmarks/results/"
+	@echo "make peers      the same step by hand and with other packages, which this installs"
 	@echo "make table      measure every estimator and write docs/estimators.md"
 
 # The stamp is newer than pyproject.toml and constraints.txt exactly when the environment matches them.
@@ -37,7 +38,16 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 bench: $(VENV)/installed
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name
+	@mkdir -p runs
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
+	  --benchmark-json=runs/bench.json
+	$(BIN)/python -m benchmarks.results runs/bench.json
+	$(BIN)/python -m benchmarks.scaling
+
+# Should the packages not install, their rows of the table say that they are not there.
+peers: $(VENV)/installed
+	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	$(BIN)/python -m benchmarks.peers
 
 table: $(VENV)/installed
 	$(BIN)/python -m experiments.table

@@ -73,32 +73,41 @@ def _hand(step: Step, points: int) -> None:
 
 
 def memory() -> list[Row]:
-    """Peaks of sampling, f, surrogate and backward, for an f of ids and the same f of one-hots: a table's sum."""
+    """Peaks of sampling, f, surrogate and backward, for an f of ids and the same f of one-hots: a table's sum.
+
+    And how they grow with S: the numbers that another evaluation takes for each entry of `[B, V]`.
+    """
     rows = []
-    variables, batch = BASE["V"], BASE["B"]
+    entries = BASE["B"] * BASE["V"]
     for categories in MEMORY_CATEGORIES:
-        for points in MEMORY_POINTS:
-            for name in ("RLOO", "Tree"):
-                leaf = torch.randn(batch, variables, categories, requires_grad=True)
-                table = torch.randn(variables, categories)
-                for given in ("ids", "one-hots"):
-                    estimator = ESTIMATORS[name](points)
-                    bytes_ = peak(partial(_table_step, estimator, leaf, table, given))
-                    size = {"C": categories, "V": variables, "S": points, "B": batch}
-                    rows.append(
-                        {"suite": "scaling", "case": f"memory, f of {given}", **size, "implementation": name}
-                        | {"metric": "peak memory", "value": bytes_, "unit": "B"}
+        for name in ("RLOO", "Tree"):
+            for given in ("ids", "one-hots"):
+                peaks = []
+                for points in MEMORY_POINTS:
+                    size = {**BASE, "C": categories, "S": points}
+                    setting = Setting(size["V"], categories, batch=size["B"])
+                    case = {"suite": "scaling", "case": f"memory, f of {given}", **size, "implementation": name}
+                    peaks.append(
+                        table_peak(ESTIMATORS[name](points), Setting(size["V"], categories, batch=size["B"]), given)
                     )
+                    rows.append({**case, "metric": "peak memory", "value": peaks[-1], "unit": "B"})
+                growth = (peaks[-1] - peaks[-2]) / (MEMORY_POINTS[-1] - MEMORY_POINTS[-2]) / entries / 4
+                rows.append({**case, "metric": "growth with S", "value": growth, "unit": "float32 / (S B V)"})
     return rows
 
 
-def _table_step(estimator: dg.Estimator, logits: Tensor, table: Tensor, given: str) -> Tensor:
-    draw = estimator.sample(logits)
-    if given == "ids":
-        values = table[torch.arange(len(table)), draw.indices].sum(-1)
-    else:
-        values = draw.points.flatten(2) @ table.flatten()
-    return torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits)[0]
+def table_peak(estimator: dg.Estimator, setting: Setting, given: str) -> int:
+    """Peak bytes of sampling, an f that sums entries of a table, surrogate and backward; f of "ids" or "one-hots"."""
+    logits = torch.randn(setting.batch, *setting.event, requires_grad=True)
+    table, variable = torch.randn(setting.event), torch.arange(setting.variables)
+
+    def run() -> Tensor:
+        draw = estimator.sample(logits)
+        values = table[variable, draw.indices].sum(-1) if given == "ids" else draw.points.flatten(2) @ table.flatten()
+        return torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits)[0]
+
+    run()  # what is made once and kept
+    return peak(run)
 
 
 def draw_costs(rows: list[dict[str, Any]], path: Path) -> None:
@@ -158,7 +167,7 @@ def draw_memory(rows: list[dict[str, Any]], path: Path) -> None:
         for panel, categories in zip(axes[0], MEMORY_CATEGORIES, strict=True):
             for (name, given), (colour, dash, marker) in lines.items():
                 own = [row for row in rows if row["case"] == f"memory, f of {given}" and row["C"] == categories]
-                own = [row for row in own if row["implementation"] == name]
+                own = [row for row in own if row["implementation"] == name and row["metric"] == "peak memory"]
                 logits = 4 * BASE["B"] * BASE["V"] * categories
                 panel.plot(
                     [row["S"] for row in own],

@@ -17,6 +17,7 @@ from benchmarks.memory import peak
 from benchmarks.peers import by_hand, distributions, masks
 from benchmarks.peers.__main__ import measure, rows_of
 from benchmarks.peers.catalogue import PEERS
+from benchmarks.scaling import ESTIMATORS, table_peak
 from benchmarks.sizes import Setting
 from benchmarks.steps import Step
 from benchmarks.timing import in_turns, median, ratio, time_rows
@@ -183,6 +184,18 @@ def test_peak_counts_what_is_held_at_once():
 
     assert 8000 <= peak(two_then_one) < 8200
     assert peak(lambda: None) == 0
+
+
+@pytest.mark.parametrize("name", ["RLOO", "Tree"])
+def test_memory_with_ids_does_not_grow_with_evaluations_times_categories(name):
+    """One-hots of 256 categories take 256 numbers an evaluation and variable; with ids it is less than half of that."""
+    sizes = Setting(8, 256, batch=20)
+    growth = {}
+    for given in ("ids", "one-hots"):
+        few, many = (table_peak(ESTIMATORS[name](points), sizes, given) for points in (16, 32))
+        growth[given] = (many - few) / 16 / (8 * 20) / 4
+    assert growth["ids"] < 128
+    assert growth["one-hots"] > 256
 
 
 def test_results_are_written_whole_or_not_at_all(tmp_path):
