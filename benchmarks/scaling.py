@@ -87,9 +87,7 @@ def memory() -> list[Row]:
                     size = {**BASE, "C": categories, "S": points}
                     setting = Setting(size["V"], categories, batch=size["B"])
                     case = {"suite": "scaling", "case": f"memory, f of {given}", **size, "implementation": name}
-                    peaks.append(
-                        table_peak(ESTIMATORS[name](points), Setting(size["V"], categories, batch=size["B"]), given)
-                    )
+                    peaks.append(table_peak(ESTIMATORS[name](points), setting, given))
                     rows.append({**case, "metric": "peak memory", "value": peaks[-1], "unit": "B"})
                 growth = (peaks[-1] - peaks[-2]) / (MEMORY_POINTS[-1] - MEMORY_POINTS[-2]) / entries / 4
                 rows.append({**case, "metric": "growth with S", "value": growth, "unit": "float32 / (S B V)"})
