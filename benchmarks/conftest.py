@@ -6,6 +6,8 @@ import torch
 from benchmarks.results import provenance
 from benchmarks.sizes import set_threads
 
+collect_ignore_glob = ["peers/with_*.py"]  # --doctest-modules would import packages that need not be there
+
 
 @pytest.fixture(autouse=True)
 def _alike():
