@@ -13,7 +13,7 @@ import torch
 
 SMALL = os.environ.get("BENCH_SMALL") == "1"
 SECONDS = float(os.environ.get("BENCH_SECONDS", "0.01" if SMALL else "3"))
-FEWEST, MOST = (2, 2) if SMALL else (10, 60)
+FEWEST, MOST = (2, 2) if SMALL else (5, 60)
 """Rounds of a case, whatever the time it may take."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 
 import torch
@@ -16,22 +15,15 @@ INPUTS = ("points", "ids")
 """What the decoder and the posterior are given."""
 
 
-def ids_supported() -> bool:
-    """Whether the model takes ids. What needs it is skipped until it does; nothing else has to change here."""
-    return "inputs" in inspect.signature(VAE).parameters
-
-
 class Step:
     """One optimiser step on a fixed batch."""
 
     def __init__(self, setting: Setting, inputs: str = "points") -> None:
         torch.manual_seed(0)
-        self.setting, self.inputs = setting, inputs
+        self.setting = setting
         self.images = (torch.rand(setting.batch, PIXELS) < 0.2).float()
-        options = {} if inputs == "points" else {"inputs": inputs}
-        self.model = VAE(
-            torch.full((PIXELS,), 0.2), setting.variables, setting.categories, setting.latent, HIDDEN, **options
-        )
+        mean = torch.full((PIXELS,), 0.2)
+        self.model = VAE(mean, setting.variables, setting.categories, setting.latent, HIDDEN, inputs=inputs)
         self.optimizers = [adam(self.model.parameters())]
 
     def logits(self) -> Tensor:
@@ -42,15 +34,11 @@ class Step:
         """f: the ELBO at points, or at ids."""
         return self.model.terms(self.images, points, logits, of_bound).elbo
 
-    def points(self, draw: dg.Draw) -> Tensor:
-        """What f is called with."""
-        return draw.points if self.inputs == "points" else draw.indices
-
     def __call__(self, estimator: dg.Estimator, generator: torch.Generator | None = None) -> None:
         """With an estimator, and what learns in it."""
         logits = self.logits()
         draw = estimator.sample(logits, generator)
-        values = self.values(self.points(draw), logits, estimator.of_bound)
+        values = self.values(self.model.inputs_of(draw), logits, estimator.of_bound)
         context = self.images - self.model.mean
         loss = -estimator.surrogate(draw, values, context).mean()
         for learner in estimator.learners:
@@ -69,7 +57,7 @@ class Step:
         """So many points, and a gradient, for the limit."""
         logits = torch.randn(self.setting.batch, *self.setting.event)
         draw = dg.Reinforce(points, latent=self.setting.latent).sample(logits)
-        return self.points(draw), torch.randn_like(logits)
+        return self.model.inputs_of(draw), torch.randn_like(logits)
 
     def adopt(self, estimator: dg.Estimator) -> None:
         """Give the estimator's own modules their shapes, and an optimiser."""

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.memory import peak
 from benchmarks.sizes import SETTINGS
-from benchmarks.steps import INPUTS, Step, estimators, evaluations, ids_supported
+from benchmarks.steps import INPUTS, Step, estimators, evaluations
 from benchmarks.timing import beside, report, time_rows
 
 CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in estimators(sizes)]
@@ -18,11 +18,8 @@ CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in esti
 def test_step(benchmark, setting, name, inputs):
     sizes = SETTINGS[setting]
     estimator = estimators(sizes)[name](sizes)
-    if inputs == "ids":
-        if not ids_supported():
-            pytest.skip("the model takes no ids yet")
-        if estimator.needs_grad_f or sizes.latent == "bernoulli":
-            pytest.skip("this f must be differentiable in its points, or its points are ids already")
+    if inputs == "ids" and (estimator.needs_grad_f or sizes.latent == "bernoulli"):
+        pytest.skip("this f must be differentiable in its points, or its points are ids already")
     step, limit = Step(sizes, inputs), Step(sizes, inputs)
     step.adopt(estimator)
     points = evaluations(estimator, sizes)

@@ -63,7 +63,7 @@ def test_scaling_runs(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.package is None])
 def test_rows_of_the_peers_table_run(name):
-    step = Step(SMALL)
+    step = Step(SMALL, PEERS[name].inputs)
     before = [parameter.detach().clone() for parameter in step.model.parameters()]
     PEERS[name].build(step)()
     assert all((old != new).any() for old, new in zip(before, step.model.parameters(), strict=True))

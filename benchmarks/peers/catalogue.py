@@ -25,6 +25,8 @@ class Peer(NamedTuple):
     build: Callable[[Step], Run]
     package: str | None = None
     """Its name on PyPI, where it is one."""
+    inputs: str = "points"
+    """What the decoder is given."""
 
 
 def limit(points: int) -> Peer:
@@ -37,7 +39,7 @@ def limit(points: int) -> Peer:
     return Peer(points, "", build)
 
 
-def ours(points: int, make: Callable[[], dg.Estimator], name: str) -> Peer:
+def ours(points: int, make: Callable[[], dg.Estimator], name: str, inputs: str = "points") -> Peer:
     """One of the library's estimators."""
 
     def build(step: Step) -> Run:
@@ -45,7 +47,7 @@ def ours(points: int, make: Callable[[], dg.Estimator], name: str) -> Peer:
         step.adopt(estimator)
         return lambda: step(estimator)
 
-    return Peer(points, name, build)
+    return Peer(points, name, build, inputs=inputs)
 
 
 def written(name: str, loss: Callable[[Step], Tensor]) -> Peer:
@@ -67,6 +69,7 @@ PEERS = {
     "limit, 1 point": limit(1),
     "limit, 2 points": limit(2),
     "RLOO(2)": ours(2, lambda: dg.RLOO(2), "RLOO(2)"),
+    "RLOO(2), ids": ours(2, lambda: dg.RLOO(2), "RLOO(2)", "ids"),
     "RLOO by hand": written("RLOO(2)", by_hand.loss),
     "RLOO, torch.distributions": written("RLOO(2)", distributions.loss),
     "RLOO, torch.distributions, unchecked": written("RLOO(2)", lambda step: distributions.loss(step, validate=False)),
@@ -74,6 +77,7 @@ PEERS = {
     "Reinforce(2, RunningMean())": ours(2, lambda: dg.Reinforce(2, dg.nn.RunningMean()), "Reinforce(2, RunningMean())"),
     "TraceGraph_ELBO, pyro": package(2, "Reinforce(2, RunningMean())", "pyro-ppl", "with_pyro"),
     "DisARMTree()": ours(2, dg.DisARMTree, "DisARMTree()"),
+    "DisARMTree(), ids": ours(2, dg.DisARMTree, "DisARMTree()", "ids"),
     "DisARM-Tree, tensors of masks": written("DisARMTree()", lambda step: masks.loss(step, "balanced")),
     "DisARMSB()": ours(2, dg.DisARMSB, "DisARMSB()"),
     "DisARM-SB, tensors of masks": written("DisARMSB()", lambda step: masks.loss(step, "sticks")),

@@ -19,7 +19,7 @@ def work(name: str, setting: Setting, pipe: Connection) -> None:
     warnings.simplefilter("ignore")  # packages older than the torch they run on
     try:
         set_threads()
-        run = PEERS[name].build(Step(setting))
+        run = PEERS[name].build(Step(setting, PEERS[name].inputs))
         run()
         pipe.send(0.0)
         while pipe.recv():
