@@ -8,6 +8,8 @@ from benchmarks.sizes import set_threads
 
 collect_ignore_glob = ["peers/with_*.py"]  # --doctest-modules would import packages that need not be there
 
+MEASURED = pytest.StashKey[dict]()
+
 
 @pytest.fixture(autouse=True)
 def _alike():
@@ -15,6 +17,10 @@ def _alike():
     set_threads()
 
 
-def pytest_benchmark_update_json(config, benchmarks, output_json):
+def pytest_sessionstart(session):
     set_threads()
-    output_json["provenance"] = provenance()
+    session.config.stash[MEASURED] = provenance()  # of the start: files may change while it runs
+
+
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    output_json["provenance"] = config.stash[MEASURED]

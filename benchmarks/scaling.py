@@ -201,7 +201,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.draw:
         set_threads()
-        write([{**provenance(), **row} for row in costs() + memory()], arguments.folder)
+        where = provenance()
+        write([{**where, **row} for row in costs() + memory()], arguments.folder)
     rows = read("scaling", folder=arguments.folder)
     draw_costs(rows, arguments.folder / "scaling.png")
     draw_memory(rows, arguments.folder / "memory.png")

@@ -15,7 +15,7 @@ import discretegrad as dg
 from benchmarks import results
 from benchmarks.memory import peak
 from benchmarks.peers import by_hand, distributions, masks
-from benchmarks.peers.__main__ import measure, rows_of
+from benchmarks.peers.__main__ import group, measure, rows_of
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.scaling import ESTIMATORS, table_peak
 from benchmarks.sizes import Setting
@@ -80,6 +80,12 @@ def test_a_package_that_is_not_there_stays_in_the_table(monkeypatch):
     assert rows["RLOO(2)", "time / limit"]["value"] == pytest.approx(
         ratio(table["RLOO(2)"], table["limit, 2 points"]).value
     )
+
+
+def test_every_row_is_in_a_group_with_ours_and_the_limit():
+    own = [name for name, peer in PEERS.items() if peer.ours == name]
+    assert {name for one in own for name in group(one)} == set(PEERS)
+    assert all({PEERS[name].points for name in group(one)} == {PEERS[one].points} for one in own)
 
 
 def test_by_hand_is_leave_one_out():

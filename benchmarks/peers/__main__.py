@@ -1,6 +1,7 @@
 """`python -m benchmarks.peers`: ours, the limit and the peers in turns; prints a table and writes the results.
 
-Each row has a process of its own, for some packages change torch for everybody when they are imported (storchastic
+Rows that are compared take turns, in groups so that slow peers of one do not make the rounds of another long. Each row
+has a process of its own, for some packages change torch for everybody when they are imported (storchastic
 replaces `Tensor.to`, `le` and `gt`). One that cannot be imported or built stays in the table with its error.
 """
 
@@ -36,7 +37,7 @@ def rows_of(case: Row, table: Mapping[str, list[float] | str]) -> list[Row]:
             rows.append({**own, "implementation": title(name), "metric": f"not run: {seconds}"})
             continue
         rows += time_rows(own, {title(name): seconds})
-        below = {"limit": f"limit, {peer.points} point{'s' if peer.points > 1 else ''}", "ours": peer.ours}
+        below = {"limit": f"limit, {_points(peer.points)}", "ours": peer.ours}
         for what, base in below.items():
             compared = table.get(base)
             if base != name and isinstance(compared, list):
@@ -60,19 +61,31 @@ def show(heading: str, rows: Sequence[Row]) -> None:
         print(f"{name:44}{1e3 * cells['time']['value']:9.2f}{ratios}".rstrip())
 
 
+def group(own: str) -> list[str]:
+    """The rows that take turns: the limit, one of ours, and the peers that are compared with it."""
+    return [f"limit, {_points(PEERS[own].points)}", *(name for name, peer in PEERS.items() if peer.ours == own)]
+
+
 def main() -> None:
     """See the module."""
     set_threads()
+    where = provenance()
     rows = []
     for name, setting in SETTINGS.items():
-        if setting.latent == "categorical":
-            table = measure(list(PEERS), setting, 2 * SECONDS * len(PEERS))
-            own = rows_of({"suite": SUITE, "case": name, **setting.columns}, table)
-            show(f"a step, C={setting.categories}, V={setting.variables}, B={setting.batch}", own)
-            rows += own
+        for own in dict.fromkeys(peer.ours for peer in PEERS.values() if peer.ours):
+            if setting.latent == "categorical":
+                names = group(own)
+                table = measure(names, setting, 2 * SECONDS * len(names))
+                measured = rows_of({"suite": SUITE, "case": f"{name}, {own}", **setting.columns}, table)
+                show(f"a step, C={setting.categories}, V={setting.variables}, B={setting.batch}", measured)
+                rows += measured
     print()
-    for path in write([{**provenance(), **row} for row in rows]):
+    for path in write([{**where, **row} for row in rows]):
         print(path)
+
+
+def _points(count: int) -> str:
+    return f"{count} point{'s' if count > 1 else ''}"
 
 
 if __name__ == "__main__":
