@@ -39,9 +39,10 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	@mkdir -p runs
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name \
-	  --benchmark-json=runs/bench.json
-	$(BIN)/python -m benchmarks.results runs/bench.json
+	for suite in step ops arsm; do \
+	  $(BIN)/python -m pytest benchmarks/test_$$suite.py --benchmark-only --benchmark-columns=median,iqr,rounds \
+	    --benchmark-sort=name --benchmark-json=runs/bench-$$suite.json && \
+	  $(BIN)/python -m benchmarks.results runs/bench-$$suite.json || exit 1; done
 	$(BIN)/python -m benchmarks.scaling
 
 # Should the packages not install, their rows of the table say that they are not there.

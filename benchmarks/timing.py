@@ -44,9 +44,13 @@ def timed(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def rounds_within(seconds: float, budget: float = SECONDS, most: int = MOST) -> int:
-    """How many rounds of so many seconds the budget allows."""
-    return max(FEWEST, min(most, int(budget / max(seconds, 1e-9))))
+def rounds_within(budget: float, most: int, turn: Callable[[], object]) -> int:
+    """How many rounds the budget of seconds allows; runs a few, or one if that takes longer, to warm up and to see."""
+    for _ in range(WARMUPS):
+        seconds = timed(turn)
+        if seconds > budget:
+            break
+    return max(FEWEST, min(most, int(budget / seconds)))
 
 
 def in_turns(
@@ -59,10 +63,9 @@ def in_turns(
         budget: seconds that all rounds may take together.
         most: the most rounds.
     """
-    for _ in range(WARMUPS):
-        whole = timed(lambda: [timer() for timer in timers.values()])
+    rounds = rounds_within(budget, most, lambda: [timer() for timer in timers.values()])
     seconds: dict[str, list[float]] = {name: [] for name in timers}
-    for _ in range(rounds_within(whole, budget, most)):
+    for _ in range(rounds):
         for name, timer in timers.items():
             seconds[name].append(timer())
     return seconds
@@ -86,11 +89,10 @@ def beside(
     if benchmark.disabled:
         benchmark.pedantic(first, setup=the_others)
         return {}
-    for _ in range(WARMUPS):
-        whole = timed(lambda: [run() for run in runs.values()])
-    rounds = rounds_within(whole, budget, most)
-    benchmark.pedantic(first, setup=the_others, rounds=rounds, warmup_rounds=1)
-    return {name: list(benchmark.stats.stats.data), **{other: taken[-rounds:] for other, taken in seconds.items()}}
+    rounds = rounds_within(budget, most, lambda: [run() for run in runs.values()])
+    benchmark.pedantic(first, setup=the_others, rounds=rounds)
+    # With --benchmark-cprofile there is one round more, which is not timed.
+    return {name: list(benchmark.stats.stats.data), **{other: taken[:rounds] for other, taken in seconds.items()}}
 
 
 def time_rows(case: Row, seconds: Mapping[str, Sequence[float]], over: Sequence[str] = ()) -> list[Row]:
