@@ -30,15 +30,15 @@ class Step:
         """Of the posterior, with their graph."""
         return self.model.posterior_logits(self.images)
 
-    def values(self, points: Tensor, logits: Tensor, of_bound: bool = False) -> Tensor:
-        """f: the ELBO at points, or at ids."""
-        return self.model.terms(self.images, points, logits, of_bound).elbo
+    def values(self, points: Tensor, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+        """f: the ELBO at points, or at ids; with both the log-probabilities are gathered."""
+        return self.model.terms(self.images, points, logits, ids=ids).elbo
 
     def __call__(self, estimator: dg.Estimator, generator: torch.Generator | None = None) -> None:
         """With an estimator, and what learns in it."""
         logits = self.logits()
         draw = estimator.sample(logits, generator)
-        values = self.values(self.model.inputs_of(draw), logits, estimator.of_bound)
+        values = self.model.terms_of(self.images, draw, estimator).elbo
         context = self.images - self.model.mean
         loss = -estimator.surrogate(draw, values, context).mean()
         for learner in estimator.learners:
@@ -47,17 +47,17 @@ class Step:
         for learner in estimator.learners:
             learner.update(draw, values.detach(), context)
 
-    def limit(self, points: Tensor, gradient: Tensor) -> None:
-        """At points, and with a gradient, that cost nothing."""
+    def limit(self, points: Tensor, ids: Tensor | None, gradient: Tensor) -> None:
+        """At points, and with a gradient, that cost nothing; without ids as f is where it has none."""
         logits = self.logits()
-        values = self.values(points, logits)
+        values = self.values(points, logits, ids)
         self.finish(-dg.functional.attach_gradient(values.mean(0), logits, gradient).mean())
 
-    def given(self, points: int) -> tuple[Tensor, Tensor]:
-        """So many points, and a gradient, for the limit."""
+    def given(self, points: int, ids: bool = True) -> tuple[Tensor, Tensor | None, Tensor]:
+        """So many points, with their ids or without, and a gradient, for the limit."""
         logits = torch.randn(self.setting.batch, *self.setting.event)
         draw = dg.Reinforce(points, latent=self.setting.latent).sample(logits)
-        return self.model.inputs_of(draw), torch.randn_like(logits)
+        return self.model.inputs_of(draw), draw.indices if ids else None, torch.randn_like(logits)
 
     def adopt(self, estimator: dg.Estimator) -> None:
         """Give the estimator's own modules their shapes, and an optimiser."""

@@ -38,11 +38,12 @@ class SwapStep(Step):
 def test_swaps(benchmark, scale, name):
     estimator, step, limit = ESTIMATORS[name](), SwapStep(scale), SwapStep(scale)
     # The same noise in every round, so that there are as many distinct points.
-    points = estimator.sample(step.logits().detach(), torch.Generator().manual_seed(0)).points
+    draw = estimator.sample(step.logits().detach(), torch.Generator().manual_seed(0))
+    points, ids = draw.points, draw.indices
     gradient = torch.randn(SIZES.batch, *SIZES.event)
     runs = {
         name: lambda: step(estimator, torch.Generator().manual_seed(0)),
-        "limit": lambda: limit.limit(points, gradient),
+        "limit": lambda: limit.limit(points, ids, gradient),
     }
     benchmark.group = f"swaps, logits x {scale:g}"
     seconds = beside(benchmark, runs)

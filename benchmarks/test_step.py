@@ -26,11 +26,11 @@ def test_step(benchmark, setting, name, inputs):
     step, limit = Step(sizes, inputs), Step(sizes, inputs)
     step.adopt(estimator)
     points = evaluations(estimator, sizes)
-    fixed = limit.given(points)
+    fixed = limit.given(points, estimator.takes_ids)
     runs = {name: lambda: step(estimator), "limit": lambda: limit.limit(*fixed)}
     if inputs == "ids":  # what it would have been with one-hots
         with_points = Step(sizes)
-        fixed_points = with_points.given(points)
+        fixed_points = with_points.given(points, estimator.takes_ids)
         runs["limit, points"] = lambda: with_points.limit(*fixed_points)
     benchmark.group = f"step, {setting}, {inputs}, S={points}"
     seconds = beside(benchmark, runs)

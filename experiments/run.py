@@ -220,7 +220,7 @@ class Run:
             draw = self.estimator.sample(logits, self.generator)
         except ValueError:  # the estimator was accepted in _rehearse, so it is these logits that it refuses
             self._refuse({"log_posterior": logits})
-        terms = self.model.terms(binary, self.model.inputs_of(draw), logits, self.estimator.of_bound)
+        terms = self.model.terms_of(binary, draw, self.estimator)
         values = terms.elbo
         if not values.isfinite().all():
             self._refuse(terms._asdict())
@@ -259,8 +259,8 @@ class Run:
             if stopped:
                 raise Interrupted(self.step, stopped[0])
             logits = self.model.posterior_logits(batch)
-            points = self.model.inputs_of(sampler.sample(logits, generator))
-            log_weights = self.model.terms(batch, points, logits).elbo
+            draw = sampler.sample(logits, generator)
+            log_weights = self.model.terms_of(batch, draw, sampler).elbo
             total += float(dg.objectives.multi_sample_bound(log_weights).double().sum())
         return total / len(images)
 
@@ -373,7 +373,7 @@ class Run:
         binary = binarise(self.images.train[:1], generator)
         logits = self.model.posterior_logits(binary)
         draw = self.estimator.sample(logits, generator)
-        values = self.model.terms(binary, self.model.inputs_of(draw), logits, self.estimator.of_bound).elbo
+        values = self.model.terms_of(binary, draw, self.estimator).elbo
         context = binary - self.model.mean
         self.estimator.surrogate(draw, values, context)
         for learner in self.learners:

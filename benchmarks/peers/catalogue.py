@@ -29,11 +29,11 @@ class Peer(NamedTuple):
     """What the decoder is given."""
 
 
-def limit(points: int) -> Peer:
-    """Fixed points and a fixed gradient."""
+def limit(points: int, ids: bool = True) -> Peer:
+    """Fixed points and a fixed gradient; without ids where f must be differentiable in the points."""
 
     def build(step: Step) -> Run:
-        given = step.given(points)
+        given = step.given(points, ids)
         return lambda: step.limit(*given)
 
     return Peer(points, "", build)
@@ -66,7 +66,7 @@ def package(points: int, name: str, pypi: str, module: str) -> Peer:
 
 
 PEERS = {
-    "limit, 1 point": limit(1),
+    "limit, 1 point": limit(1, ids=False),
     "limit, 2 points": limit(2),
     "RLOO(2)": ours(2, lambda: dg.RLOO(2), "RLOO(2)"),
     "RLOO(2), ids": ours(2, lambda: dg.RLOO(2), "RLOO(2)", "ids"),

@@ -98,6 +98,7 @@ def loss(step: Step, tree: str) -> Tensor:
     masks = {"sticks": sticks, "balanced": balanced}[tree](logits.shape[-1])
     nodes = node_logits(logits, masks)
     ids = sample(nodes, masks)
-    values = step.values(torch.nn.functional.one_hot(ids, logits.shape[-1]).to(logits.dtype), logits)
+    one_hots = torch.nn.functional.one_hot(ids, logits.shape[-1]).to(logits.dtype)
+    values = step.values(one_hots, logits, ids)
     surrogate = (signal(nodes, masks, ids, values) * nodes).sum((-2, -1))
     return -(values.mean(0) + surrogate).mean()

@@ -51,7 +51,7 @@ class Stage:
         if not logits.requires_grad:
             logits.requires_grad_()
         draw = estimator.sample(logits, self.generator)
-        values = model.terms(images, draw.points, logits, estimator.of_bound).elbo
+        values = model.terms_of(images, draw, estimator).elbo
         context = images - model.mean
         return logits, estimator.surrogate(draw, values, context), (draw, values, context)
 
