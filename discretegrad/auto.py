@@ -15,7 +15,15 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
-from discretegrad.measure import Estimate, Problem, mean_squared_error, random_state_restored, student, variance
+from discretegrad.measure import (
+    Estimate,
+    Problem,
+    mean_squared_error,
+    named,
+    random_state_restored,
+    student,
+    variance,
+)
 
 CRITERIA = ("variance", "variance_evaluations", "variance_time")
 REFERENCE = 4
@@ -199,16 +207,7 @@ class Auto:
         return "mean_squared_error" if self.allow_biased else self.criterion or "variance_evaluations"
 
     def _named(self) -> dict[str, Estimator]:
-        candidates = _defaults(self.latent) if self.candidates is None else self.candidates
-        if isinstance(candidates, Mapping):
-            return dict(candidates)
-        named: dict[str, Estimator] = {}
-        for estimator in candidates:
-            name, number = type(estimator).__name__, 2
-            while name in named:
-                name, number = f"{type(estimator).__name__} ({number})", number + 1
-            named[name] = estimator
-        return named
+        return named(_defaults(self.latent) if self.candidates is None else self.candidates)
 
     def _refuse(self, name: str, estimator: Estimator) -> None:
         if not isinstance(estimator, Estimator):

@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from discretegrad.control_variate import LeaveOneOut
-from discretegrad.core import Composition, Estimator
+from discretegrad import checks
+from discretegrad.control_variate import BatchLeaveOneOut, Chain
+from discretegrad.core import Composition, Estimator, Pathwise
 
 ENTRIES = 2**20
 """How many entries of points are stacked for one call of f."""
@@ -36,6 +38,19 @@ class Estimate(NamedTuple):
         return Estimate(self.value * other.value, math.hypot(self.error * other.value, self.value * other.error))
 
 
+class Replicates(NamedTuple):
+    """Independent gradients of one estimator, and what each took."""
+
+    gradients: Tensor
+    """Float64 `[R, D]` over the D entries of the logits."""
+    evaluations: int
+    """Of f, for each."""
+    entries: int
+    """Of the points, for each."""
+    batch_dims: int
+    """How many of the logits' first dimensions the values of f have."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What estimators are measured on."""
@@ -46,48 +61,91 @@ class Problem:
     generator: torch.Generator | None = None
     mask: Tensor | None = None
     context: Any = None
+    on: str = "points"
+    """What f is called with: "points" or "ids"."""
 
     def gradients(self, estimator: Estimator, replicates: int) -> tuple[Tensor, Estimate]:
-        """Float64 `[R, D]` over the D entries of the logits, and the evaluations of f for one of them."""
-        first, points, entries = self._gradient(estimator)
-        found, counts, done = [first.flatten().double().unsqueeze(0)], [points], 1
-        size = max(1, ENTRIES // max(1, entries)) if _element_by_element(estimator) else 1
-        while done < replicates:
-            together = min(size, replicates - done)
-            several, points, _ = self._gradient(estimator, together if size > 1 else None)
-            found.append(several.reshape(together, -1).double())
-            counts += [points] * together
-            done += together
+        """Float64 `[R, D]`, and the evaluations of f for one of them."""
+        first = self.gradient(estimator)
+        found, counts, size = [first.gradients], [first.evaluations], self.together(estimator, first)
+        while len(counts) < replicates:
+            several = self.gradient(estimator, min(size, replicates - len(counts)), first.batch_dims)
+            found.append(several.gradients)
+            counts += [several.evaluations] * len(several.gradients)
         error = statistics.stdev(counts) / math.sqrt(replicates) if replicates > 1 else math.inf
         return torch.cat(found), Estimate(statistics.fmean(counts), error)
 
     def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate]:
-        """Medians over rounds in which they take turns, so that what else the machine does falls on all alike."""
-        times: list[list[float]] = [[] for _ in estimators]
-        for _ in range(rounds):
-            for estimator, of_estimator in zip(estimators, times, strict=True):
-                self._wait()
-                start = time.perf_counter()
-                self._gradient(estimator)
-                self._wait()
-                of_estimator.append(time.perf_counter() - start)
-        return [_median(of_estimator) for of_estimator in times]
+        """For one gradient of each; see `in_turns`."""
+        return in_turns([partial(self.gradient, estimator) for estimator in estimators], rounds, self.logits.device)
 
-    def _gradient(self, estimator: Estimator, together: int | None = None) -> tuple[Tensor, int, int]:
-        """One gradient, or several with one call of f; the evaluations, and the entries of their points."""
-        logits = self.logits if together is None else self.logits.expand(together, *self.logits.shape)
-        leaf = logits.clone().requires_grad_()
-        draw = estimator.sample(leaf, self.generator, self.mask)
-        points = draw.points
-        # For f replicates are more points, since it may know the batch.
-        values = self.f(points) if together is None else self.f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
-        loss = estimator.surrogate(draw, values, self.context)
-        (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        return gradient, draw.evaluations, points.numel()
+    def together(self, estimator: Estimator, one: Replicates) -> int:
+        """How many replicates should share a call of f, from what one took; 1 where they cannot."""
+        if not _element_by_element(estimator):
+            return 1
+        if self.context is not None and not (one.batch_dims and _of_batch(self.context, self.logits)):
+            return 1
+        return max(1, ENTRIES // max(1, one.entries))
 
-    def _wait(self) -> None:
-        if self.logits.is_cuda:
-            torch.cuda.synchronize(self.logits.device)
+    def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
+        """One gradient, or several with one call of f.
+
+        For the estimator replicates are elements of the batch; for f, which may know the batch, they are points.
+
+        Args:
+            estimator: any of `E f`.
+            together: how many.
+            batch_dims: as a single one found it; not used for one.
+        """
+        checks.on(self.on, estimator.takes_ids, type(estimator).__name__)
+
+        def several(tensor: Tensor) -> Tensor:
+            """With the replicates as, or within, the first dimension of the batch."""
+            if together == 1:
+                return tensor
+            stacked = tensor.expand(together, *tensor.shape)
+            return stacked.flatten(0, 1) if batch_dims else stacked
+
+        def for_f(tensor: Tensor) -> Tensor:
+            if together == 1:
+                return tensor
+            return (tensor.unflatten(1, (together, -1)) if batch_dims else tensor).flatten(0, 1)
+
+        def from_f(values: Tensor) -> Tensor:
+            if together == 1:
+                return values
+            apart = values.unflatten(0, (-1, together))
+            return apart.flatten(1, 2) if batch_dims else apart
+
+        leaf = several(self.logits).clone().requires_grad_()
+        mask = self.mask
+        if mask is not None and together > 1:
+            variables = self.logits.shape[: self.logits.ndim - checks.named_latent(estimator.latent).rank]
+            mask = several(mask.expand(variables))
+        context = several(self.context) if isinstance(self.context, Tensor) else self.context
+        draw = estimator.sample(leaf, self.generator, mask)
+        with torch.set_grad_enabled(estimator.needs_grad_f):  # f's own parameters need no graph
+            values = from_f(self.f(for_f(draw.points if self.on == "points" else draw.indices)))
+        (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values, context).sum(), leaf)
+        return Replicates(
+            gradient.reshape(together, -1).double(),
+            draw.evaluations,
+            draw.evaluations * self.logits.numel(),
+            values.ndim - (1 if together == 1 or batch_dims else 2),
+        )
+
+
+def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[Estimate]:
+    """Median seconds of calls that take turns, so that what else the machine does falls on all alike."""
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, of_call in zip(calls, times, strict=True):
+            _wait(device)
+            start = time.perf_counter()
+            call()
+            _wait(device)
+            of_call.append(time.perf_counter() - start)
+    return [_median(of_call) for of_call in times]
 
 
 def variance(gradients: Tensor) -> Estimate:
@@ -133,14 +191,37 @@ def student(tail: float, freedom: int) -> float:
     return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
+def named(estimators: Sequence[Estimator] | Mapping[str, Estimator]) -> dict[str, Estimator]:
+    """Estimators by name: their own, numbered where several have the same."""
+    if isinstance(estimators, Mapping):
+        return dict(estimators)
+    by_name: dict[str, Estimator] = {}
+    for estimator in estimators:
+        name, number = type(estimator).__name__, 2
+        while name in by_name:
+            name, number = f"{type(estimator).__name__} ({number})", number + 1
+        by_name[name] = estimator
+    return by_name
+
+
 def _element_by_element(estimator: Estimator) -> bool:
     """Whether a batch element's gradient knows nothing of the others, so that replicates can be batch elements."""
-    return (
-        isinstance(estimator, Composition)
-        and estimator.control_variate in (None, LeaveOneOut())
-        and not estimator.learners
-        and estimator.coupling.distinct_dims is None
-    )
+    if isinstance(estimator, Pathwise):
+        return True
+    if not isinstance(estimator, Composition) or estimator.coupling.distinct_dims is not None:
+        return False
+    control_variate = estimator.control_variate
+    parts = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
+    return not any(isinstance(part, BatchLeaveOneOut) for part in parts)
+
+
+def _of_batch(context: Any, logits: Tensor) -> bool:
+    return isinstance(context, Tensor) and context.shape[:1] == logits.shape[:1]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _median(times: list[float]) -> Estimate:
