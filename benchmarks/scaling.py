@@ -14,12 +14,12 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, ScalarForma
 from torch import Tensor
 
 import discretegrad as dg
-from benchmarks.memory import peak
 from benchmarks.peers import by_hand
 from benchmarks.results import FOLDER, provenance, read, write
 from benchmarks.sizes import SECONDS, SMALL, Setting, set_threads
 from benchmarks.steps import Step
 from benchmarks.timing import Row, in_turns, time_rows, timed
+from discretegrad.analysis.memory import peak
 
 matplotlib.use("Agg")
 

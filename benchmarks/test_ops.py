@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 import discretegrad as dg
-from benchmarks.memory import peak
 from benchmarks.peers import by_hand
 from benchmarks.sizes import SMALL, Setting
 from benchmarks.timing import beside, report, time_rows
+from discretegrad.analysis.memory import peak
 from discretegrad.ops.inverse_cdf import inverse_cdf
 from discretegrad.ops.score import one_hot, scatter
 

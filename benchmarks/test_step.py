@@ -6,10 +6,10 @@ on ids is compared with the limit on ids, and with that on one-hots.
 
 import pytest
 
-from benchmarks.memory import peak
 from benchmarks.sizes import SETTINGS
 from benchmarks.steps import INPUTS, Step, estimators, evaluations
 from benchmarks.timing import beside, report, time_rows
+from discretegrad.analysis.memory import peak
 
 CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in estimators(sizes)]
 

@@ -5,23 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from discretegrad.analysis.files import write_whole
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file beside `path`, and put it in place when it is complete and on disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["write_json", "write_table", "write_whole"]
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

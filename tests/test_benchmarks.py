@@ -13,7 +13,6 @@ from calibration import assert_law
 
 import discretegrad as dg
 from benchmarks import results
-from benchmarks.memory import peak
 from benchmarks.peers import by_hand, distributions, masks
 from benchmarks.peers.__main__ import group, measure, rows_of
 from benchmarks.peers.catalogue import PEERS
@@ -21,6 +20,7 @@ from benchmarks.scaling import ESTIMATORS, table_peak
 from benchmarks.sizes import Setting
 from benchmarks.steps import Step
 from benchmarks.timing import in_turns, median, ratio, time_rows
+from discretegrad.analysis.memory import peak
 
 ROOT = Path(__file__).parents[1]
 MINIATURE = {**os.environ, "BENCH_SMALL": "1", "BENCH_THREADS": "1"}

@@ -8,8 +8,6 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else every profile leaves two lines on stderr
-
 
 def peak(run: Callable[[], object], device: str = "cpu") -> int:
     """The most bytes of tensors that `run` holds at a time, beyond those that were there before."""
@@ -20,6 +18,7 @@ def peak(run: Callable[[], object], device: str = "cpu") -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else every profile leaves two lines on stderr
     # The CPU's allocator keeps no count; the profiler notes every allocation (positive) and release (negative).
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()

@@ -1,0 +1,13 @@
+"""Which estimator should I use on my model? Bias, variance and cost, measured on it.
+
+`compare` measures, and returns a `Comparison`: print it, rank, plot, save, load and merge it. The extra `analysis`
+installs what it needs.
+"""
+
+from discretegrad.analysis.compare import compare
+from discretegrad.analysis.comparison import Comparison, Result
+from discretegrad.analysis.moments import Moments, Truth
+from discretegrad.analysis.ranking import Ranking
+from discretegrad.analysis.recommendation import Recommendation
+
+__all__ = ["Comparison", "Moments", "Ranking", "Recommendation", "Result", "Truth", "compare"]

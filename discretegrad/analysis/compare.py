@@ -1,0 +1,198 @@
+"""`compare`: measure estimators on the user's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from discretegrad import checks
+from discretegrad.analysis.comparison import Comparison
+from discretegrad.analysis.measuring import FEWEST, Measuring
+from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
+from discretegrad.core import Estimator
+from discretegrad.measure import Problem, named, random_state_restored
+
+
+def compare(
+    f: Callable[..., Tensor],
+    logits: Tensor | nn.Module | Mapping[str, Tensor],
+    estimators: Sequence[Estimator] | Mapping[str, Estimator],
+    *,
+    wrt: nn.Module | Mapping[str, Tensor] | None = None,
+    precision: float = 0.05,
+    replicates: int = 4096,
+    confidence: float = 0.95,
+    seed: int = 0,
+    rounds: int = 9,
+    reference: Estimator | None = None,
+    on: str = "points",
+    mask: Tensor | None = None,
+    context: Any = None,
+    path: str | Path | None = None,
+    progress: bool | None = None,
+) -> Comparison:
+    """Bias, variance and cost of estimators on your own model, with standard errors.
+
+    Two forms. `compare(f, logits, estimators)` measures the gradient of `E f`, summed over the batch, w.r.t. the
+    logits, or with `wrt=encoder` w.r.t. what they were computed from. `compare(step, model, estimators)` measures the
+    gradient of `step(estimator)`, a loss that your own code computes with the estimator it is handed, w.r.t. the
+    model's parameters. The first is much faster, since replicates share calls of f.
+
+    Nothing is changed: no `.grad`, no parameter, buffer or mode of a module, no random generator. Modules inside
+    estimators are judged as they are now.
+
+    The truth is summed over all values where there are few enough; else it is the mean of a long run of an unbiased
+    estimator, whose own noise is taken off biases and counted in their errors.
+
+    Args:
+        f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; or the step.
+        logits: those of your batch; or the module (or tensors by name) of the second form.
+        estimators: in a sequence, or in a mapping from names, all of one latent.
+        wrt: a module or tensors by name behind the logits, which then need their graph. Layers are told apart by name.
+        precision: an estimator is done when the relative standard error of its variance is no more than this.
+        replicates: or when it has so many.
+        confidence: of intervals, and of all that a ranking claims together.
+        seed: of everything random here; every estimator has its own numbers, whatever others are measured.
+        rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured.
+        reference: the estimator of the long run; by default the unbiased candidate that reaches a given error first.
+        on: what f is called with, "points" or "ids".
+        mask, context: as in a call of an estimator.
+        path: a file that is written now and then and at the end. If it is there already, what it holds is kept and
+            measured on to the precision that is now asked for.
+        progress: whether to show a bar; by default if there is a terminal.
+
+    Raises:
+        TypeError, ValueError: for arguments that cannot be meant, and for a file of another problem, before anything is
+            measured. What an estimator stumbles over is in `Comparison.failures`, and the others go on.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> from discretegrad import analysis
+        >>> logits = torch.zeros(5, 3, 4)
+        >>> def f(points):
+        ...     return (points @ torch.arange(4.0)).sum(-1).square()
+        >>> found = analysis.compare(f, logits, [dg.RLOO(2), dg.RLOO(4)])
+        >>> found.ranking("variance").beats("RLOO (2)", "RLOO")
+        True
+    """
+    candidates = named(estimators)
+    _refuse(candidates, reference)
+    latent = next(iter(candidates.values())).latent
+    checks.positive(precision, "precision")
+    checks.count(replicates, "replicates")
+    if replicates < FEWEST:
+        raise ValueError(f"replicates must be at least {FEWEST} for a standard error, not {replicates}.")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is a probability between 0 and 1, not {confidence!r}.")
+    source = _source(f, logits, wrt, mask, context, on)
+    source.refuse(latent)
+    modules = [module for module in (f, logits, wrt) if isinstance(module, nn.Module)]
+    modules += [learner for estimator in candidates.values() for learner in estimator.learners]
+    with random_state_restored(None, source.device), _modules_restored(modules), torch.enable_grad():
+        started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
+        found = _resumed(started, path, candidates)
+        measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
+        try:
+            measuring.find_truth(latent, reference)
+            measuring.measure()
+            if rounds:
+                measuring.cost(rounds)
+        finally:  # also when the user has had enough
+            if path is not None:
+                found.save(path)
+    return found
+
+
+def _source(
+    f: Callable[..., Tensor],
+    logits: Tensor | nn.Module | Mapping[str, Tensor],
+    wrt: nn.Module | Mapping[str, Tensor] | None,
+    mask: Tensor | None,
+    context: Any,
+    on: str,
+) -> Source:
+    if not callable(f):
+        raise TypeError(
+            f"the first argument is f, or a step that takes an estimator; {type(f).__name__} is no function."
+        )
+    if isinstance(logits, Tensor):
+        return OfFunction(Problem(f, logits, None, mask, context, on), None if wrt is None else tensors_of(wrt))
+    if wrt is not None or mask is not None or context is not None or on != "points":
+        raise ValueError(
+            "wrt, mask, context and on belong to compare(f, logits, ...) with a tensor of logits; a step does these "
+            "things itself."
+        )
+    if not isinstance(logits, nn.Module | Mapping):
+        raise TypeError(
+            f"the second argument is a tensor of logits, or a module or tensors by name; not {type(logits).__name__}."
+        )
+    return OfStep(f, tensors_of(logits))
+
+
+def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None) -> None:
+    if not candidates:
+        raise ValueError("there are no estimators to compare; give some, such as [RLOO(4), DisARMTree(2)].")
+    for name, estimator in candidates.items():
+        if not isinstance(estimator, Estimator):
+            raise TypeError(f"estimator {name!r} must be one such as RLOO(), not {estimator!r}.")
+        if estimator.of_bound:
+            raise ValueError(
+                f"{name} differentiates a multi-sample bound, not E f, and compares with no other; leave it out."
+            )
+    if len({estimator.latent for estimator in candidates.values()}) > 1:
+        raise ValueError("the estimators are for different latents; give those of one latent only.")
+    if reference is not None and not (isinstance(reference, Estimator) and reference.unbiased):
+        raise ValueError(
+            "the reference must be an unbiased estimator such as RLOO(4): the others' bias is measured by it."
+        )
+
+
+def _resumed(started: Comparison, path: str | Path | None, candidates: Mapping[str, Estimator]) -> Comparison:
+    if path is None:
+        return started
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if not Path(path).exists():
+        return started
+    found = Comparison.load(path)
+    if not found.same_problem(started):
+        raise ValueError(
+            f"{path} holds a comparison on another problem: f, logits or layers differ. Use another path, or remove it."
+        )
+    if found.seed != started.seed:
+        raise ValueError(
+            f"{path} was measured with seed {found.seed}, not {started.seed}; give another path, or its seed."
+        )
+    for name, estimator in candidates.items():
+        known = found.records.get(name)
+        if known is not None and known.recipe != repr(estimator):
+            raise ValueError(
+                f"{path} has {name!r} as {known.recipe}, not {estimator!r}; give one of them another name."
+            )
+    found.confidence = started.confidence
+    return found
+
+
+@contextmanager
+def _modules_restored(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Leave buffers, parameters that a step moved, and modes as they were."""
+    before = [
+        (tensor, tensor.detach().clone())
+        for module in modules
+        for tensor in (*module.buffers(), *module.parameters())
+        if not isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer)
+    ]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in before:
+                if not torch.equal(tensor, value):
+                    tensor.copy_(value)
+        for part, training in modes:
+            part.training = training

@@ -1,0 +1,349 @@
+"""What a comparison found: numbers, table, ranking, recommendation; saved, loaded and merged."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from discretegrad.analysis.files import write_whole
+from discretegrad.analysis.moments import Moments, Truth
+from discretegrad.analysis.ranking import Ranking, interval, rank
+from discretegrad.analysis.recommendation import Recommendation, recommend
+from discretegrad.analysis.record import Record
+from discretegrad.analysis.table import table
+from discretegrad.measure import Estimate
+
+CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
+FORMAT = 1
+"""Of the files."""
+
+
+class Layer(NamedTuple):
+    """Of the gradient w.r.t. one layer."""
+
+    variance: Estimate
+    bias2: Estimate
+
+
+@dataclass(frozen=True)
+class Result:
+    """The numbers of one estimator; every `Estimate` is a value and its standard error."""
+
+    name: str
+    unbiased: bool
+    """What the estimator says of itself."""
+    needs_grad_f: bool
+    replicates: int
+    evaluations: Estimate
+    """Of f, for one estimate."""
+    variance: Estimate
+    """The trace of the covariance of one estimate."""
+    bias2: Estimate | None
+    """The squared norm of the bias; None without a truth to compare with."""
+    bias_p_value: float | None
+    """How probable a bias that looks so large or larger is where there is none."""
+    mse: Estimate | None
+    """The mean squared distance of one estimate from the truth, variance + bias^2."""
+    snr: Estimate
+    """The norm of the mean over the standard deviation."""
+    cosine: Estimate | None
+    """The mean cosine of one estimate with the true gradient."""
+    seconds: Estimate | None
+    """For one estimate: sampling, f, and the gradient."""
+    memory: int | None
+    """Bytes, the most that one estimate holds at a time."""
+    norm2: float
+    """The squared norm of the true gradient, or of the mean where there is none."""
+    layers: dict[str, Layer]
+    coordinate_variance: dict[str, Tensor]
+    """Of every entry, by layer, in its shape."""
+
+    @property
+    def variance_evaluations(self) -> Estimate:
+        """Variance times evaluations: the variance for as many evaluations as one estimate of one evaluation has."""
+        return self.variance * self.evaluations
+
+    @property
+    def variance_time(self) -> Estimate | None:
+        """Variance times seconds: what a second's worth of averaged estimates leaves; None without a time."""
+        return None if self.seconds is None else self.variance * self.seconds
+
+    def seconds_to(self, relative_error: float) -> float | None:
+        """Seconds of averaging until the root mean squared error is that share of the gradient's norm.
+
+        Infinite where the bias alone is more; None without a time.
+        """
+        if self.seconds is None:
+            return None
+        left = relative_error**2 * self.norm2
+        if not self.unbiased and self.bias2 is not None:
+            left -= max(0.0, self.bias2.value)
+        return self.variance.value / left * self.seconds.value if left > 0 else math.inf
+
+
+@dataclass
+class Comparison:
+    """What `compare` found. Print it for a table and a recommendation."""
+
+    shapes: dict[str, tuple[int, ...]]
+    """Of the layers."""
+    signature: Tensor
+    confidence: float
+    seed: int
+    records: dict[str, Record] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    """Of estimators that could not be measured: what went wrong."""
+    truth: Truth | None = None
+    truth_name: str = "none"
+    """Where it is from."""
+    notes: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    _known: dict[str, tuple[Any, Result]] = field(default_factory=dict, init=False, repr=False)
+    """Results, and what they were made of."""
+
+    @classmethod
+    def empty(
+        cls, shapes: Mapping[str, torch.Size], signature: Tensor, confidence: float, seed: int, device: torch.device
+    ) -> Comparison:
+        """Nothing measured yet."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+        versions = {"torch": torch.__version__, "python": platform.python_version(), "device": name}
+        return cls(
+            {name: tuple(shape) for name, shape in shapes.items()}, signature, confidence, seed, versions=versions
+        )
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """By name, in the order in which they were measured."""
+        for name, record in self.records.items():
+            made_of = (record.moments.replicates, record.seconds, self.truth_name)
+            if name not in self._known or self._known[name][0] != made_of:
+                self._known[name] = made_of, self._result(name)
+        return {name: self._known[name][1] for name in self.records}
+
+    @property
+    def norm2(self) -> Estimate | None:
+        """The squared norm of the true gradient."""
+        if self.truth is None:
+            return None
+        if self.truth.moments is None:
+            return Estimate(float(self.truth.gradient.square().sum()), 0.0)
+        return self.truth.moments.summary().norm2
+
+    def ranking(self, criterion: str | None = None) -> Ranking:
+        """All pairs compared.
+
+        Args:
+            criterion: "mse" of all, or of those that say they are unbiased "variance", "variance_evaluations" or
+                "variance_time"; by default the last, or the one before where no time was measured.
+        """
+        results = self.results
+        if criterion is None:
+            criterion = "variance_time" if _timed(results) else "variance_evaluations"
+        if criterion not in CRITERIA:
+            raise ValueError(f"criterion is one of {', '.join(map(repr, CRITERIA))}, not {criterion!r}.")
+        chosen = {name: getattr(one, criterion) for name, one in results.items() if criterion == "mse" or one.unbiased}
+        numbers = {name: number for name, number in chosen.items() if number is not None}
+        return rank(criterion, numbers, self.confidence)
+
+    @property
+    def recommendation(self) -> Recommendation:
+        """Which estimator to use, and why."""
+        return recommend(self.results, self.ranking(), self.ranking("mse"), self.confidence)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each estimator, for tables and plots; those that failed have numbers None and say why."""
+        rows = []
+        for result in self.results.values():
+            low, high = interval(result.variance, self.confidence)
+            row: dict[str, Any] = {
+                "name": result.name,
+                "unbiased": result.unbiased,
+                "replicates": result.replicates,
+                "variance_low": low,
+                "variance_high": high,
+                "bias_p_value": result.bias_p_value,
+                "memory": result.memory,
+                "norm2": result.norm2,
+                "failure": None,
+            }
+            for name in ESTIMATES:
+                estimate = getattr(result, name)
+                row[name], row[f"{name}_se"] = (None, None) if estimate is None else estimate
+            rows.append(row)
+        columns = ["name", *(name for row in rows[:1] for name in row if name != "name")]
+        for name, failure in self.failures.items():
+            rows.append({**dict.fromkeys(columns), "name": name, "failure": failure})
+        return rows
+
+    def layer_rows(self) -> list[dict[str, Any]]:
+        """One for each estimator and layer."""
+        return [
+            {
+                "name": name,
+                "layer": layer,
+                "entries": math.prod(self.shapes[layer]),
+                "variance": found.variance.value,
+                "variance_se": found.variance.error,
+                "bias2": found.bias2.value,
+                "bias2_se": found.bias2.error,
+            }
+            for name, result in self.results.items()
+            for layer, found in result.layers.items()
+        ]
+
+    def __str__(self) -> str:
+        return table(self)
+
+    def same_problem(self, other: Comparison) -> bool:
+        """Whether both are of the same layers, logits and f, but for rounding on other machines."""
+        return (
+            self.shapes == other.shapes
+            and self.signature.shape == other.signature.shape
+            and torch.allclose(self.signature, other.signature, rtol=1e-4, atol=1e-6)
+        )
+
+    def merge(self, other: Comparison) -> Comparison:
+        """Both together: estimators of either, and those of both with all their replicates.
+
+        Raises:
+            ValueError: for another problem, and where both have the same replicates, since their seeds are equal.
+        """
+        if not self.same_problem(other):
+            raise ValueError("these comparisons are of different problems: f, logits or layers differ.")
+        both = self.records.keys() & other.records.keys()
+        if both and self.seed == other.seed:
+            raise ValueError(
+                f"both comparisons measured {', '.join(sorted(both))} with seed {self.seed}, so with the same random "
+                "numbers; measure one of them with another seed."
+            )
+        for name in both:
+            if self.records[name].recipe != other.records[name].recipe:
+                raise ValueError(
+                    f"{name!r} is {self.records[name].recipe} in one comparison and {other.records[name].recipe} in "
+                    "the other; give one of them another name."
+                )
+        merged = Comparison.of_state(self.state())
+        theirs = Comparison.of_state(other.state())
+        for name, record in theirs.records.items():
+            if name in merged.records:
+                merged.records[name].merge(record)
+            else:
+                merged.records[name] = record
+        failures = {**theirs.failures, **merged.failures}
+        merged.failures = {name: failure for name, failure in failures.items() if name not in merged.records}
+        merged.notes += [note for note in theirs.notes if note not in merged.notes]
+        if theirs.truth is not None and (merged.truth is None or merged.truth.moments is not None):
+            merged._merge_truth(theirs)
+        return merged
+
+    def _merge_truth(self, other: Comparison) -> None:
+        assert other.truth is not None
+        if self.truth is None or self.truth.moments is None or other.truth.moments is None or self.seed == other.seed:
+            self.truth, self.truth_name = other.truth, other.truth_name
+            return
+        self.truth.moments.merge(other.truth.moments)
+        self.truth = Truth(self.truth.moments.average(), self.truth.moments)
+        self.truth_name = f"{self.truth_name} and {other.truth_name}"
+
+    def save(self, path: str | Path) -> None:
+        """Write a file, whole."""
+        write_whole(Path(path), partial(torch.save, self.state()))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Comparison:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: for a file that is none of ours.
+        """
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            known = state["format"] == FORMAT
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise ValueError(f"{path} is no comparison that `save` wrote; give another file, or remove it.") from error
+        if not known:
+            raise ValueError(f"{path} has format {state['format']}, but this version reads {FORMAT}; measure anew.")
+        return cls.of_state(state)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values."""
+        truth = None
+        if self.truth is not None:
+            moments = self.truth.moments
+            truth = {"gradient": self.truth.gradient, "moments": None if moments is None else moments.state()}
+        records = {name: record.state() for name, record in self.records.items()}
+        own = {name: value for name, value in self.__dict__.items() if name != "_known"}
+        return {**own, "format": FORMAT, "truth": truth, "records": records}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Comparison:
+        """What `state` was of, with nothing shared."""
+        state = {name: value for name, value in state.items() if name != "format"}
+        truth = state["truth"]
+        if truth is not None:
+            moments = None if truth["moments"] is None else Moments.of_state(truth["moments"])
+            state["truth"] = Truth(truth["gradient"], moments)
+        state["records"] = {name: Record.of_state(record) for name, record in state["records"].items()}
+        state["failures"], state["notes"] = dict(state["failures"]), list(state["notes"])
+        return cls(**state)
+
+    def _result(self, name: str) -> Result:
+        record = self.records[name]
+        moments, truth = record.moments, self.truth
+        summary = moments.summary(truth)
+        layers = {layer: moments.summary(truth, layer) for layer in self.shapes}
+        variances = moments.coordinate_variance().split(list(moments.sizes.values()))
+        norm2 = self.norm2
+        return Result(
+            name,
+            record.unbiased,
+            record.needs_grad_f,
+            moments.replicates,
+            record.evaluations,
+            summary.variance,
+            None if truth is None else summary.bias2,
+            None if truth is None else moments.bias_p_value(truth),
+            None if truth is None else summary.mean_squared_error,
+            summary.snr,
+            None if truth is None else self._cosine(moments),
+            record.seconds,
+            record.memory,
+            summary.norm2.value if norm2 is None else norm2.value,
+            {layer: Layer(found.variance, found.bias2) for layer, found in layers.items()},
+            {layer: part.reshape(shape) for part, (layer, shape) in zip(variances, self.shapes.items(), strict=True)},
+        )
+
+    def _cosine(self, moments: Moments) -> Estimate:
+        """Noise makes the truth of a long run longer than it is, and cosines with it smaller."""
+        assert self.truth is not None and self.norm2 is not None
+        found, norm2 = moments.cosine(), self.norm2.value
+        longer = math.sqrt(float(self.truth.gradient.square().sum()) / norm2) if norm2 > 0 else 1.0
+        return Estimate(found.value * longer, found.error * longer)
+
+
+ESTIMATES = (
+    "evaluations",
+    "variance",
+    "bias2",
+    "mse",
+    "snr",
+    "cosine",
+    "seconds",
+    "variance_evaluations",
+    "variance_time",
+)
+
+
+def _timed(results: Mapping[str, Result]) -> bool:
+    return all(result.seconds is not None for result in results.values() if result.unbiased)

@@ -1,0 +1,217 @@
+"""The work of `compare`: streams of replicates, and when there are enough of them."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from discretegrad.analysis.comparison import Comparison
+from discretegrad.analysis.memory import peak
+from discretegrad.analysis.moments import GROUPS, Moments, Truth
+from discretegrad.analysis.record import Record
+from discretegrad.analysis.sources import Source
+from discretegrad.core import Estimator
+from discretegrad.estimators import RLOO
+from discretegrad.measure import in_turns
+
+FEWEST = 2 * GROUPS
+"""Replicates before anything is said."""
+PILOT = 64
+"""Replicates of each candidate for the long run."""
+
+
+class Measuring:
+    """The work of one call of `compare`, which fills its comparison."""
+
+    def __init__(
+        self,
+        source: Source,
+        found: Comparison,
+        candidates: dict[str, Estimator],
+        precision: float,
+        replicates: int,
+        path: str | Path | None,
+        progress: bool | None,
+    ) -> None:
+        self.source, self.found, self.candidates = source, found, candidates
+        self.precision, self.replicates, self.path = precision, replicates, path
+        self.disable = None if progress is None else not progress
+        self.next_save = time.monotonic()
+
+    def find_truth(self, latent: str, reference: Estimator | None) -> None:
+        """The exact gradient, or a long run."""
+        if self.found.truth is not None:
+            return
+        try:
+            exact = self.source.exact(latent)
+        except Exception as error:  # what is wrong with f will be said of each estimator as well
+            self.found.notes.append(sentence(error))
+            exact = None
+        if exact is not None and not exact.isfinite().all():
+            self.found.notes.append(
+                "the sum over all values is not finite; look for NaN or infinity in f at values that are hardly drawn."
+            )
+            exact = None
+        if exact is not None:
+            self.found.truth, self.found.truth_name = Truth(exact.cpu()), "enumeration"
+            return
+        name, estimator = ("reference", reference) if reference is not None else self._cheapest(latent)
+        stream = Stream(self.source, estimator, self._seed("the truth"))
+        moments = Moments(self.source.sizes)
+        try:
+            # Four times the replicates: the error of a bias is then mostly that of the estimator which is judged.
+            for gradients, _ in self._bar(stream, 4 * self.replicates, f"truth ({name})"):
+                moments.update(gradients)
+                if moments.replicates >= FEWEST and self._known(moments):
+                    break
+        except Exception as error:
+            self.found.notes.append(f"there is no truth to compare with: {name}: {sentence(error)}")
+            return
+        self.found.truth = Truth(moments.average(), moments)
+        self.found.truth_name = f"{moments.replicates} replicates of {name}"
+
+    def _known(self, moments: Moments) -> bool:
+        """Whether the mean's noise is far below the precision that is asked of a variance."""
+        found = moments.summary()
+        noise = found.variance.value / moments.replicates
+        return noise <= (self.precision / 4) ** 2 * max(found.norm2.value, 0.0)
+
+    def _cheapest(self, latent: str) -> tuple[str, Estimator]:
+        """The unbiased candidate with the least variance times time in a short pilot."""
+        best: tuple[str, Estimator] = ("RLOO(4)", RLOO(4, latent))
+        least = math.inf
+        for name, estimator in self.candidates.items():
+            if not estimator.unbiased:
+                continue
+            moments, start = Moments(self.source.sizes), time.perf_counter()
+            try:
+                for gradients, _ in Stream(self.source, estimator, self._seed("pilot " + name)).take(PILOT):
+                    moments.update(gradients)
+            except Exception:  # said when it is measured
+                continue
+            loss = moments.summary().variance.value * (time.perf_counter() - start)
+            if loss < least:
+                best, least = (name, estimator), loss
+        return best
+
+    def measure(self) -> None:
+        """All candidates, one after the other."""
+        truth = None if self.found.truth is None else self.found.truth.gradient
+        for name, estimator in self.candidates.items():
+            record = self.found.records.get(name) or Record.of(estimator, self.source.sizes)
+            stream = Stream(self.source, estimator, self._seed(name), record.stream)
+            try:
+                while self._wants_more(record):
+                    missing = record.target - record.moments.replicates
+                    for gradients, evaluations in self._bar(stream, missing, name):
+                        record.add(gradients, evaluations, truth, stream.states)
+                        self.found.records[name] = record
+                        self._save_now_and_then()
+            except Exception as error:  # whatever a candidate or f stumbles over, the others go on
+                self.found.records.pop(name, None)
+                self.found.failures[name] = sentence(error)
+                continue
+            self.found.failures.pop(name, None)
+
+    def cost(self, rounds: int) -> None:
+        """Seconds in turns, and memory; only of those that have none yet."""
+        waiting = [name for name, record in self.found.records.items() if record.seconds is None]
+        waiting = [name for name in waiting if name in self.candidates]
+        calls = [partial(self.source.gradient, self.candidates[name]) for name in waiting]
+        with torch.random.fork_rng([self.source.device] if self.source.device.type == "cuda" else []):
+            for name, call, seconds in zip(waiting, calls, in_turns(calls, rounds, self.source.device), strict=True):
+                record = self.found.records[name]
+                record.seconds, record.memory = seconds, peak(call, self.source.device.type)
+
+    def _wants_more(self, record: Record) -> bool:
+        """Whether there is more to measure, and sets the count at which that is asked again.
+
+        The count is kept with what was measured: who goes on from a file draws the same numbers as who was never
+        interrupted.
+        """
+        count = record.moments.replicates
+        if count < record.target:
+            return True
+        if count < FEWEST:
+            record.target = FEWEST
+            return True
+        variance = record.moments.summary().variance
+        if count >= self.replicates or variance.error <= self.precision * variance.value:
+            return False
+        # As many as should do, in steps, since the error is itself uncertain.
+        wanted = 1.1 * count * (variance.error / (self.precision * variance.value)) ** 2
+        record.target = int(max(count + GROUPS, min(self.replicates, 3 * count, wanted)))
+        return True
+
+    def _bar(self, stream: Stream, count: int, name: str) -> Iterator[tuple[Tensor, int]]:
+        with tqdm(total=count, desc=name, unit="", leave=False, disable=self.disable) as bar:
+            for gradients, evaluations in stream.take(count):
+                yield gradients, evaluations
+                bar.update(len(gradients))
+
+    def _save_now_and_then(self) -> None:
+        start = time.monotonic()
+        if self.path is not None and start > self.next_save:
+            self.found.save(self.path)
+            self.next_save = time.monotonic() + 20 * (time.monotonic() - start)
+
+    def _seed(self, name: str) -> int:
+        return (self.found.seed * 0x9E3779B1 + zlib.crc32(name.encode())) % 2**63
+
+
+class Stream:
+    """Replicates of one estimator with random numbers of their own, which can be taken up where they were left."""
+
+    def __init__(self, source: Source, estimator: Estimator, seed: int, states: list[Tensor] | None = None) -> None:
+        self.source, self.estimator = source, estimator
+        self.states, self.seed = states, seed
+        """Of the random generators; None at the start."""
+        self.size: tuple[int, int] | None = None
+
+    def take(self, count: int) -> Iterator[tuple[Tensor, int]]:
+        """Gradients `[r, D]` on the CPU until there are `count`, and the evaluations of f for one of them."""
+        if self.size is None:
+            with self._own_numbers(keep=False):  # the same size, and so the same numbers, when a file is taken up
+                one = self.source.gradient(self.estimator)
+                self.size = self.source.together(self.estimator, one), one.batch_dims
+        done = 0
+        while done < count:
+            with self._own_numbers():
+                found = self.source.gradient(self.estimator, min(self.size[0], count - done), self.size[1])
+            if not found.gradients.isfinite().all():
+                raise ValueError(
+                    f"its gradients, {found.gradients.shape[1]} entries, are not finite; look for NaN or infinity in "
+                    "the values of f."
+                )
+            done += len(found.gradients)
+            yield found.gradients.cpu(), found.evaluations
+
+    @contextmanager
+    def _own_numbers(self, keep: bool = True) -> Iterator[None]:
+        device = self.source.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            if self.states is None:
+                torch.manual_seed(self.seed)
+            else:
+                torch.set_rng_state(self.states[0])
+                if device.type == "cuda":
+                    torch.cuda.set_rng_state(self.states[1], device)
+            yield
+            if keep:
+                self.states = [torch.get_rng_state()]
+                if device.type == "cuda":
+                    self.states.append(torch.cuda.get_rng_state(device))
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,249 @@
+"""Streaming moments of a random gradient, in groups: what is needed for its variance, its bias, and their errors.
+
+Replicates are dealt to G groups, each with its own mean and sum of squares (Welford 1962; groups of several at once,
+and of other runs, by Chan, Golub, LeVeque 1983). Nothing of size `[R, D]` is kept. Whatever is computed from all groups
+is computed once more without each of them in turn: the delete-a-group jackknife gives a standard error to quantities
+that are not means, such as the squared norm of a bias, and merging two runs merges their groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from discretegrad.measure import Estimate
+
+GROUPS = 32
+"""G: Student's t has 31 degrees of freedom, whose quantiles are 4 % above the normal ones at 95 %."""
+
+
+class Summary(NamedTuple):
+    """Of the gradient w.r.t. one layer, or all of them."""
+
+    variance: Estimate
+    """The trace of the covariance."""
+    bias2: Estimate
+    """The squared norm of the bias, without the noise of the mean and of the truth: about 0, perhaps below, if there is
+    no bias."""
+    mean_squared_error: Estimate
+    """The mean squared distance of an estimate from the truth: the two above, with the error of their sum."""
+    norm2: Estimate
+    """The squared norm of the mean, without its noise."""
+    snr: Estimate
+    """The norm of the mean over the standard deviation, the square root of the variance."""
+
+
+class Truth(NamedTuple):
+    """What the mean is compared with: the exact gradient, or the moments of a long run."""
+
+    gradient: Tensor
+    """`[D]`, float64."""
+    moments: Moments | None = None
+    """Of the long run; None where the gradient is exact."""
+
+
+class Moments:
+    """Of gradients `[R, D]` that come in any number of parts.
+
+    Args:
+        sizes: the entries of every layer, by name; D together.
+        device: of the gradients.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], device: torch.device | str = "cpu") -> None:
+        self.sizes = dict(sizes)
+        entries = sum(self.sizes.values())
+        new = {"dtype": torch.float64, "device": device}
+        self.count = torch.zeros(GROUPS, **new)  # type: ignore[call-overload]
+        self.mean = torch.zeros(GROUPS, entries, **new)  # type: ignore[call-overload]
+        self.squares = torch.zeros(GROUPS, len(self.sizes), **new)  # type: ignore[call-overload]
+        """Within the groups, summed over the entries of a layer."""
+        self.within = torch.zeros(entries, **new)  # type: ignore[call-overload]
+        """Within the groups, summed over them."""
+        self.cosines = torch.zeros(GROUPS, **new)  # type: ignore[call-overload]
+        """Of the replicates with the direction that `update` was told, summed."""
+
+    @property
+    def replicates(self) -> int:
+        """R so far."""
+        return int(self.count.sum())
+
+    def update(self, gradients: Tensor, direction: Tensor | None = None) -> None:
+        """Take in replicates `[R, D]`.
+
+        Args:
+            gradients: independent of each other and of all before.
+            direction: `[D]`, the true gradient, whose cosine with every replicate is wanted.
+        """
+        gradients = gradients.to(self.mean)
+        cosines = torch.zeros_like(gradients[:, 0])
+        if direction is not None:
+            lengths = gradients.norm(dim=1) * direction.norm()
+            cosines = (gradients @ direction) / torch.where(lengths > 0, lengths, 1.0)
+        first = self.replicates % GROUPS
+        full = len(gradients) // GROUPS * GROUPS
+        order = (torch.arange(GROUPS, device=self.mean.device) + first) % GROUPS
+        if full:
+            self._merge(order, gradients[:full].unflatten(0, (-1, GROUPS)), cosines[:full].unflatten(0, (-1, GROUPS)))
+        if full < len(gradients):
+            rest = order[: len(gradients) - full]
+            self._merge(rest, gradients[full:].unsqueeze(0), cosines[full:].unsqueeze(0))
+
+    def _merge(self, groups: Tensor, gradients: Tensor, cosines: Tensor) -> None:
+        """Replicates `[N, len(groups), D]`, N for each of the groups."""
+        mean = gradients.mean(0)
+        squares = (gradients - mean).square().sum(0)
+        self._add(groups, torch.full_like(cosines[0], len(gradients)), mean, self._by_layer(squares), squares.sum(0))
+        self.cosines[groups] += cosines.sum(0)
+
+    def _add(self, groups: Tensor, count: Tensor, mean: Tensor, squares: Tensor, within: Tensor) -> None:
+        before = self.count[groups]
+        after = before + count
+        share = torch.where(after > 0, count / after.clamp_min(1.0), 0.0)
+        apart = mean - self.mean[groups]
+        between = apart.square() * (before * share).unsqueeze(1)
+        self.mean[groups] += apart * share.unsqueeze(1)
+        self.squares[groups] += squares + self._by_layer(between)
+        self.within += within + between.sum(0)
+        self.count[groups] = after
+
+    def _by_layer(self, entries: Tensor) -> Tensor:
+        return torch.stack([part.sum(-1) for part in entries.split(list(self.sizes.values()), -1)], -1)
+
+    def merge(self, other: Moments) -> None:
+        """Take in those of another run, independent of this one, of the same layers."""
+        if other.sizes != self.sizes:
+            raise ValueError(f"moments of layers {other.sizes} do not merge with those of layers {self.sizes}.")
+        groups = torch.arange(GROUPS, device=self.mean.device)
+        other = other.to(self.mean.device)
+        self._add(groups, other.count, other.mean, other.squares, other.within)
+        self.cosines += other.cosines
+
+    def average(self) -> Tensor:
+        """The mean gradient, `[D]`."""
+        return self.count @ self.mean / self.count.sum()
+
+    def coordinate_variance(self) -> Tensor:
+        """`[D]`, unbiased, of every entry by itself."""
+        apart = self.mean - self.average()
+        return (self.within + self.count @ apart.square()) / (self.count.sum() - 1)
+
+    def cosine(self) -> Estimate:
+        """The mean cosine of a replicate with the direction."""
+        return _jackknife(self._kept() @ self.cosines / (self._kept() @ self.count))
+
+    def summary(self, truth: Truth | None = None, layer: str | None = None) -> Summary:
+        """What the moments say, with standard errors.
+
+        Args:
+            truth: without it there is no bias, and the mean squared error is the variance.
+            layer: one of them; None for all.
+        """
+        own = _Part(self, layer)
+        average = own.mean.mean(0)  # any centre would do; near the mean nothing cancels
+        variance, norm2 = own.variance(average), own.squared_distance(torch.zeros_like(average))
+        if truth is None:
+            bias2 = torch.zeros_like(variance)
+            noise = 0.0
+        else:
+            exact = truth.gradient[own.entries]
+            bias2, noise = own.squared_distance(exact), 0.0
+            if truth.moments is not None:
+                of_truth = _Part(truth.moments, layer)
+                # Of the same distance, now with groups of the long run left out.
+                noise = _jackknife(of_truth.squared_distance(own.total_mean)).error
+                bias2 = bias2 - of_truth.variance(exact)[0] / of_truth.count.sum()
+        bias, error = _jackknife(bias2), _jackknife(variance + bias2)
+        return Summary(
+            _jackknife(variance),
+            bias._replace(error=math.hypot(bias.error, noise)),
+            error._replace(error=math.hypot(error.error, noise)),
+            _jackknife(norm2),
+            _jackknife((norm2.clamp_min(0.0) / torch.where(variance > 0, variance, torch.inf)).sqrt()),
+        )
+
+    def bias_p_value(self, truth: Truth, flips: int = 9999) -> float:
+        """The probability of a mean so far from the truth, or farther, if there is no bias.
+
+        By flipping the signs of the groups' distances from the truth at random: the groups are independent, and near
+        enough to symmetric for being means. A long run lends a group to each.
+        """
+        apart = self.mean - (truth.gradient if truth.moments is None else truth.moments.mean)
+        weighted = apart * self.count.unsqueeze(1)
+        products = weighted @ weighted.T
+        generator = torch.Generator(products.device).manual_seed(0)
+        signs = torch.randint(0, 2, (flips, GROUPS), generator=generator, device=products.device) * 2.0 - 1
+        flipped = ((signs.to(products) @ products) * signs).sum(1)
+        # With a tolerance: where nothing is random all flips are equal but for rounding.
+        return (1 + int((flipped >= products.sum() * (1 - 1e-9)).sum())) / (1 + flips)
+
+    def _kept(self) -> Tensor:
+        """`[1 + G, G]`: all groups, then all but one."""
+        kept = 1 - torch.eye(GROUPS, dtype=self.count.dtype, device=self.count.device)
+        return torch.cat((torch.ones_like(kept[:1]), kept))
+
+    def to(self, device: torch.device | str) -> Moments:
+        """On another device."""
+        return Moments.of_state(self.state(), device)
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for a file."""
+        names = ("count", "mean", "squares", "within", "cosines")
+        return {"sizes": self.sizes, **{name: getattr(self, name) for name in names}}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:
+        """What `state` was of."""
+        moments = cls(state["sizes"], device)
+        for name, value in state.items():
+            if name != "sizes":
+                setattr(moments, name, value.to(device))
+        return moments
+
+
+class _Part:
+    """A layer's moments, or all, with every quantity for all groups and for all but one, `[1 + G]`."""
+
+    def __init__(self, moments: Moments, layer: str | None) -> None:
+        names, sizes = list(moments.sizes), list(moments.sizes.values())
+        starts = [0, *torch.tensor(sizes).cumsum(0).tolist()] if sizes else [0]
+        spans = dict(zip(names, pairwise(starts), strict=True))
+        self.entries = slice(*spans[layer]) if layer is not None else slice(None)
+        chosen = names.index(layer) if layer is not None else None
+        self.count = moments.count
+        self.mean = moments.mean[:, self.entries]
+        self.squares = moments.squares.sum(1) if chosen is None else moments.squares[:, chosen]
+        self.kept = moments._kept()
+        self.counts = self.kept * self.count
+        self.replicates = self.counts.sum(1)
+        self.total_mean = self.count @ self.mean / self.count.sum()
+
+    def variance(self, centre: Tensor) -> Tensor:
+        """Within the groups and between them."""
+        products = self._products(centre)
+        between = self.counts @ products.diagonal() - self.replicates * self._of_mean(products)
+        return (self.kept @ self.squares + between) / (self.replicates - 1)
+
+    def squared_distance(self, point: Tensor) -> Tensor:
+        """Of the mean from a point, less what the mean's noise adds to it."""
+        return self._of_mean(self._products(point)) - self.variance(point) / self.replicates
+
+    def _products(self, centre: Tensor) -> Tensor:
+        apart = self.mean - centre
+        return apart @ apart.T
+
+    def _of_mean(self, products: Tensor) -> Tensor:
+        shares = self.counts / self.replicates.unsqueeze(1)
+        return torch.einsum("jg,gh,jh->j", shares, products, shares)
+
+
+def _jackknife(values: Tensor) -> Estimate:
+    """Of all groups, with the standard error from leaving out one at a time."""
+    without = values[1:]
+    error = ((GROUPS - 1) / GROUPS * (without - without.mean()).square().sum()).sqrt()
+    return Estimate(float(values[0]), float(error))

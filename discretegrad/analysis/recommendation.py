@@ -1,0 +1,116 @@
+"""Which estimator to use, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from discretegrad.analysis.ranking import Ranking
+from discretegrad.measure import Estimate
+
+if TYPE_CHECKING:
+    from discretegrad.analysis.comparison import Result
+
+WORDS = {
+    "variance_time": "variance x time",
+    "variance_evaluations": "variance x evaluations of f",
+    "variance": "variance",
+    "mse": "mean squared error",
+}
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An estimator, the reason, and the numbers behind it."""
+
+    name: str | None
+    """None where no unbiased estimator could be measured."""
+    leads: bool
+    """Whether all others are worse by more than noise."""
+    sentence: str
+    criterion: str
+    numbers: dict[str, Estimate]
+    """What the criterion compared."""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking, confidence: float) -> Recommendation:
+    """The unbiased estimator that wins, or the cheapest of those that may; and what to think of the biased ones.
+
+    Args:
+        results: of all.
+        ranking: of the unbiased ones.
+        by_error: of all, by mean squared error; empty without a truth.
+        confidence: of both.
+    """
+    word = WORDS[ranking.criterion]
+    if not ranking.numbers:
+        return Recommendation(
+            None, False, "No unbiased estimator was measured, so none is recommended.", ranking.criterion, {}
+        )
+    leaders = ranking.leaders
+    name = min(
+        leaders,
+        key=lambda one: (results[one].evaluations.value, results[one].needs_grad_f, leaders.index(one)),
+    )
+    others = [other for other in ranking.numbers if other != name]
+    leads = len(leaders) == 1 and bool(others)
+    if not others:
+        sentence = f"{name} is the only unbiased estimator that was measured."
+    elif leads:
+        ratio = _ratio(ranking.numbers[name], ranking.numbers[others[0]])
+        sentence = (
+            f"Use {name}: its {word} is {ratio} times that of {others[0]}, the next, and it beats all others with "
+            f"{confidence:.0%} confidence."
+        )
+    else:
+        equal = ", ".join(leader for leader in leaders if leader != name)
+        sentence = (
+            f"Use {name}: by {word} nobody leads with {confidence:.0%} confidence, and of those that may be the best "
+            f"(also {equal}) it is the cheapest or the first."
+        )
+    sentence += _doubt(results) + _biased(results, by_error, name)
+    return Recommendation(name, leads, sentence, ranking.criterion, dict(ranking.numbers))
+
+
+def _doubt(results: Mapping[str, Result]) -> str:
+    """Those that say they are unbiased, and look otherwise by more than the level over their number (Bonferroni)."""
+    judged = {name: r.bias_p_value for name, r in results.items() if r.unbiased and r.bias_p_value is not None}
+    found = [name for name, p_value in judged.items() if p_value <= max(0.001 / len(judged), 1e-4)]
+    if not found:
+        return ""
+    return (
+        f" Beware: {', '.join(found)} should be unbiased, but the mean is off by more than noise; look for randomness "
+        "or state in f."
+    )
+
+
+def _biased(results: Mapping[str, Result], by_error: Ranking, name: str) -> str:
+    """Whether a biased one is nearer to the truth, and for how long."""
+    chosen = results[name]
+    closer = [
+        other
+        for other in by_error.numbers
+        if not results[other].unbiased and name in by_error.numbers and by_error.beats(other, name)
+    ]
+    if not closer:
+        return ""
+    other = results[closer[0]]
+    assert other.bias2 is not None
+    share = (max(0.0, other.bias2.value) / chosen.norm2) ** 0.5 if chosen.norm2 > 0 else float("inf")
+    sentence = (
+        f" A single estimate of {other.name} is nearer to the truth, with a bias of {share:.1%} of the gradient's norm"
+    )
+    if other.bias2.value > 2 * other.bias2.error:
+        averaged = (chosen.variance.value - other.variance.value) / other.bias2.value
+        sentence += f" that does not average out: from about {averaged:.2g} averaged estimates on {name} is nearer"
+    return sentence + "."
+
+
+def _ratio(one: Estimate, other: Estimate) -> str:
+    ratio = one.value / other.value if other.value > 0 else 1.0
+    relative = sum((e.error / e.value) ** 2 for e in (one, other) if e.value > 0) ** 0.5
+    return f"{ratio:.2f} +- {ratio * relative:.2g}"

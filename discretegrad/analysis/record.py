@@ -1,0 +1,74 @@
+"""What was measured of one estimator, as it is kept and merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from discretegrad.analysis.moments import Moments
+from discretegrad.core import Estimator
+from discretegrad.measure import Estimate
+
+
+@dataclass
+class Record:
+    """Of one estimator. Not the numbers that people look at, which are `Comparison.results`."""
+
+    recipe: str
+    """The estimator, as it prints itself."""
+    unbiased: bool
+    """What it says of itself."""
+    needs_grad_f: bool
+    """As well."""
+    moments: Moments
+    target: int = 0
+    """How many replicates there are to be before the precision is looked at again."""
+    counts: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Evaluations of f, and their squares, summed over the replicates."""
+    seconds: Estimate | None = None
+    memory: int | None = None
+    """Bytes."""
+    stream: list[Tensor] | None = None
+    """The random generators' states, to go on from."""
+
+    @classmethod
+    def of(cls, estimator: Estimator, sizes: Mapping[str, int]) -> Record:
+        """Nothing yet."""
+        return cls(repr(estimator), estimator.unbiased, estimator.needs_grad_f, Moments(sizes))
+
+    def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
+        """Take in replicates `[r, D]`, each of so many evaluations of f."""
+        self.moments.update(gradients, truth)
+        self.counts[0] += evaluations * len(gradients)
+        self.counts[1] += evaluations**2 * len(gradients)
+        self.stream = stream
+
+    def merge(self, other: Record) -> None:
+        """Take in another run of the same estimator; its time, taken elsewhere, only where there is none."""
+        self.moments.merge(other.moments)
+        self.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
+        if self.seconds is None:
+            self.seconds, self.memory = other.seconds, other.memory
+
+    @property
+    def evaluations(self) -> Estimate:
+        """Of f, for one gradient."""
+        count = self.moments.replicates
+        mean = self.counts[0] / count
+        spread = max(0.0, self.counts[1] / count - mean**2)
+        return Estimate(mean, math.sqrt(spread / (count - 1)))
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values, for a file."""
+        seconds = None if self.seconds is None else tuple(self.seconds)
+        return {**self.__dict__, "moments": self.moments.state(), "seconds": seconds}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Record:
+        """What `state` was of."""
+        seconds = None if state["seconds"] is None else Estimate(*state["seconds"])
+        return cls(**{**state, "moments": Moments.of_state(state["moments"]), "seconds": seconds})

@@ -1,0 +1,272 @@
+"""Where replicates of a gradient come from: a function of points and logits, or the user's own training step.
+
+A source says what the gradient is with respect to (layers by name), draws replicates of it under an estimator, several
+at once where that is possible, and knows the exact gradient where the values can be enumerated. All randomness comes
+from torch's default generators, which the caller seeds and restores.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from discretegrad import checks
+from discretegrad.core import Estimator
+from discretegrad.draw import Draw
+from discretegrad.estimators import RLOO, Exact
+from discretegrad.measure import ENTRIES, Problem, Replicates
+
+ENUMERATED = 2**24
+"""The most entries of points over which the exact gradient is summed."""
+
+
+class Source(ABC):
+    """Replicates of a gradient."""
+
+    layers: dict[str, torch.Size]
+    """What the gradient is with respect to."""
+    device: torch.device
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The entries of each layer."""
+        return {name: shape.numel() for name, shape in self.layers.items()}
+
+    @abstractmethod
+    def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
+        """Float64 `[R, D]` over all layers; see `Problem.gradient`."""
+
+    @abstractmethod
+    def together(self, estimator: Estimator, one: Replicates) -> int:
+        """How many replicates should be drawn at once, from what one took."""
+
+    @abstractmethod
+    def exact(self, latent: str) -> Tensor | None:
+        """The true gradient `[D]`, float64; None where there are too many values to enumerate.
+
+        Raises:
+            ValueError: where f is not a function of the points.
+        """
+
+    @abstractmethod
+    def signature(self, latent: str) -> Tensor:
+        """Some numbers by which a problem is known again, `[N]`, float64."""
+
+    @abstractmethod
+    def refuse(self, latent: str) -> None:
+        """Raise for input that cannot be meant, before any estimator is tried."""
+
+
+class OfFunction(Source):
+    """The gradient of `E f`, summed over the batch, w.r.t. the logits or to what they were made from.
+
+    Args:
+        problem: f, the logits with their graph if there is one, and what else a call of an estimator takes.
+        wrt: tensors behind the logits, by name; None for the logits. Only what reaches them through the logits counts.
+    """
+
+    def __init__(self, problem: Problem, wrt: Mapping[str, Tensor] | None = None) -> None:
+        self.problem = Problem(
+            problem.f, problem.logits.detach(), problem.generator, problem.mask, problem.context, problem.on
+        )
+        self.logits, self.wrt = problem.logits, wrt
+        self.device = problem.logits.device
+        self.layers = (
+            {"logits": problem.logits.shape} if wrt is None else {name: tensor.shape for name, tensor in wrt.items()}
+        )
+
+    def refuse(self, latent: str) -> None:
+        """Logits that no variable can have, and layers that they do not depend on."""
+        checks.logits(self.problem.logits, checks.named_latent(latent), self.problem.mask, validate=None)
+        if self.wrt is not None and not self.logits.requires_grad:
+            raise ValueError(
+                "the logits have no graph that leads to wrt; compute them from it with gradients enabled, and do not "
+                "detach them."
+            )
+
+    def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
+        """W.r.t. the logits, pulled back through their graph."""
+        found = self.problem.gradient(estimator, together, batch_dims)
+        if self.wrt is None:
+            return found
+        return found._replace(gradients=self._pulled_back(found.gradients))
+
+    def _pulled_back(self, gradients: Tensor) -> Tensor:
+        assert self.wrt is not None
+        each = gradients.reshape(-1, *self.logits.shape).to(self.logits.dtype)
+        behind = torch.autograd.grad(
+            self.logits,
+            list(self.wrt.values()),
+            each,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=True,
+        )
+        return _flat(behind, list(self.wrt.values()), (len(each),))
+
+    def together(self, estimator: Estimator, one: Replicates) -> int:
+        """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
+        size = self.problem.together(estimator, one)
+        return max(1, min(size, 4 * ENTRIES // max(1, one.gradients.shape[1])))
+
+    def exact(self, latent: str) -> Tensor | None:
+        """By enumeration of the values that the variables of one batch element can have."""
+        leaf = self.problem.logits.clone().requires_grad_()
+        kind = checks.named_latent(latent)
+        with torch.no_grad():
+            draw = RLOO(2, latent).sample(leaf, mask=self.problem.mask)
+            first = self._values(draw)
+            checks.values(first, 2, draw.variables)
+            if not torch.equal(first, self._values(draw)):
+                raise ValueError(
+                    "f is random: two calls at the same points, values of shape "
+                    f"{tuple(first.shape)}, differ; the truth is a long run then, not an enumeration."
+                )
+        batch_dims = first.ndim - 1
+        event = draw.variables[batch_dims:]
+        categories = leaf.shape[-1] if kind.rank else 2
+        # Compared as logarithms: the number itself may have thousands of digits.
+        if math.prod(event) * math.log(categories) + math.log(max(1, leaf.numel())) > math.log(ENUMERATED):
+            return None
+        estimator = Exact(len(event), latent=latent)
+        draw = estimator.sample(leaf, mask=self.problem.mask)
+        inputs = draw.points if self.problem.on == "points" else draw.indices
+        with torch.no_grad():
+            parts = inputs.split(max(1, ENTRIES // max(1, leaf.numel())))
+            values = torch.cat([self.problem.f(part) for part in parts])
+        (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)
+        flat = gradient.reshape(1, -1).double()
+        return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0)
+
+    def _values(self, draw: Draw) -> Tensor:
+        return self.problem.f(draw.points if self.problem.on == "points" else draw.indices)
+
+    @torch.no_grad()
+    def signature(self, latent: str) -> Tensor:
+        """Of the logits, and of f at two points from a fixed seed."""
+        logits = self.problem.logits
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            try:
+                values = self._values(RLOO(2, latent).sample(logits, mask=self.problem.mask))
+            except Exception:  # what f stumbles over will be said of each estimator
+                values = logits.new_zeros(1)
+        return torch.cat((_digest([logits]), _digest([values])))
+
+
+class OfStep(Source):
+    """The gradient of a loss that the user's own code computes with the estimator it is handed.
+
+    Args:
+        step: from an estimator to a loss, whatever its shape; summed.
+        wrt: what the gradient is with respect to, by name.
+    """
+
+    def __init__(self, step: Callable[[Estimator], Tensor], wrt: Mapping[str, Tensor]) -> None:
+        self.step, self.wrt = step, wrt
+        self.layers = {name: tensor.shape for name, tensor in wrt.items()}
+        self.device = next(iter(wrt.values())).device
+
+    def refuse(self, latent: str) -> None:
+        """The step knows best."""
+
+    def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
+        """One, whatever `together` says: nothing is known of what the step does besides."""
+        same, seen = witnessed(estimator)
+        loss = self.step(same)
+        if not isinstance(loss, Tensor) or not loss.requires_grad:
+            found = "one without a graph" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise ValueError(f"the step must return a loss with a graph, not {found}.")
+        gradient = torch.autograd.grad(loss.sum(), list(self.wrt.values()), allow_unused=True)
+        return Replicates(
+            _flat(gradient, list(self.wrt.values()), (1,)), sum(draw.evaluations for draw in seen.draws), 1, 0
+        )
+
+    def together(self, estimator: Estimator, one: Replicates) -> int:
+        """One."""
+        return 1
+
+    def exact(self, latent: str) -> Tensor | None:
+        """The step with all values enumerated, where it makes one draw of few enough variables."""
+        same, seen = witnessed(RLOO(2, latent))
+        self.step(same)
+        if len(seen.draws) != 1 or len(seen.values) != 1:
+            return None
+        draw = seen.draws[0]
+        event = draw.variables[seen.values[0].ndim - 1 :]
+        categories = draw.logits.shape[-1] if draw.latent.rank else 2
+        entries = math.log(max(1, draw.logits.numel()))
+        if math.prod(event) * math.log(categories) + entries > math.log(ENTRIES):
+            return None
+        exact = Exact(len(event), latent=latent)
+        once, again = (self.gradient(exact).gradients.squeeze(0) for _ in range(2))
+        if not torch.allclose(once, again, rtol=1e-4, atol=1e-6 * float(once.abs().max())):
+            raise ValueError(
+                "the step is random beside the estimator: two calls with all values enumerated differ; the truth is a "
+                "long run then. Fix the batch, and put modules with dropout into eval()."
+            )
+        return once
+
+    def signature(self, latent: str) -> Tensor:
+        """Of the parameters."""
+        return _digest(list(self.wrt.values()))
+
+
+class Seen(NamedTuple):
+    """What a step did with its estimator."""
+
+    draws: list[Draw]
+    values: list[Tensor]
+
+
+def witnessed(estimator: Estimator) -> tuple[Estimator, Seen]:
+    """The same estimator, of the same class for all who ask, that also writes down what it drew and was told."""
+    seen, kind = Seen([], []), type(estimator)
+
+    class Witnessed(kind):  # type: ignore[misc, valid-type]
+        def sample(self, *args: Any, **kwargs: Any) -> Draw:
+            draw: Draw = super().sample(*args, **kwargs)
+            seen.draws.append(draw)
+            return draw
+
+        def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
+            surrogate: Tensor = super().surrogate(draw, values, context)
+            seen.values.append(values)
+            return surrogate
+
+    Witnessed.__name__ = kind.__name__  # which refusals mention
+    same = copy.copy(estimator)
+    object.__setattr__(same, "__class__", Witnessed)
+    return same, seen
+
+
+def tensors_of(wrt: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of a module that learn, or the tensors of a mapping, by name."""
+    found = dict(wrt.named_parameters()) if isinstance(wrt, nn.Module) else dict(wrt)
+    found = {name: tensor for name, tensor in found.items() if tensor.requires_grad}
+    if not found:
+        raise ValueError("none of the parameters that the gradient is asked for has requires_grad=True.")
+    return found
+
+
+def _flat(gradients: tuple[Tensor | None, ...], tensors: list[Tensor], batch: tuple[int, ...]) -> Tensor:
+    """`[*batch, D]`, zero for tensors that were not reached."""
+    rows = [
+        tensor.new_zeros(*batch, tensor.numel(), dtype=torch.float64)
+        if gradient is None
+        else gradient.reshape(*batch, -1).double()
+        for gradient, tensor in zip(gradients, tensors, strict=True)
+    ]
+    return torch.cat(rows, -1)
+
+
+def _digest(tensors: list[Tensor]) -> Tensor:
+    entries = torch.cat([tensor.detach().flatten().double().cpu() for tensor in tensors]).nan_to_num(0.0, 1.0, -1.0)
+    places = torch.arange(1, len(entries) + 1, dtype=torch.float64).sqrt().cos()
+    return torch.stack((entries.sum(), entries.square().sum(), entries @ places))
