@@ -21,7 +21,7 @@ from discretegrad import checks
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
 
-ENTRIES = 2**20
+ENTRIES = 2**18
 """How many entries of points are stacked for one call of f."""
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from discretegrad.analysis.files import write_whole
 from discretegrad.analysis.moments import Moments, Truth
-from discretegrad.analysis.ranking import Ranking, interval, rank
+from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import Record
 from discretegrad.analysis.table import table
@@ -115,7 +115,7 @@ class Comparison:
     ) -> Comparison:
         """Nothing measured yet."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-        versions = {"torch": torch.__version__, "python": platform.python_version(), "device": name}
+        versions = {"torch": str(torch.__version__), "python": platform.python_version(), "device": name}
         return cls(
             {name: tuple(shape) for name, shape in shapes.items()}, signature, confidence, seed, versions=versions
         )
@@ -154,6 +154,21 @@ class Comparison:
         numbers = {name: number for name, number in chosen.items() if number is not None}
         return rank(criterion, numbers, self.confidence)
 
+    def interval(self, name: str, quantity: str) -> tuple[float, float]:
+        """Of one quantity of one estimator, by itself, with the comparison's confidence.
+
+        Raises:
+            ValueError: where it was not measured.
+        """
+        result = self.results[name]
+        estimate = getattr(result, quantity)
+        if estimate is None:
+            raise ValueError(f"the {quantity} of {name} was not measured: there is no truth, or rounds was 0.")
+        if quantity == "bias2":
+            assert result.bias_p_value is not None
+            return squared_interval(estimate, result.bias_p_value, self.confidence)
+        return (interval if quantity in ("snr", "cosine") else positive_interval)(estimate, self.confidence)
+
     @property
     def recommendation(self) -> Recommendation:
         """Which estimator to use, and why."""
@@ -163,13 +178,10 @@ class Comparison:
         """One for each estimator, for tables and plots; those that failed have numbers None and say why."""
         rows = []
         for result in self.results.values():
-            low, high = interval(result.variance, self.confidence)
             row: dict[str, Any] = {
                 "name": result.name,
                 "unbiased": result.unbiased,
                 "replicates": result.replicates,
-                "variance_low": low,
-                "variance_high": high,
                 "bias_p_value": result.bias_p_value,
                 "memory": result.memory,
                 "norm2": result.norm2,
@@ -178,6 +190,9 @@ class Comparison:
             for name in ESTIMATES:
                 estimate = getattr(result, name)
                 row[name], row[f"{name}_se"] = (None, None) if estimate is None else estimate
+            for name in ("variance", "bias2", "mse"):
+                if row[name] is not None:
+                    row[f"{name}_low"], row[f"{name}_high"] = self.interval(result.name, name)
             rows.append(row)
         columns = ["name", *(name for row in rows[:1] for name in row if name != "name")]
         for name, failure in self.failures.items():

@@ -24,7 +24,7 @@ from discretegrad.estimators import RLOO
 from discretegrad.measure import in_turns
 
 FEWEST = 2 * GROUPS
-"""Replicates before anything is said."""
+"""Replicates for a standard error, at least; twice as many before it is relied on."""
 PILOT = 64
 """Replicates of each candidate for the long run."""
 
@@ -141,15 +141,15 @@ class Measuring:
         count = record.moments.replicates
         if count < record.target:
             return True
-        if count < FEWEST:
-            record.target = FEWEST
+        if count < 2 * FEWEST and count < self.replicates:
+            record.target = min(2 * FEWEST, self.replicates)
             return True
         variance = record.moments.summary().variance
         if count >= self.replicates or variance.error <= self.precision * variance.value:
             return False
-        # As many as should do, in steps, since the error is itself uncertain.
-        wanted = 1.1 * count * (variance.error / (self.precision * variance.value)) ** 2
-        record.target = int(max(count + GROUPS, min(self.replicates, 3 * count, wanted)))
+        # Somewhat more than should do: every further look is a chance to stop at an error that happens to look small.
+        wanted = 1.2 * count * (variance.error / (self.precision * variance.value)) ** 2
+        record.target = int(max(count + GROUPS, min(self.replicates, 8 * count, wanted)))
         return True
 
     def _bar(self, stream: Stream, count: int, name: str) -> Iterator[tuple[Tensor, int]]:

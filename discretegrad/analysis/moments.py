@@ -202,7 +202,7 @@ class Moments:
         moments = cls(state["sizes"], device)
         for name, value in state.items():
             if name != "sizes":
-                setattr(moments, name, value.to(device))
+                setattr(moments, name, value.to(device, copy=True))  # which `update` will change
         return moments
 
 

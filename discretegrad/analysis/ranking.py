@@ -75,11 +75,26 @@ def rank(criterion: str, numbers: Mapping[str, Estimate], confidence: float) -> 
 
 
 def interval(estimate: Estimate, confidence: float) -> tuple[float, float]:
+    """Of a quantity of either sign."""
+    reach = float(stats.t.isf((1 - confidence) / 2, GROUPS - 1)) * estimate.error
+    return estimate.value - reach, estimate.value + reach
+
+
+def positive_interval(estimate: Estimate, confidence: float) -> tuple[float, float]:
     """Of a positive quantity, by its logarithm, which is nearer to normal than itself."""
     if estimate.value <= 0:
         return estimate.value, estimate.value
-    factor = math.exp(float(stats.t.isf((1 - confidence) / 2, GROUPS - 1)) * estimate.error / estimate.value)
-    return estimate.value / factor, estimate.value * factor
+    low, high = interval(Estimate(math.log(estimate.value), estimate.error / estimate.value), confidence)
+    return math.exp(low), math.exp(high)
+
+
+def squared_interval(estimate: Estimate, p_value: float, confidence: float) -> tuple[float, float]:
+    """Of a squared norm without its noise, which is far from normal where it is near zero.
+
+    There the test of zero says whether the interval reaches it.
+    """
+    low, high = interval(estimate, confidence)
+    return 0.0 if p_value > 1 - confidence else max(0.0, low), max(0.0, high)
 
 
 def _p_value(one: Estimate, other: Estimate) -> float:

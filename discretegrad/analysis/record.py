@@ -71,4 +71,5 @@ class Record:
     def of_state(cls, state: Mapping[str, Any]) -> Record:
         """What `state` was of."""
         seconds = None if state["seconds"] is None else Estimate(*state["seconds"])
-        return cls(**{**state, "moments": Moments.of_state(state["moments"]), "seconds": seconds})
+        moments, counts = Moments.of_state(state["moments"]), list(state["counts"])
+        return cls(**{**state, "moments": moments, "counts": counts, "seconds": seconds})

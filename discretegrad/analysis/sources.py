@@ -23,7 +23,9 @@ from discretegrad.estimators import RLOO, Exact
 from discretegrad.measure import ENTRIES, Problem, Replicates
 
 ENUMERATED = 2**24
-"""The most entries of points over which the exact gradient is summed."""
+"""The most entries of points over which the exact gradient of a function is summed, part by part."""
+AT_ONCE = 2**20
+"""As many for a step, which makes and keeps them all at once."""
 
 
 class Source(ABC):
@@ -202,7 +204,7 @@ class OfStep(Source):
         event = draw.variables[seen.values[0].ndim - 1 :]
         categories = draw.logits.shape[-1] if draw.latent.rank else 2
         entries = math.log(max(1, draw.logits.numel()))
-        if math.prod(event) * math.log(categories) + entries > math.log(ENTRIES):
+        if math.prod(event) * math.log(categories) + entries > math.log(AT_ONCE):
             return None
         exact = Exact(len(event), latent=latent)
         once, again = (self.gradient(exact).gradients.squeeze(0) for _ in range(2))
