@@ -27,6 +27,8 @@ FEWEST = 2 * GROUPS
 """Replicates for a standard error, at least; twice as many before it is relied on."""
 PILOT = 64
 """Replicates of each candidate for the long run."""
+LONG = 512
+"""Replicates of a long run, at least, where more are allowed."""
 
 
 class Measuring:
@@ -68,10 +70,9 @@ class Measuring:
         stream = Stream(self.source, estimator, self._seed("the truth"))
         moments = Moments(self.source.sizes)
         try:
-            # Four times the replicates: the error of a bias is then mostly that of the estimator which is judged.
-            for gradients, _ in self._bar(stream, 4 * self.replicates, f"truth ({name})"):
+            for gradients, _ in self._bar(stream, self.replicates, f"truth ({name})"):
                 moments.update(gradients)
-                if moments.replicates >= FEWEST and self._known(moments):
+                if moments.replicates >= LONG and self._known(moments):
                     break
         except Exception as error:
             self.found.notes.append(f"there is no truth to compare with: {name}: {sentence(error)}")
@@ -83,7 +84,7 @@ class Measuring:
         """Whether the mean's noise is far below the precision that is asked of a variance."""
         found = moments.summary()
         noise = found.variance.value / moments.replicates
-        return noise <= (self.precision / 4) ** 2 * max(found.norm2.value, 0.0)
+        return noise <= (self.precision / 10) ** 2 * max(found.norm2.value, 0.0)
 
     def _cheapest(self, latent: str) -> tuple[str, Estimator]:
         """The unbiased candidate with the least variance times time in a short pilot."""
