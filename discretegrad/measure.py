@@ -21,8 +21,9 @@ from discretegrad import checks
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
 
-ENTRIES = 2**18
-"""How many entries of points are stacked for one call of f."""
+ENTRIES = 2**17
+"""How many entries of points are stacked for one call of f: enough for its calls to cost little, and so few that what it
+makes of them stays in the caches."""
 
 
 class Estimate(NamedTuple):
@@ -42,7 +43,7 @@ class Replicates(NamedTuple):
     """Independent gradients of one estimator, and what each took."""
 
     gradients: Tensor
-    """Float64 `[R, D]` over the D entries of the logits."""
+    """`[R, D]` over the D entries of the logits, in their dtype."""
     evaluations: int
     """Of f, for each."""
     entries: int
@@ -73,7 +74,7 @@ class Problem:
             found.append(several.gradients)
             counts += [several.evaluations] * len(several.gradients)
         error = statistics.stdev(counts) / math.sqrt(replicates) if replicates > 1 else math.inf
-        return torch.cat(found), Estimate(statistics.fmean(counts), error)
+        return torch.cat(found).double(), Estimate(statistics.fmean(counts), error)
 
     def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate]:
         """For one gradient of each; see `in_turns`."""
@@ -128,7 +129,7 @@ class Problem:
             values = from_f(self.f(for_f(draw.points if self.on == "points" else draw.indices)))
         (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values, context).sum(), leaf)
         return Replicates(
-            gradient.reshape(together, -1).double(),
+            gradient.reshape(together, -1),
             draw.evaluations,
             draw.evaluations * self.logits.numel(),
             values.ndim - (1 if together == 1 or batch_dims else 2),

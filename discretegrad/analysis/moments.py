@@ -80,36 +80,40 @@ class Moments:
             gradients: independent of each other and of all before.
             direction: `[D]`, the true gradient, whose cosine with every replicate is wanted.
         """
-        gradients = gradients.to(self.mean)
-        cosines = torch.zeros_like(gradients[:, 0])
+        gradients = gradients.to(self.mean.device)
         if direction is not None:
-            lengths = gradients.norm(dim=1) * direction.norm()
-            cosines = (gradients @ direction) / torch.where(lengths > 0, lengths, 1.0)
-        first = self.replicates % GROUPS
-        full = len(gradients) // GROUPS * GROUPS
-        order = (torch.arange(GROUPS, device=self.mean.device) + first) % GROUPS
-        if full:
-            self._merge(order, gradients[:full].unflatten(0, (-1, GROUPS)), cosines[:full].unflatten(0, (-1, GROUPS)))
-        if full < len(gradients):
-            rest = order[: len(gradients) - full]
-            self._merge(rest, gradients[full:].unsqueeze(0), cosines[full:].unsqueeze(0))
+            lengths = gradients.norm(dim=1).double() * direction.norm()
+            cosines = (gradients @ direction.to(gradients)) / torch.where(lengths > 0, lengths, 1.0)
+        else:
+            cosines = self.cosines.new_zeros(len(gradients))
+        done = 0
+        while done < len(gradients):
+            # The groups in turn: as many of all as there are, or those that are left of a turn, one each.
+            first, left = self.replicates % GROUPS, len(gradients) - done
+            turns = left // GROUPS if first == 0 else 0
+            taken = turns * GROUPS or min(left, GROUPS - first)
+            groups, part = slice(first, first + taken // max(1, turns)), slice(done, done + taken)
+            several = gradients[part].unflatten(0, (max(1, turns), -1))
+            mean = several.mean(0, dtype=torch.float64)
+            count = torch.full_like(mean[:, 0], len(several))
+            squares, within = self.squares.new_zeros(()), self.within.new_zeros(())
+            if turns > 1:
+                apart = (several - mean.to(several)).square_()
+                squares, within = self._by_layer(apart.sum(0)).double(), apart.sum((0, 1))
+            self._add(groups, count, mean, squares, within)
+            self.cosines[groups] += cosines[part].unflatten(0, (max(1, turns), -1)).sum(0)
+            done += taken
 
-    def _merge(self, groups: Tensor, gradients: Tensor, cosines: Tensor) -> None:
-        """Replicates `[N, len(groups), D]`, N for each of the groups."""
-        mean = gradients.mean(0)
-        squares = (gradients - mean).square().sum(0)
-        self._add(groups, torch.full_like(cosines[0], len(gradients)), mean, self._by_layer(squares), squares.sum(0))
-        self.cosines[groups] += cosines.sum(0)
-
-    def _add(self, groups: Tensor, count: Tensor, mean: Tensor, squares: Tensor, within: Tensor) -> None:
+    def _add(self, groups: slice, count: Tensor, mean: Tensor, squares: Tensor, within: Tensor) -> None:
         before = self.count[groups]
         after = before + count
         share = torch.where(after > 0, count / after.clamp_min(1.0), 0.0)
         apart = mean - self.mean[groups]
-        between = apart.square() * (before * share).unsqueeze(1)
-        self.mean[groups] += apart * share.unsqueeze(1)
+        self.mean[groups].addcmul_(apart, share.unsqueeze(1))
+        between = apart.square_().mul_((before * share).unsqueeze(1))
         self.squares[groups] += squares + self._by_layer(between)
-        self.within += within + between.sum(0)
+        self.within += within
+        self.within += between.sum(0)
         self.count[groups] = after
 
     def _by_layer(self, entries: Tensor) -> Tensor:
@@ -119,9 +123,8 @@ class Moments:
         """Take in those of another run, independent of this one, of the same layers."""
         if other.sizes != self.sizes:
             raise ValueError(f"moments of layers {other.sizes} do not merge with those of layers {self.sizes}.")
-        groups = torch.arange(GROUPS, device=self.mean.device)
         other = other.to(self.mean.device)
-        self._add(groups, other.count, other.mean, other.squares, other.within)
+        self._add(slice(None), other.count, other.mean, other.squares, other.within)
         self.cosines += other.cosines
 
     def average(self) -> Tensor:

@@ -42,7 +42,7 @@ class Source(ABC):
 
     @abstractmethod
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
-        """Float64 `[R, D]` over all layers; see `Problem.gradient`."""
+        """`[R, D]` over all layers; see `Problem.gradient`."""
 
     @abstractmethod
     def together(self, estimator: Estimator, one: Replicates) -> int:
@@ -101,7 +101,7 @@ class OfFunction(Source):
 
     def _pulled_back(self, gradients: Tensor) -> Tensor:
         assert self.wrt is not None
-        each = gradients.reshape(-1, *self.logits.shape).to(self.logits.dtype)
+        each = gradients.reshape(-1, *self.logits.shape)
         behind = torch.autograd.grad(
             self.logits,
             list(self.wrt.values()),
@@ -143,8 +143,8 @@ class OfFunction(Source):
             parts = inputs.split(max(1, ENTRIES // max(1, leaf.numel())))
             values = torch.cat([self.problem.f(part) for part in parts])
         (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)
-        flat = gradient.reshape(1, -1).double()
-        return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0)
+        flat = gradient.reshape(1, -1)
+        return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0).double()
 
     def _values(self, draw: Draw) -> Tensor:
         return self.problem.f(draw.points if self.problem.on == "points" else draw.indices)
@@ -207,7 +207,7 @@ class OfStep(Source):
         if math.prod(event) * math.log(categories) + entries > math.log(AT_ONCE):
             return None
         exact = Exact(len(event), latent=latent)
-        once, again = (self.gradient(exact).gradients.squeeze(0) for _ in range(2))
+        once, again = (self.gradient(exact).gradients.squeeze(0).double() for _ in range(2))
         if not torch.allclose(once, again, rtol=1e-4, atol=1e-6 * float(once.abs().max())):
             raise ValueError(
                 "the step is random beside the estimator: two calls with all values enumerated differ; the truth is a "
@@ -260,9 +260,7 @@ def tensors_of(wrt: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _flat(gradients: tuple[Tensor | None, ...], tensors: list[Tensor], batch: tuple[int, ...]) -> Tensor:
     """`[*batch, D]`, zero for tensors that were not reached."""
     rows = [
-        tensor.new_zeros(*batch, tensor.numel(), dtype=torch.float64)
-        if gradient is None
-        else gradient.reshape(*batch, -1).double()
+        tensor.new_zeros(*batch, tensor.numel()) if gradient is None else gradient.reshape(*batch, -1)
         for gradient, tensor in zip(gradients, tensors, strict=True)
     ]
     return torch.cat(rows, -1)
