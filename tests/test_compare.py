@@ -353,6 +353,8 @@ def test_cost_is_measured():
     result = found.results["RLOO(2)"]
     assert math.isclose(result.seconds_to(0.1), result.variance_time.value / (0.01 * found.norm2.value))
     assert found.results["ST"].seconds_to(1e-3) == math.inf
+    assert found.rows()[0]["seconds_to_10_percent"] == result.seconds_to(0.1)
+    assert "its error is a tenth" in found.recommendation.sentence
 
 
 def test_bernoulli_masks_context_and_ids():

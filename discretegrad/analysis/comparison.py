@@ -185,6 +185,7 @@ class Comparison:
                 "bias_p_value": result.bias_p_value,
                 "memory": result.memory,
                 "norm2": result.norm2,
+                "seconds_to_10_percent": result.seconds_to(0.1),
                 "failure": None,
             }
             for name in ESTIMATES:
