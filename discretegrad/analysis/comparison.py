@@ -40,7 +40,6 @@ class Result:
     name: str
     unbiased: bool
     """What the estimator says of itself."""
-    needs_grad_f: bool
     replicates: int
     evaluations: Estimate
     """Of f, for one estimate."""
@@ -324,7 +323,6 @@ class Comparison:
         return Result(
             name,
             record.unbiased,
-            record.needs_grad_f,
             moments.replicates,
             record.evaluations,
             summary.variance,

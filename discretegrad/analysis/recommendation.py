@@ -38,7 +38,7 @@ class Recommendation:
 
 
 def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking, confidence: float) -> Recommendation:
-    """The unbiased estimator that wins, or the cheapest of those that may; and what to think of the biased ones.
+    """The unbiased estimator with the least number, who may be as good, and what to think of the biased ones.
 
     Args:
         results: of all.
@@ -51,12 +51,8 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
         return Recommendation(
             None, False, "No unbiased estimator was measured, so none is recommended.", ranking.criterion, {}
         )
+    name, *others = ranking.numbers
     leaders = ranking.leaders
-    name = min(
-        leaders,
-        key=lambda one: (results[one].evaluations.value, results[one].needs_grad_f, leaders.index(one)),
-    )
-    others = [other for other in ranking.numbers if other != name]
     leads = len(leaders) == 1 and bool(others)
     if not others:
         sentence = f"{name} is the only unbiased estimator that was measured."
@@ -69,8 +65,8 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
     else:
         equal = ", ".join(leader for leader in leaders if leader != name)
         sentence = (
-            f"Use {name}: by {word} nobody leads with {confidence:.0%} confidence, and of those that may be the best "
-            f"(also {equal}) it is the cheapest or the first."
+            f"Use {name}: its {word} is the least, though by no more than noise (confidence {confidence:.0%}); {equal} "
+            "may be as good."
         )
     sentence += _time(results[name]) + _doubt(results) + _biased(results, by_error, name)
     return Recommendation(name, leads, sentence, ranking.criterion, dict(ranking.numbers))

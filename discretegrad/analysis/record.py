@@ -22,8 +22,6 @@ class Record:
     """The estimator, as it prints itself."""
     unbiased: bool
     """What it says of itself."""
-    needs_grad_f: bool
-    """As well."""
     moments: Moments
     target: int = 0
     """How many replicates there are to be before the precision is looked at again."""
@@ -38,7 +36,7 @@ class Record:
     @classmethod
     def of(cls, estimator: Estimator, sizes: Mapping[str, int]) -> Record:
         """Nothing yet."""
-        return cls(repr(estimator), estimator.unbiased, estimator.needs_grad_f, Moments(sizes))
+        return cls(repr(estimator), estimator.unbiased, Moments(sizes))
 
     def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
         """Take in replicates `[r, D]`, each of so many evaluations of f."""
