@@ -22,7 +22,7 @@ from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
 
 ENTRIES = 2**17
-"""How many entries of points are stacked for one call of f: enough for its calls to cost little, and so few that what it
+"""How many entries of points are stacked for one call of f: enough for calls to cost little, and so few that what f
 makes of them stays in the caches."""
 
 
