@@ -50,6 +50,8 @@ class Replicates(NamedTuple):
     """Of the points, for each."""
     batch_dims: int
     """How many of the logits' first dimensions the values of f have."""
+    values: Tensor | None = None
+    """`[R]`, the estimates of E f, averaged over the batch; None where nothing is known of f."""
 
 
 @dataclass(frozen=True)
@@ -127,12 +129,14 @@ class Problem:
         draw = estimator.sample(leaf, self.generator, mask)
         with torch.set_grad_enabled(estimator.needs_grad_f):  # f's own parameters need no graph
             values = from_f(self.f(for_f(draw.points if self.on == "points" else draw.indices)))
-        (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values, context).sum(), leaf)
+        surrogate = estimator.surrogate(draw, values, context)
+        (gradient,) = torch.autograd.grad(surrogate.sum(), leaf)
         return Replicates(
             gradient.reshape(together, -1),
             draw.evaluations,
             draw.evaluations * self.logits.numel(),
             values.ndim - (1 if together == 1 or batch_dims else 2),
+            surrogate.detach().reshape(together, -1).double().mean(1),
         )
 
 
@@ -141,10 +145,10 @@ def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.d
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(rounds):
         for call, of_call in zip(calls, times, strict=True):
-            _wait(device)
+            wait(device)
             start = time.perf_counter()
             call()
-            _wait(device)
+            wait(device)
             of_call.append(time.perf_counter() - start)
     return [_median(of_call) for of_call in times]
 
@@ -220,7 +224,8 @@ def _of_batch(context: Any, logits: Tensor) -> bool:
     return isinstance(context, Tensor) and context.shape[:1] == logits.shape[:1]
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -93,7 +93,7 @@ def compare(
     source.refuse(latent)
     modules = [module for module in (f, logits, wrt) if isinstance(module, nn.Module)]
     modules += [learner for estimator in candidates.values() for learner in estimator.learners]
-    with random_state_restored(None, source.device), _modules_restored(modules), torch.enable_grad():
+    with random_state_restored(None, source.device), modules_restored(modules), torch.enable_grad():
         started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
         found = _resumed(started, path, candidates)
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
@@ -178,7 +178,7 @@ def _resumed(started: Comparison, path: str | Path | None, candidates: Mapping[s
 
 
 @contextmanager
-def _modules_restored(modules: Sequence[nn.Module]) -> Iterator[None]:
+def modules_restored(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Leave buffers, parameters that a step moved, and modes as they were."""
     before = [
         (tensor, tensor.detach().clone())

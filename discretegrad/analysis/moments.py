@@ -53,19 +53,20 @@ class Moments:
     Args:
         sizes: the entries of every layer, by name; D together.
         device: of the gradients.
+        groups: G; there must be a replicate for each before anything is asked for.
     """
 
-    def __init__(self, sizes: Mapping[str, int], device: torch.device | str = "cpu") -> None:
-        self.sizes = dict(sizes)
+    def __init__(self, sizes: Mapping[str, int], device: torch.device | str = "cpu", groups: int = GROUPS) -> None:
+        self.sizes, self.groups = dict(sizes), groups
         entries = sum(self.sizes.values())
         new = {"dtype": torch.float64, "device": device}
-        self.count = torch.zeros(GROUPS, **new)  # type: ignore[call-overload]
-        self.mean = torch.zeros(GROUPS, entries, **new)  # type: ignore[call-overload]
-        self.squares = torch.zeros(GROUPS, len(self.sizes), **new)  # type: ignore[call-overload]
+        self.count = torch.zeros(groups, **new)  # type: ignore[call-overload]
+        self.mean = torch.zeros(groups, entries, **new)  # type: ignore[call-overload]
+        self.squares = torch.zeros(groups, len(self.sizes), **new)  # type: ignore[call-overload]
         """Within the groups, summed over the entries of a layer."""
         self.within = torch.zeros(entries, **new)  # type: ignore[call-overload]
         """Within the groups, summed over them."""
-        self.cosines = torch.zeros(GROUPS, **new)  # type: ignore[call-overload]
+        self.cosines = torch.zeros(groups, **new)  # type: ignore[call-overload]
         """Of the replicates with the direction that `update` was told, summed."""
 
     @property
@@ -89,9 +90,9 @@ class Moments:
         done = 0
         while done < len(gradients):
             # The groups in turn: as many of all as there are, or those that are left of a turn, one each.
-            first, left = self.replicates % GROUPS, len(gradients) - done
-            turns = left // GROUPS if first == 0 else 0
-            taken = turns * GROUPS or min(left, GROUPS - first)
+            first, left = self.replicates % self.groups, len(gradients) - done
+            turns = left // self.groups if first == 0 else 0
+            taken = turns * self.groups or min(left, self.groups - first)
             groups, part = slice(first, first + taken // max(1, turns)), slice(done, done + taken)
             several = gradients[part].unflatten(0, (max(1, turns), -1))
             mean = several.mean(0, dtype=torch.float64)
@@ -123,6 +124,8 @@ class Moments:
         """Take in those of another run, independent of this one, of the same layers."""
         if other.sizes != self.sizes:
             raise ValueError(f"moments of layers {other.sizes} do not merge with those of layers {self.sizes}.")
+        if other.groups != self.groups:
+            raise ValueError(f"moments in {other.groups} groups do not merge with those in {self.groups}.")
         other = other.to(self.mean.device)
         self._add(slice(None), other.count, other.mean, other.squares, other.within)
         self.cosines += other.cosines
@@ -139,6 +142,23 @@ class Moments:
     def cosine(self) -> Estimate:
         """The mean cosine of a replicate with the direction."""
         return _jackknife(self._kept() @ self.cosines / (self._kept() @ self.count))
+
+    def cosine_of_means(self, other: Moments) -> Estimate:
+        """The cosine between the two mean gradients, independent of each other, without the noise in their norms.
+
+        It may be above 1 by noise. NaN, with infinite error, where a norm cannot be told from 0.
+        """
+        own, others = _Part(self, None), _Part(other, None)
+        zero = torch.zeros_like(own.total_mean)
+        norms2 = [part.squared_distance(zero) for part in (own, others)]
+        if not min(float(norm2.min()) for norm2 in norms2) > 0:
+            return Estimate(math.nan, math.inf)
+        scale = (norms2[0][0] * norms2[1][0]).sqrt()
+        found = [
+            _jackknife(part.along(mean) / scale * (norm2[0] / norm2).sqrt())
+            for part, mean, norm2 in zip((own, others), (others.total_mean, own.total_mean), norms2, strict=True)
+        ]
+        return Estimate(found[0].value, math.hypot(*(one.error for one in found)))
 
     def summary(self, truth: Truth | None = None, layer: str | None = None) -> Summary:
         """What the moments say, with standard errors.
@@ -180,14 +200,14 @@ class Moments:
         weighted = apart * self.count.unsqueeze(1)
         products = weighted @ weighted.T
         generator = torch.Generator(products.device).manual_seed(0)
-        signs = torch.randint(0, 2, (flips, GROUPS), generator=generator, device=products.device) * 2.0 - 1
+        signs = torch.randint(0, 2, (flips, self.groups), generator=generator, device=products.device) * 2.0 - 1
         flipped = ((signs.to(products) @ products) * signs).sum(1)
         # With a tolerance: where nothing is random all flips are equal but for rounding.
         return (1 + int((flipped >= products.sum() * (1 - 1e-9)).sum())) / (1 + flips)
 
     def _kept(self) -> Tensor:
         """`[1 + G, G]`: all groups, then all but one."""
-        kept = 1 - torch.eye(GROUPS, dtype=self.count.dtype, device=self.count.device)
+        kept = 1 - torch.eye(self.groups, dtype=self.count.dtype, device=self.count.device)
         return torch.cat((torch.ones_like(kept[:1]), kept))
 
     def to(self, device: torch.device | str) -> Moments:
@@ -202,7 +222,7 @@ class Moments:
     @classmethod
     def of_state(cls, state: Mapping[str, Any], device: torch.device | str = "cpu") -> Moments:
         """What `state` was of."""
-        moments = cls(state["sizes"], device)
+        moments = cls(state["sizes"], device, len(state["count"]))
         for name, value in state.items():
             if name != "sizes":
                 setattr(moments, name, value.to(device, copy=True))  # which `update` will change
@@ -232,6 +252,10 @@ class _Part:
         between = self.counts @ products.diagonal() - self.replicates * self._of_mean(products)
         return (self.kept @ self.squares + between) / (self.replicates - 1)
 
+    def along(self, direction: Tensor) -> Tensor:
+        """The mean's inner product with it."""
+        return self.counts @ (self.mean @ direction) / self.replicates
+
     def squared_distance(self, point: Tensor) -> Tensor:
         """Of the mean from a point, less what the mean's noise adds to it."""
         return self._of_mean(self._products(point)) - self.variance(point) / self.replicates
@@ -248,5 +272,6 @@ class _Part:
 def _jackknife(values: Tensor) -> Estimate:
     """Of all groups, with the standard error from leaving out one at a time."""
     without = values[1:]
-    error = ((GROUPS - 1) / GROUPS * (without - without.mean()).square().sum()).sqrt()
+    groups = len(without)
+    error = ((groups - 1) / groups * (without - without.mean()).square().sum()).sqrt()
     return Estimate(float(values[0]), float(error))
