@@ -1,0 +1,111 @@
+"""What a monitor measures at one step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from discretegrad.analysis.moments import Moments, Truth
+from discretegrad.analysis.stages import ESTIMATED
+from discretegrad.autograd import append_dims
+from discretegrad.core import Estimator
+from discretegrad.coupling import Coupling
+from discretegrad.draw import Draw, category_logits
+from discretegrad.latent import Latent
+from discretegrad.measure import Estimate, Problem
+
+GROUPS = 8
+"""Replicates are measured by so many, the fewest of which a standard error is made."""
+SATURATED = 0.99
+"""The probability above which a variable has all but decided."""
+
+
+class Measured:
+    """Replicates of one estimator at one step."""
+
+    def __init__(self, problem: Problem, estimator: Estimator) -> None:
+        self.problem, self.estimator = problem, estimator
+        self.moments = Moments({"logits": problem.logits.numel()}, problem.logits.device, GROUPS)
+        self.values: list[Tensor] = []
+        self.counts: list[float] = []
+        """Evaluations of f, of every replicate."""
+        self._size: tuple[int, int] | None = None
+
+    def measure(self, count: int) -> None:
+        """So many more."""
+        while count:
+            if self._size is None:
+                found = self.problem.gradient(self.estimator)
+                self._size = self.problem.together(self.estimator, found), found.batch_dims
+            else:
+                found = self.problem.gradient(self.estimator, min(self._size[0], count), self._size[1])
+            self.moments.update(found.gradients)
+            assert found.values is not None
+            self.values.append(found.values)
+            self.counts += [found.evaluations] * len(found.values)
+            count -= len(found.values)
+
+
+def of_gradient(own: Measured, others: Measured | None) -> dict[str, Estimate]:
+    """By column.
+
+    Args:
+        own: of the estimator that is used.
+        others: of an unbiased one, where there is to be a comparison.
+    """
+    truth = None if others is None else Truth(others.moments.average(), others.moments)
+    summary = own.moments.summary(truth)
+    found = {
+        "value": _mean(torch.cat(own.values)),
+        "evaluations": _mean(torch.tensor(own.counts, dtype=torch.float64)),
+        "variance": summary.variance,
+        "snr": summary.snr,
+    }
+    if others is not None:
+        found |= {"cosine": own.moments.cosine_of_means(others.moments), "bias2": summary.bias2}
+    return found
+
+
+def columns(found: Mapping[str, Estimate]) -> dict[str, float | None]:
+    """Empty where a number is not finite: a monitor is not there to stop a training."""
+    cells = {}
+    for name in ESTIMATED:
+        if name in found:
+            cells[name], cells[f"{name}_se"] = (one if math.isfinite(one) else None for one in found[name])
+    return cells
+
+
+@torch.no_grad()
+def of_posterior(logits: Tensor, latent: Latent, mask: Tensor | None) -> dict[str, float | None]:
+    """Entropy, effective categories and saturation: means over all variables that take part."""
+    probs = category_logits(logits, latent, mask).softmax(-1)
+    entropy = torch.special.entr(probs).sum(-1)
+    largest = probs.amax(-1)
+    if mask is not None:
+        mask = mask.expand(entropy.shape)
+        entropy, largest = entropy[mask], largest[mask]
+    each = torch.stack((entropy, entropy.exp(), (largest > SATURATED).to(entropy.dtype)))
+    means = [mean if math.isfinite(mean) else None for mean in each.double().flatten(1).mean(1).tolist()]
+    return dict(zip(("entropy", "effective_categories", "saturated"), means, strict=True))
+
+
+@torch.no_grad()
+def of_draw(draw: Draw, values: Tensor) -> dict[str, Any]:
+    """Those, and the estimate of E f."""
+    row = of_posterior(draw.logits, draw.latent, draw.mask)
+    if draw.point_of is None:  # or how often a point counts depends on the batch element
+        active = draw.active(values.ndim - 1)
+        values = values[: draw.indices.shape[0]].double()
+        values = values if active is None else torch.where(active, values, 0.0)
+        weights = draw.source.value_weights(draw.plan, draw.indices) if isinstance(draw.source, Coupling) else None
+        of_points = values.mean(0) if weights is None else (values * append_dims(weights, values.ndim)).sum(0)
+        row["value"] = float(of_points.mean())
+    return row
+
+
+def _mean(samples: Tensor) -> Estimate:
+    return Estimate(float(samples.mean()), float(samples.std() / math.sqrt(len(samples))))
