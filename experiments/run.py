@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -23,6 +20,7 @@ from experiments.files import write_json, write_whole
 from experiments.metrics import GradientVariance, write_csv
 from experiments.models import VAE
 from experiments.pictures import draw_all
+from experiments.stops import Interrupted, stop_signals
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,6 @@ class Settings:
         if self.variance_every is not None:
             require_count("run.variance_every", self.variance_every)
         require_number("run.variance_decay", self.variance_decay, least=0, below=1)
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop, and left a checkpoint. No Exception, so that it also ends a sweep."""
-
-    def __init__(self, step: int, signum: int) -> None:
-        super().__init__(step, signum)
-        self.step, self.signum = step, signum
 
 
 class Run:
@@ -191,7 +181,7 @@ class Run:
         """
         settings = self.settings
         bar = tqdm(total=settings.steps, initial=self.step, disable=not settings.progress, unit="step", smoothing=0.05)
-        with bar, _stop_signals() as stopped:
+        with bar, stop_signals() as stopped:
             while self.step < settings.steps:
                 start = time.perf_counter()
                 self.train_step()
@@ -378,22 +368,3 @@ class Run:
         self.estimator.surrogate(draw, values, context)
         for learner in self.learners:
             learner.loss(draw, values, context)
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second one is obeyed at once."""
-    caught: list[int] = []
-    previous: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, previous[number])
-
-    try:
-        for number in previous:
-            signal.signal(number, note)
-        yield caught
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

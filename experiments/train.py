@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.errors import UserError, require_count, require_number
-from experiments.run import Interrupted, Run
+from experiments.run import Run
+from experiments.stops import Interrupted
 
 OPTIMIZERS = ("optimizer", "prior_optimizer", "learner_optimizer")
 SAME_ON_RESUME = ("data", "model", "estimator", *OPTIMIZERS)

@@ -19,7 +19,7 @@ from experiments.data.images import Images
 from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.metrics import COLUMNS, TIMES, GradientVariance
-from experiments.run import Interrupted
+from experiments.stops import Interrupted
 from experiments.train import build, describe, train
 
 ROOT = Path(__file__).parents[2]
