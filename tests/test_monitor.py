@@ -14,10 +14,10 @@ from scipy import stats
 from torch import nn
 
 import discretegrad as dg
-from discretegrad.analysis import Monitor
+from discretegrad.analysis import Moments, Monitor
 from discretegrad.analysis.stages import COLUMNS
 
-COMPARISONS = 13
+COMPARISONS = 17
 LATER = {"seconds", "stage"}
 """The columns in which two equal runs differ, and that which depends on how many rows there are."""
 
@@ -57,6 +57,11 @@ def assert_estimates(monitor, name, exact, relative_bias):
     values, errors = column(monitor, name), column(monitor, f"{name}_se")
     assert_mean(values, exact, relative_bias, COMPARISONS)
     assert 1 / 1.6 < float(errors.square().mean().sqrt() / values.std()) < 1.6
+
+
+def assert_close(found, exact):
+    score = (found.value - exact) / found.error
+    assert abs(score) < stats.norm.isf(FALSE_ALARM / COMPARISONS / 2), f"{found}, not {exact}"
 
 
 def problem(batch=40, variables=2, categories=3):
@@ -103,12 +108,33 @@ def test_a_biased_estimator_s_bias_is_that_of_the_oracle():
     moments, truth = dg.exact.moments(dg.StraightThrough(), table, logits), dg.exact.gradient(table, logits)
     cosine = float(torch.cosine_similarity(moments.mean.flatten(), truth.flatten(), dim=0))
     assert cosine < 0.9
-    monitor = watched(dg.StraightThrough(), table, logits.expand(40, 2, 3), 200, precision=0.05)
+    monitor = watched(dg.StraightThrough(), table, logits.expand(40, 2, 3), 200, precision=0.05, stages=1)
     assert_estimates(monitor, "bias2", float(40 * (moments.mean - truth).square().sum()), 0.05)
     assert_estimates(monitor, "variance", float(40 * moments.total_variance), 0.05)
     found = monitor.summary().stages[0].estimates["cosine"]
     assert found.value < 1 - 10 * found.error, "visibly biased"
-    assert abs(found.value - cosine) < 0.05
+    assert_close(found, cosine)
+    assert_close(
+        monitor.summary().stages[0].estimates["relative_bias"], float((moments.mean - truth).norm() / truth.norm())
+    )
+
+
+def test_a_stage_knows_the_bias_that_drowns_in_the_noise_of_single_rows():
+    weight = torch.tensor([[0.0, 3.0, -1.0], [2.0, -2.0, 1.0]], dtype=torch.float64)
+
+    def table(points):
+        return (3 * (points * weight).sum((-1, -2))).sin()
+
+    logits = 0.3 * logits_of("ordinary", 2, 3)
+    moments, truth = dg.exact.moments(dg.StraightThrough(), table, logits), dg.exact.gradient(table, logits)
+    monitor = watched(dg.StraightThrough(), table, logits.expand(3, 2, 3), 600, replicates=8, stages=1)
+    cosines = [row["cosine"] for row in monitor.rows]
+    assert sum(cosine is None for cosine in cosines) > 20
+    found = monitor.summary().stages[0].estimates
+    assert found["cosine"].error < 0.2
+    assert_close(found["cosine"], float(torch.cosine_similarity(moments.mean.flatten(), truth.flatten(), dim=0)))
+    assert_close(found["relative_bias"], float((moments.mean - truth).norm() / truth.norm()))
+    assert_close(found["snr"], float((3 * moments.mean.square().sum() / (3 * moments.total_variance)).sqrt()))
 
 
 @pytest.mark.parametrize(
@@ -247,6 +273,21 @@ def test_training_is_the_same_with_and_without_bit_for_bit(name, form):
         assert all(part.training for part in model.modules())
     for plain, with_monitor in zip(*results, strict=True):
         assert torch.equal(plain, with_monitor)
+
+
+def test_moments_of_few_groups_are_kept_and_merged_with_their_like():
+    samples = torch.randn(24, 5, dtype=torch.float64)
+    whole, first, second = (Moments({"logits": 5}, groups=8) for _ in range(3))
+    whole.update(samples)
+    first.update(samples[:8])
+    second.update(samples[8:])
+    first.merge(Moments.of_state(second.state()))
+    assert first.groups == 8
+    for one in (whole, first):
+        assert one.summary().variance.value == pytest.approx(float(samples.var(0).sum()))
+        assert one.summary().variance.error == pytest.approx(whole.summary().variance.error)
+    with pytest.raises(ValueError, match="in 32 groups do not merge with those in 8"):
+        first.merge(Moments({"logits": 5}))
 
 
 def small(points):

@@ -17,8 +17,17 @@ from discretegrad import checks
 from discretegrad.analysis.budget import Budget
 from discretegrad.analysis.compare import modules_restored
 from discretegrad.analysis.files import write_table, write_whole
-from discretegrad.analysis.snapshot import GROUPS, SATURATED, Measured, columns, of_draw, of_gradient, of_posterior
-from discretegrad.analysis.stages import COLUMNS, Progress, staged, summed_up
+from discretegrad.analysis.snapshot import (
+    GROUPS,
+    SATURATED,
+    Measured,
+    columns,
+    inner,
+    of_draw,
+    of_gradient,
+    of_posterior,
+)
+from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summed_up
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO
@@ -37,7 +46,8 @@ class Monitor:
     batch; the total variance of the gradient, summed over the batch, w.r.t. the logits, its signal-to-noise ratio (norm
     of the mean over standard deviation); and for biased estimators, against replicates of an unbiased one, the cosine
     between the mean gradients, and the squared norm of the bias. What is an estimate has its standard error
-    (`variance_se`, ...).
+    (`variance_se`, ...). In a single row a mean gradient may drown in noise, and the cosine is then empty or far off;
+    a stage's is made of what its rows know together.
 
     Args:
         share: the most time that it takes, as a share of the steps' time. Exceeded only by as much as one row took
@@ -94,7 +104,7 @@ class Monitor:
             )
         if every is not None:
             checks.count(every, "every")
-        _refuse_stages(stages)
+        refuse(stages)
         checks.positive(precision, "precision")
         checks.count(replicates, "replicates")
         if replicates < GROUPS:
@@ -136,7 +146,8 @@ class Monitor:
             estimator: any of E f; modules in it are judged as they are now.
             f: of the present batch, from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. What it
                 depends on the logits for besides its points is not part of the gradient.
-            logits: of the present batch.
+            logits: of the present batch. Processes of a parallel training measure at different steps: f must not wait
+                for the others, so call the module within DistributedDataParallel.
             step: its number; by default that of the call, from 1.
             mask, context, on: as in a call of an estimator.
 
@@ -272,7 +283,8 @@ class Monitor:
                 if self.every is None and self.budget.left < self._seconds["gradient"]:
                     break
         latent = checks.named_latent(estimator.latent)
-        return {**of_posterior(problem.logits, latent, problem.mask), **columns(found), "replicates": count}
+        row: dict[str, Any] = {**of_posterior(problem.logits, latent, problem.mask), **columns(found)}
+        return row | {"inner": inner(own, others), "replicates": count}
 
     def _learn_seconds(self, problem: Problem, estimator: Estimator, reference: Estimator | None) -> None:
         """From one replicate of each; the first ever may load and compile things."""
@@ -287,14 +299,3 @@ class Monitor:
     def _precise(self, found: Mapping[str, Estimate]) -> bool:
         variance, cosine = found["variance"], found.get("cosine")
         return variance.error <= self.precision * variance.value and (cosine is None or cosine.error <= self.precision)
-
-
-def _refuse_stages(stages: object) -> None:
-    if isinstance(stages, int):
-        checks.count(stages, "stages")
-    elif (
-        not isinstance(stages, Sequence)
-        or not all(isinstance(step, int) for step in stages)
-        or sorted(set(stages)) != list(stages)
-    ):
-        raise ValueError(f"stages are ascending steps such as (1000, 4000), or how many there are, not {stages!r}.")

@@ -63,11 +63,22 @@ def of_gradient(own: Measured, others: Measured | None) -> dict[str, Estimate]:
         "value": _mean(torch.cat(own.values)),
         "evaluations": _mean(torch.tensor(own.counts, dtype=torch.float64)),
         "variance": summary.variance,
+        "norm2": summary.norm2,
         "snr": summary.snr,
     }
     if others is not None:
-        found |= {"cosine": own.moments.cosine_of_means(others.moments), "bias2": summary.bias2}
+        found |= {
+            "bias2": summary.bias2,
+            "reference_norm2": others.moments.summary().norm2,
+            "cosine": own.moments.cosine_of_means(others.moments),
+        }
     return found
+
+
+def inner(own: Measured, others: Measured | None) -> float | None:
+    """The inner product of the mean gradients, which has no noise in the mean as they are independent."""
+    product = math.nan if others is None else float(own.moments.average() @ others.moments.average())
+    return product if math.isfinite(product) else None
 
 
 def columns(found: Mapping[str, Estimate]) -> dict[str, float | None]:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import math
 import textwrap
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from discretegrad import checks
 from discretegrad.analysis.table import WIDTH
 from discretegrad.measure import Estimate
 
 EXACT = ("entropy", "effective_categories", "saturated")
-ESTIMATED = ("value", "evaluations", "variance", "snr", "cosine", "bias2")
+ESTIMATED = ("value", "evaluations", "variance", "norm2", "snr", "bias2", "reference_norm2", "cosine")
 COLUMNS = (
     "step",
     "stage",
     *EXACT,
     *(column for name in ESTIMATED for column in (name, f"{name}_se")),
+    "inner",
     "replicates",
     "seconds",
 )
+RATIOS: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
+    "snr": (("norm2", "variance"), lambda norm2, variance: math.sqrt(norm2 / variance)),
+    "cosine": (
+        ("inner", "norm2", "reference_norm2"),
+        lambda inner, norm2, reference_norm2: inner / math.sqrt(norm2 * reference_norm2),
+    ),
+    "relative_bias": (("bias2", "reference_norm2"), lambda bias2, norm2: math.sqrt(max(0.0, bias2) / norm2)),
+}
+"""What a stage has from the means of its rows: in a single row the mean gradient may drown in noise."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class Stage:
     """Step of the last row."""
     rows: int
     estimates: dict[str, Estimate]
-    """By column; those that no row has are missing."""
+    """By column, and "relative_bias", the norm of the bias over that of the true gradient; without those that are not
+    known."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,9 @@ class Progress:
         ]
         for stage in self.stages:
             cells = {name: f"{stage.estimates[name].value:.3g}" for name in stage.estimates}
-            cells |= {name: _with_error(stage.estimates[name]) for name in ("variance", "cosine") if name in cells}
+            for name, digits in (("variance", ".3g"), ("cosine", ".2f")):
+                if name in cells:
+                    cells[name] = _with_error(stage.estimates[name], digits)
             if "saturated" in cells:
                 cells["saturated"] = f"{stage.estimates['saturated'].value:.0%}"
             steps = f"{stage.first}" if stage.first == stage.last else f"{stage.first}-{stage.last}"
@@ -64,6 +78,18 @@ class Progress:
                 f"{cells.get('variance', '-'):>16}{cells.get('snr', '-'):>7}{cells.get('cosine', '-'):>11}"
             )
         return "\n".join((*lines, *textwrap.wrap(self.note, WIDTH, subsequent_indent="  ")))
+
+
+def refuse(stages: object) -> None:
+    """Refuse what are no stages, of those that `staged` takes."""
+    if isinstance(stages, int):
+        checks.count(stages, "stages")
+    elif (
+        not isinstance(stages, Sequence)
+        or not all(isinstance(step, int) for step in stages)
+        or sorted(set(stages)) != list(stages)
+    ):
+        raise ValueError(f"stages are ascending steps such as (1000, 4000), or how many there are, not {stages!r}.")
 
 
 def staged(rows: Sequence[Mapping[str, Any]], stages: int | Sequence[int]) -> list[dict[str, Any]]:
@@ -84,15 +110,31 @@ def summed_up(rows: Iterable[Mapping[str, Any]]) -> tuple[Stage, ...]:
     for row in rows:
         by_stage.setdefault(row["stage"], []).append(row)
     return tuple(
-        Stage(
-            number,
-            of_stage[0]["step"],
-            of_stage[-1]["step"],
-            len(of_stage),
-            {name: mean for name in (*EXACT, *ESTIMATED) if (mean := _mean(of_stage, name)) is not None},
-        )
+        Stage(number, of_stage[0]["step"], of_stage[-1]["step"], len(of_stage), _estimates(of_stage))
         for number, of_stage in sorted(by_stage.items())
     )
+
+
+def _estimates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    found = {name: _mean(rows, name) for name in (*EXACT, *ESTIMATED) if name not in RATIOS}
+    found |= {name: _ratio(rows, *ratio) if len(rows) > 1 else _mean(rows, name) for name, ratio in RATIOS.items()}
+    return {name: estimate for name, estimate in found.items() if estimate is not None}
+
+
+def _ratio(rows: Sequence[Mapping[str, Any]], names: tuple[str, ...], of: Callable[..., float]) -> Estimate | None:
+    """A function of means over the rows, with the jackknife's standard error; None where noise leaves no number."""
+    known = [[row[name] for name in names] for row in rows if all(row[name] is not None for name in names)]
+    if len(known) < 2:
+        return None
+    sums = [math.fsum(column) for column in zip(*known, strict=True)]
+    try:
+        value = of(*sums)
+        without = [of(*(total - cell for total, cell in zip(sums, row, strict=True))) for row in known]
+    except (ValueError, ZeroDivisionError):  # a squared norm below zero
+        return None
+    centre = math.fsum(without) / len(without)
+    spread = math.fsum((one - centre) ** 2 for one in without)
+    return Estimate(value, math.sqrt(spread * (len(without) - 1) / len(without)))
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
@@ -113,6 +155,6 @@ def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> Estimate | None:
     return Estimate(mean, math.sqrt(math.fsum(step**2 for step in steps) / (2 * (count - 1) * count)))
 
 
-def _with_error(estimate: Estimate) -> str:
+def _with_error(estimate: Estimate, digits: str) -> str:
     error = "" if math.isnan(estimate.error) else f"+-{estimate.error:.1g}"
-    return f"{estimate.value:.3g}{error}"
+    return f"{estimate.value:{digits}}{error}"
