@@ -23,8 +23,15 @@ COLUMNS = 10
 
 
 @torch.no_grad()
-def draw_all(folder: Path, model: VAE, images: Images, rows: list[dict[str, Any]], title: str) -> list[Path]:
-    """Reconstructions, samples and the learning curve; their paths."""
+def draw_all(
+    folder: Path,
+    model: VAE,
+    images: Images,
+    rows: list[dict[str, Any]],
+    title: str,
+    watched: list[dict[str, Any]] | None = None,
+) -> list[Path]:
+    """Reconstructions, samples, the learning curve, and what a monitor saw; their paths."""
     device = model.prior_logits.device
     generator = torch.Generator(device).manual_seed(0)
     sampler = Reinforce(latent=model.latent)
@@ -45,6 +52,8 @@ def draw_all(folder: Path, model: VAE, images: Images, rows: list[dict[str, Any]
         "samples": _grid(samples.unflatten(0, (6, COLUMNS)), images.shape, None, f"Samples of the model, {title}"),
         "learning_curve": _learning_curve(rows, title),
     }
+    if watched is not None:
+        figures["monitor"] = _monitored(watched, title)
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
@@ -85,6 +94,23 @@ def _learning_curve(rows: list[dict[str, Any]], title: str) -> Figure:
     bottom.set_ylabel("variance of the\nencoder's gradient, total")
     bottom.set_xlabel("step")
     if any(row["encoder_gradient_variance"] for row in rows):
+        bottom.set_yscale("log")
+    for axis in (top, bottom):
+        axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _monitored(rows: list[dict[str, Any]], title: str) -> Figure:
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 6), sharex=True, layout="constrained")
+    top.plot([row["step"] for row in rows], [row["entropy"] for row in rows], color="C0", marker=".", markersize=4)
+    top.set_ylabel("posterior entropy,\nnats per variable")
+    measured = [row for row in rows if row["variance"] is not None]
+    steps, variances, errors = ([row[name] for row in measured] for name in ("step", "variance", "variance_se"))
+    bottom.errorbar(steps, variances, errors, color="C0", marker=".", markersize=4, linewidth=1, elinewidth=0.8)
+    bottom.set_ylabel("variance of the\nlogits' gradient, total")
+    bottom.set_xlabel("step")
+    if any(variances):
         bottom.set_yscale("log")
     for axis in (top, bottom):
         axis.grid(alpha=0.3)

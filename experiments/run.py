@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import discretegrad as dg
+from discretegrad.analysis import Monitor
 from experiments.data.images import Images, binarise
 from experiments.errors import UserError, require_count, require_number
 from experiments.files import write_json, write_whole
@@ -39,6 +40,7 @@ class Settings:
     bound_images: int
     variance_every: int | None
     variance_decay: float
+    monitor_share: float | None
     progress: bool
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class Settings:
         if self.variance_every is not None:
             require_count("run.variance_every", self.variance_every)
         require_number("run.variance_decay", self.variance_decay, least=0, below=1)
+        if self.monitor_share is not None:
+            require_number("run.monitor_share", self.monitor_share, least=0, below=1)
 
 
 class Run:
@@ -97,6 +101,11 @@ class Run:
                 f"{type(estimator).__name__} needs the gradient of f in the points, or f at points that have no ids; "
                 "use model.inputs=points, or another estimator."
             )
+        if settings.monitor_share is not None and estimator.of_bound:
+            raise UserError(
+                f"{type(estimator).__name__} differentiates a multi-sample bound, not E f, which is all that a monitor "
+                "measures; leave run.monitor_share out."
+            )
         if settings.batch > len(images.train):
             raise UserError(f"run.batch={settings.batch} is more than the {len(images.train)} training images.")
         self.settings, self.model, self.estimator, self.identity = settings, model, estimator, identity
@@ -115,6 +124,9 @@ class Run:
         if learnt:
             self.optimizers["learner_optimizer"] = learner_optimizer(learnt)
         self.variance = GradientVariance(model.encoder.parameters(), settings.variance_decay)
+        self.monitor: Monitor | None = None
+        if settings.monitor_share is not None:
+            self.monitor = Monitor(settings.monitor_share, path=self.folder / "monitor.csv")
         self.step = 0
         self.seconds = 0.0
         self.saved = 0
@@ -167,6 +179,8 @@ class Run:
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
         write_csv(self.folder / "metrics.csv", self.rows)  # without the rows after the checkpoint
+        if self.monitor is not None:
+            self.monitor.write()
         write_whole(self.folder / "config.yaml", lambda file: file.write(config.encode()))
         versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
         versions["device"] = str(self.device)
@@ -224,6 +238,8 @@ class Run:
         loss.backward()
         if self.settings.variance_every and self.step % self.settings.variance_every == 0:
             self.variance.update()
+        if self.monitor is not None:
+            self._watch(self.monitor, binary, logits)
         for optimizer in self.optimizers.values():
             optimizer.step()
         for learner in self.learners:
@@ -256,7 +272,8 @@ class Run:
 
     def pictures(self, title: str) -> list[Path]:
         """Draw the run's pictures; their paths."""
-        return draw_all(self.folder, self.model, self.images, self._table(), title)
+        watched = None if self.monitor is None else self.monitor.rows
+        return draw_all(self.folder, self.model, self.images, self._table(), title, watched)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -267,6 +284,7 @@ class Run:
             "learners": [learner.state_dict() for learner in self.learners],
             "generator": self.generator.get_state(),
             "variance": self.variance.state_dict(),
+            "monitor": None if self.monitor is None else self.monitor.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
             "rows": self.rows,
@@ -305,6 +323,8 @@ class Run:
             learner.load_state_dict(learnt)
         self.generator.set_state(state["generator"].cpu())
         self.variance.load_state_dict(state["variance"])
+        if self.monitor is not None and state.get("monitor") is not None:
+            self.monitor.load_state_dict(state["monitor"])
         self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
         self.saved = self.step
         self.elbo_sum, self.since = state["elbo_sum"], tuple(state["since"])
@@ -317,6 +337,14 @@ class Run:
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
             self._order = (epoch, torch.randperm(len(images), generator=generator).to(self.device))
         return images[self._order[1][position * size : (position + 1) * size]]
+
+    def _watch(self, monitor: Monitor, binary: Tensor, logits: Tensor) -> None:
+        def elbo(inputs: Tensor) -> Tensor:
+            ids = inputs if self.model.inputs == "ids" else None
+            return self.model.terms(binary, inputs, logits.detach(), ids=ids).elbo
+
+        context = binary - self.model.mean
+        monitor.after(self.estimator, elbo, logits, step=self.step + 1, context=context, on=self.model.inputs)
 
     def _refuse(self, terms: dict[str, Tensor]) -> NoReturn:
         name = next((name for name, values in terms.items() if not values.isfinite().all()), "elbo")

@@ -77,6 +77,8 @@ def describe(run: Run) -> str:
         f"  metrics     {run.folder / 'metrics.csv'}",
         *(f"  picture     {path}" for path in paths),
     ]
+    if run.monitor is not None:
+        lines += [f"  monitor     {run.monitor.path}", "", str(run.monitor)]
     return "\n".join(lines)
 
 

@@ -215,6 +215,9 @@ def test_the_run_folder_is_complete(tmp_path):
         (("run.batch=2000",), "more than the 1500 training images"),
         (("run.steps=0",), "run.steps must be an integer of at least 1"),
         (("run.variance_decay=1",), "run.variance_decay must be a number in"),
+        (("run.monitor_share=2",), "run.monitor_share must be a number in"),
+        (("run.monitor_share=0",), "above 0 and at most 1, not 0"),
+        (("run.monitor_share=0.1", "estimator=vimco"), "VIMCO differentiates a multi-sample bound"),
         (("run.seed=abc",), "run.seed must be an integer of at least 0"),
         (("run.variance_every=0",), "run.variance_every must be an integer of at least 1"),
         (("model.inputs=id",), "model.inputs is points or ids, not 'id'"),
@@ -345,6 +348,29 @@ def test_the_gradient_variance_can_be_left_out(tmp_path):
     run = train(configure(*SMALL, "run.steps=7", "run.variance_every=null", run_dir=tmp_path))
     assert run.rows[-1]["encoder_gradient_variance"] is None
     describe(run)
+
+
+@pytest.mark.parametrize("inputs", ["points", "ids"])
+def test_a_monitor_changes_nothing_and_goes_on_with_the_run(inputs, tmp_path):
+    def config(steps, folder, share, resume="false"):
+        choices = (f"model.inputs={inputs}", f"run.monitor_share={share}", f"resume={resume}")
+        return configure(*SMALL, *choices, f"run.steps={steps}", run_dir=tmp_path / folder)
+
+    plain = train(config(60, "plain", "null"))
+    part = train(config(40, "watched", 0.9))
+    watched = train(config(60, "watched", 0.9, "true"))
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(value, watched.model.state_dict()[name]), name
+    assert rows_without_times(plain) == rows_without_times(watched)[: len(plain.rows)]
+    lines = list(csv.DictReader((tmp_path / "watched" / "monitor.csv").read_text().splitlines()))
+    assert [line["step"] for line in lines] == [str(row["step"]) for row in watched.monitor.rows]
+    assert watched.monitor.calls == 60
+    before = [row["variance"] for row in part.monitor.rows]
+    assert before and before == [row["variance"] for row in watched.monitor.rows][: len(before)]
+    text = describe(watched)
+    assert str(tmp_path / "watched" / "monitor.png") in text
+    assert "effective categories" in text
+    assert not list((tmp_path / "plain").glob("monitor*"))
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
