@@ -145,9 +145,10 @@ class Monitor:
         Args:
             estimator: any of E f; modules in it are judged as they are now.
             f: of the present batch, from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. What it
-                depends on the logits for besides its points is not part of the gradient.
-            logits: of the present batch. Processes of a parallel training measure at different steps: f must not wait
-                for the others, so call the module within DistributedDataParallel.
+                depends on the logits for besides its points is not part of the gradient. The processes of a parallel
+                training measure at different steps: where f waits for the others, as DistributedDataParallel may, call
+                the module within, or measure `every` so many steps.
+            logits: of the present batch.
             step: its number; by default that of the call, from 1.
             mask, context, on: as in a call of an estimator.
 
