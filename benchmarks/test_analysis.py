@@ -16,9 +16,9 @@ from benchmarks.sizes import SMALL, Setting
 from benchmarks.steps import Step
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.analysis.measuring import Stream
-from discretegrad.analysis.moments import Moments
 from discretegrad.analysis.sources import OfFunction
 from discretegrad.measure import Problem
+from discretegrad.moments import Moments
 
 COUNTS = {"toy": 64 if SMALL else 1024, "vae": 4 if SMALL else 32}
 

@@ -15,15 +15,8 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
-from discretegrad.measure import (
-    Estimate,
-    Problem,
-    mean_squared_error,
-    named,
-    random_state_restored,
-    student,
-    variance,
-)
+from discretegrad.measure import Estimate, Problem, Replicator, mean, named, random_state_restored, student
+from discretegrad.moments import GROUPS, Moments, Truth
 
 CRITERIA = ("variance", "variance_evaluations", "variance_time")
 REFERENCE = 4
@@ -175,28 +168,28 @@ class Auto:
         latent = checks.named_latent(next(iter(candidates.values())).latent)
         checks.logits(logits, latent, mask, validate=None)
         problem = Problem(f, logits.detach(), generator, mask, context)
-        gradients: dict[str, Tensor] = {}
+        moments: dict[str, Moments] = {}
         evaluations: dict[str, Estimate] = {}
         failures: dict[str, str] = {}
         with random_state_restored(generator, logits.device), torch.enable_grad():
             for name, estimator in candidates.items():
                 try:
-                    found, evaluations[name] = problem.gradients(estimator, self.replicates)
+                    found, evaluations[name] = _measured(problem, estimator, self.replicates)
                 except Exception as error:  # whatever a candidate or f stumbles over, the others go on
                     failures[name] = " ".join(str(error).split()) or type(error).__name__
                     continue
-                if found.isfinite().all():
-                    gradients[name] = found
+                if found.average().isfinite().all():
+                    moments[name] = found
                 else:
                     failures[name] = "its gradients are not finite; look for NaN or infinity in the values of f."
-            if not any(candidates[name].unbiased for name in gradients):
+            if not any(candidates[name].unbiased for name in moments):
                 each = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
                 raise ValueError(f"no unbiased candidate could be measured. {each}")
-            variances = {name: variance(of_name) for name, of_name in gradients.items()}
-            losses = self._losses(problem, candidates, gradients, variances)
-            seconds = problem.seconds([candidates[name] for name in gradients], self.rounds)
+            variances = {name: of_name.summary().variance for name, of_name in moments.items()}
+            losses = self._losses(problem, candidates, moments, variances)
+            seconds = problem.seconds([candidates[name] for name in moments], self.rounds)
         rows = []
-        for name, time in zip(gradients, seconds, strict=True):
+        for name, time in zip(moments, seconds, strict=True):
             costs = {"variance_evaluations": evaluations[name], "variance_time": time}
             loss, number = losses[name], losses[name] * costs.get(self._compares, Estimate(1.0, 0.0))
             rows.append(Measurement(name, candidates[name], evaluations[name], variances[name], loss, time, number))
@@ -227,22 +220,23 @@ class Auto:
         self,
         problem: Problem,
         candidates: Mapping[str, Estimator],
-        gradients: Mapping[str, Tensor],
+        moments: Mapping[str, Moments],
         variances: Mapping[str, Estimate],
     ) -> dict[str, Estimate]:
         """The mean squared errors: variances, where nothing is biased."""
-        biased = [name for name in gradients if not candidates[name].unbiased]
+        biased = [name for name in moments if not candidates[name].unbiased]
         losses = dict(variances)
         if biased:
-            best = min((name for name in gradients if name not in biased), key=lambda name: variances[name].value)
-            reference, _ = problem.gradients(candidates[best], REFERENCE * self.replicates)
-            losses.update({name: mean_squared_error(gradients[name], reference) for name in biased})
+            best = min((name for name in moments if name not in biased), key=lambda name: variances[name].value)
+            reference, _ = _measured(problem, candidates[best], REFERENCE * self.replicates)
+            truth = Truth(reference.average(), reference)
+            losses.update({name: moments[name].summary(truth).mean_squared_error for name in biased})
         return losses
 
     def _choose(self, rows: list[Measurement], failures: dict[str, str]) -> Choice:
         best = min(rows, key=lambda row: row.number.value)
         others = sorted((row for row in rows if row is not best), key=lambda row: row.number.value)
-        threshold = student(self.level / (2 * max(1, len(others))), self.replicates - 1)
+        threshold = student(self.level / (2 * max(1, len(others))), min(GROUPS, self.replicates) - 1)
         rivals = [row for row in others if not row.exceeds(best, threshold)]
         chosen = min(
             (best, *rivals), key=lambda row: (row.evaluations.value, row.estimator.needs_grad_f, rows.index(row))
@@ -264,6 +258,16 @@ class Auto:
         return Choice(
             chosen.estimator, chosen.name, bool(others) and not rivals, reason, self._compares, tuple(rows), failures
         )
+
+
+def _measured(problem: Problem, estimator: Estimator, replicates: int) -> tuple[Moments, Estimate]:
+    """Moments of the gradient, and the evaluations of f for one."""
+    logits = problem.logits
+    moments, counts = Moments({"logits": logits.numel()}, logits.device, min(GROUPS, replicates)), []
+    for found in Replicator(problem, estimator).take(replicates):
+        moments.update(found.gradients)
+        counts += [float(found.evaluations)] * len(found.gradients)
+    return moments, mean(torch.tensor(counts, dtype=torch.float64))
 
 
 def _defaults(latent: str) -> list[Estimator]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -66,17 +66,6 @@ class Problem:
     context: Any = None
     on: str = "points"
     """What f is called with: "points" or "ids"."""
-
-    def gradients(self, estimator: Estimator, replicates: int) -> tuple[Tensor, Estimate]:
-        """Float64 `[R, D]`, and the evaluations of f for one of them."""
-        first = self.gradient(estimator)
-        found, counts, size = [first.gradients], [first.evaluations], self.together(estimator, first)
-        while len(counts) < replicates:
-            several = self.gradient(estimator, min(size, replicates - len(counts)), first.batch_dims)
-            found.append(several.gradients)
-            counts += [several.evaluations] * len(several.gradients)
-        error = statistics.stdev(counts) / math.sqrt(replicates) if replicates > 1 else math.inf
-        return torch.cat(found).double(), Estimate(statistics.fmean(counts), error)
 
     def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate]:
         """For one gradient of each; see `in_turns`."""
@@ -153,26 +142,49 @@ def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.d
     return [_median(of_call) for of_call in times]
 
 
-def variance(gradients: Tensor) -> Estimate:
-    """The total variance from gradients `[R, D]`, with the jackknife's standard error."""
-    replicates = gradients.shape[0]
-    deviations = gradients - gradients[0]  # exactly zero for equal gradients, whose mean may be rounded
-    squares = (deviations - deviations.mean(0)).square().sum(1)
-    error = squares.std() * replicates / (replicates - 2) / math.sqrt(replicates)
-    return Estimate(float(squares.sum() / (replicates - 1)), float(error))
+class Replicator:
+    """Replicates of one estimator, with calls of f as large as is good.
+
+    Args:
+        source: what has `gradient` and `together` as a problem has.
+        estimator: whose.
+    """
+
+    def __init__(self, source: Source, estimator: Estimator) -> None:
+        self.source, self.estimator = source, estimator
+        self.size: tuple[int, int] | None = None
+        """How many together, and `Replicates.batch_dims`; the first replicate alone tells."""
+
+    def next(self, most: int) -> Replicates:
+        """So many at most."""
+        if self.size is None:
+            found = self.source.gradient(self.estimator)
+            self.size = self.source.together(self.estimator, found), found.batch_dims
+            return found
+        return self.source.gradient(self.estimator, min(self.size[0], most), self.size[1])
+
+    def take(self, count: int) -> Iterator[Replicates]:
+        """So many, in parts."""
+        while count:
+            found = self.next(count)
+            count -= len(found.gradients)
+            yield found
 
 
-def mean_squared_error(gradients: Tensor, reference: Tensor) -> Estimate:
-    """Of gradients `[R, D]`, against the mean of unbiased ones `[N, D]`, whose own variance is taken off."""
-    truth, count = reference.mean(0), reference.shape[0]
-    squares = (gradients - truth).square().sum(1)
-    noise = reference - truth
-    # The error of the truth enters along the bias and, if the bias is small, by its own square.
-    along = (noise @ (gradients.mean(0) - truth)).square().sum() / (count - 1)
-    products = (noise @ noise.T).square()
-    itself = 2 * (products.sum() - products.diagonal().sum()) / (count * (count - 1))
-    error = squares.var() / squares.shape[0] + 4 * along / count + itself / count**2
-    return Estimate(float(squares.mean()) - variance(reference).value / count, float(error.sqrt()))
+class Source(Protocol):
+    """What replicates come from."""
+
+    def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
+        """See `Problem.gradient`."""
+
+    def together(self, estimator: Estimator, one: Replicates) -> int:
+        """See `Problem.together`."""
+
+
+def mean(values: Tensor) -> Estimate:
+    """Of independent values `[N]`."""
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Estimate(float(values.mean()), error)
 
 
 @contextmanager

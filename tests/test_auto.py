@@ -7,7 +7,8 @@ from catalogue import logits_of, table_function
 from scipy import stats
 
 import discretegrad as dg
-from discretegrad.measure import Problem, mean_squared_error, student, variance
+from discretegrad.measure import Problem, Replicator, student
+from discretegrad.moments import Moments, Truth
 
 COMPARISONS = 8
 
@@ -20,6 +21,21 @@ def weighted(categories=4, batch=5, variables=3):
     """A smooth f that knows its batch, and logits."""
     weight = torch.randn(batch, variables, categories, dtype=torch.float64)
     return lambda points: (points * weight).sum((-1, -2)).tanh() + 3.0, torch.randn_like(weight)
+
+
+def gradients(problem, estimator, count):
+    return torch.cat([found.gradients for found in Replicator(problem, estimator).take(count)])
+
+
+def moments_of(samples):
+    moments = Moments({"logits": samples.shape[1]}, groups=16)
+    moments.update(samples)
+    return moments
+
+
+def error_of(samples, reference):
+    run = moments_of(reference)
+    return moments_of(samples).summary(Truth(run.average(), run)).mean_squared_error
 
 
 def assert_estimates(estimates, exact, relative_bias):
@@ -35,25 +51,24 @@ def assert_estimates(estimates, exact, relative_bias):
 def test_variances_are_those_of_the_oracle(estimator, runs):
     """Whether replicates are batch elements, as of the first two, or draws of their own (too slow for as many)."""
     f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)
-    gradients, evaluations = Problem(f, logits, seeded()).gradients(estimator, runs * 16)
-    assert evaluations == (estimator.evaluations, 0.0)
+    parts = gradients(Problem(f, logits, seeded()), estimator, runs * 16).split(16)
     exact = dg.exact.moments(estimator, f, logits).total_variance
-    assert_estimates([variance(part) for part in gradients.split(16)], exact, 0.1 if runs == 2000 else 0.7)
+    assert_estimates([moments_of(part).summary().variance for part in parts], exact, 0.1 if runs == 2000 else 0.7)
 
 
 def test_mean_squared_errors_are_those_of_the_oracle():
     """The table's gradient from ids 1 / 6 too large: an unbiased estimator of another f is a biased one of this."""
     f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)
     problem = Problem(f, logits, seeded())
-    reference = problem.gradients(dg.RLOO(), 2000 * 64)[0].split(64)
-    biased = (problem.gradients(dg.RLOO(), 2000 * 16)[0] * 7 / 6).split(16)
+    reference = gradients(problem, dg.RLOO(), 2000 * 64).split(64)
+    biased = (gradients(problem, dg.RLOO(), 2000 * 16) * 7 / 6).split(16)
     moments = dg.exact.moments(dg.RLOO(), f, logits)
     exact = moments.total_variance * 49 / 36 + moments.mean.square().sum() / 36
-    assert_estimates([mean_squared_error(*pair) for pair in zip(biased, reference, strict=True)], exact, 0.1)
+    corrected = [error_of(*pair) for pair in zip(biased, reference, strict=True)]
+    assert_estimates(corrected, exact, 0.1)
     # Without the correction for the reference's own noise it would be seen to be too large.
     naive = [(one - truth.mean(0)).square().sum(1).mean() for one, truth in zip(biased, reference, strict=True)]
-    corrected = [mean_squared_error(*pair).value for pair in zip(biased, reference, strict=True)]
-    noise = torch.stack(naive) - torch.tensor(corrected)
+    noise = torch.stack(naive) - torch.tensor([estimate.value for estimate in corrected])
     torch.testing.assert_close(noise.mean(), moments.total_variance / 64, rtol=0.05, atol=0)
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from discretegrad.analysis.files import write_whole
-from discretegrad.analysis.moments import Moments, Truth
 from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import Record
 from discretegrad.analysis.table import table
 from discretegrad.measure import Estimate
+from discretegrad.moments import Moments, Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
 FORMAT = 1

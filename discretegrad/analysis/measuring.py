@@ -16,12 +16,12 @@ from tqdm import tqdm
 
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.memory import peak
-from discretegrad.analysis.moments import GROUPS, Moments, Truth
 from discretegrad.analysis.record import Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
-from discretegrad.measure import in_turns
+from discretegrad.measure import Replicator, in_turns
+from discretegrad.moments import GROUPS, Moments, Truth
 
 FEWEST = 2 * GROUPS
 """Replicates for a standard error, at least; twice as many before it is relied on."""
@@ -173,21 +173,19 @@ class Stream:
     """Replicates of one estimator with random numbers of their own, which can be taken up where they were left."""
 
     def __init__(self, source: Source, estimator: Estimator, seed: int, states: list[Tensor] | None = None) -> None:
-        self.source, self.estimator = source, estimator
+        self.source, self.replicator = source, Replicator(source, estimator)
         self.states, self.seed = states, seed
         """Of the random generators; None at the start."""
-        self.size: tuple[int, int] | None = None
 
     def take(self, count: int) -> Iterator[tuple[Tensor, int]]:
         """Gradients `[r, D]` on the CPU until there are `count`, and the evaluations of f for one of them."""
-        if self.size is None:
+        if self.replicator.size is None:
             with self._own_numbers(keep=False):  # the same size, and so the same numbers, when a file is taken up
-                one = self.source.gradient(self.estimator)
-                self.size = self.source.together(self.estimator, one), one.batch_dims
+                self.replicator.next(1)
         done = 0
         while done < count:
             with self._own_numbers():
-                found = self.source.gradient(self.estimator, min(self.size[0], count - done), self.size[1])
+                found = self.replicator.next(count - done)
             # The sum is the quicker look.
             if not (found.gradients.sum().isfinite() or found.gradients.isfinite().all()):
                 raise ValueError(

@@ -9,8 +9,8 @@ from itertools import combinations
 
 from scipy import stats
 
-from discretegrad.analysis.moments import GROUPS
 from discretegrad.measure import Estimate
+from discretegrad.moments import GROUPS
 
 
 @dataclass(frozen=True)

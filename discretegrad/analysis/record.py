@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from discretegrad.analysis.moments import Moments
 from discretegrad.core import Estimator
 from discretegrad.measure import Estimate
+from discretegrad.moments import Moments
 
 
 @dataclass

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretegrad.analysis.moments import Moments, Truth
 from discretegrad.analysis.stages import ESTIMATED
 from discretegrad.autograd import append_dims
 from discretegrad.core import Estimator
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
-from discretegrad.measure import Estimate, Problem
+from discretegrad.measure import Estimate, Problem, Replicator, mean
+from discretegrad.moments import Moments, Truth
 
 GROUPS = 8
 """Replicates are measured by so many, the fewest of which a standard error is made."""
@@ -33,21 +33,15 @@ class Measured:
         self.values: list[Tensor] = []
         self.counts: list[float] = []
         """Evaluations of f, of every replicate."""
-        self._size: tuple[int, int] | None = None
+        self._replicator = Replicator(problem, estimator)
 
     def measure(self, count: int) -> None:
         """So many more."""
-        while count:
-            if self._size is None:
-                found = self.problem.gradient(self.estimator)
-                self._size = self.problem.together(self.estimator, found), found.batch_dims
-            else:
-                found = self.problem.gradient(self.estimator, min(self._size[0], count), self._size[1])
+        for found in self._replicator.take(count):
             self.moments.update(found.gradients)
             assert found.values is not None
             self.values.append(found.values)
             self.counts += [found.evaluations] * len(found.values)
-            count -= len(found.values)
 
 
 def of_gradient(own: Measured, others: Measured | None) -> dict[str, Estimate]:
@@ -60,8 +54,8 @@ def of_gradient(own: Measured, others: Measured | None) -> dict[str, Estimate]:
     truth = None if others is None else Truth(others.moments.average(), others.moments)
     summary = own.moments.summary(truth)
     found = {
-        "value": _mean(torch.cat(own.values)),
-        "evaluations": _mean(torch.tensor(own.counts, dtype=torch.float64)),
+        "value": mean(torch.cat(own.values)),
+        "evaluations": mean(torch.tensor(own.counts, dtype=torch.float64)),
         "variance": summary.variance,
         "norm2": summary.norm2,
         "snr": summary.snr,
@@ -116,7 +110,3 @@ def of_draw(draw: Draw, values: Tensor) -> dict[str, Any]:
         of_points = values.mean(0) if weights is None else (values * append_dims(weights, values.ndim)).sum(0)
         row["value"] = float(of_points.mean())
     return row
-
-
-def _mean(samples: Tensor) -> Estimate:
-    return Estimate(float(samples.mean()), float(samples.std() / math.sqrt(len(samples))))
