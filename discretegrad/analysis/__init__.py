@@ -5,10 +5,11 @@ installs what it needs.
 """
 
 from discretegrad.analysis.compare import compare
-from discretegrad.analysis.comparison import Comparison, Result
+from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.monitor import Monitor
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.recommendation import Recommendation
+from discretegrad.analysis.result import Result
 from discretegrad.moments import Moments, Truth
 
 __all__ = ["Comparison", "Moments", "Monitor", "Ranking", "Recommendation", "Result", "Truth", "compare"]

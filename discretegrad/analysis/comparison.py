@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,75 +17,14 @@ from discretegrad.analysis.files import write_whole
 from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import Record
-from discretegrad.analysis.table import table
+from discretegrad.analysis.result import ESTIMATES, Result, norm2_of, result_of
+from discretegrad.analysis.table import table, wrapped
 from discretegrad.measure import Estimate
 from discretegrad.moments import Moments, Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
 FORMAT = 1
 """Of the files."""
-
-
-class Layer(NamedTuple):
-    """Of the gradient w.r.t. one layer."""
-
-    variance: Estimate
-    bias2: Estimate
-
-
-@dataclass(frozen=True)
-class Result:
-    """The numbers of one estimator; every `Estimate` is a value and its standard error."""
-
-    name: str
-    unbiased: bool
-    """What the estimator says of itself."""
-    replicates: int
-    evaluations: Estimate
-    """Of f, for one estimate."""
-    variance: Estimate
-    """The trace of the covariance of one estimate."""
-    bias2: Estimate | None
-    """The squared norm of the bias; None without a truth to compare with."""
-    bias_p_value: float | None
-    """How probable a bias that looks so large or larger is where there is none."""
-    mse: Estimate | None
-    """The mean squared distance of one estimate from the truth, variance + bias^2."""
-    snr: Estimate
-    """The norm of the mean over the standard deviation."""
-    cosine: Estimate | None
-    """The mean cosine of one estimate with the true gradient."""
-    seconds: Estimate | None
-    """For one estimate: sampling, f, and the gradient."""
-    memory: int | None
-    """Bytes, the most that one estimate holds at a time."""
-    norm2: float
-    """The squared norm of the true gradient, or of the mean where there is none."""
-    layers: dict[str, Layer]
-    coordinate_variance: dict[str, Tensor]
-    """Of every entry, by layer, in its shape."""
-
-    @property
-    def variance_evaluations(self) -> Estimate:
-        """Variance times evaluations: the variance for as many evaluations as one estimate of one evaluation has."""
-        return self.variance * self.evaluations
-
-    @property
-    def variance_time(self) -> Estimate | None:
-        """Variance times seconds: what a second's worth of averaged estimates leaves; None without a time."""
-        return None if self.seconds is None else self.variance * self.seconds
-
-    def seconds_to(self, relative_error: float) -> float | None:
-        """Seconds of averaging until the root mean squared error is that share of the gradient's norm.
-
-        Infinite where the bias alone is more; None without a time.
-        """
-        if self.seconds is None:
-            return None
-        left = relative_error**2 * self.norm2
-        if not self.unbiased and self.bias2 is not None:
-            left -= max(0.0, self.bias2.value)
-        return self.variance.value / left * self.seconds.value if left > 0 else math.inf
 
 
 @dataclass
@@ -125,17 +64,13 @@ class Comparison:
         for name, record in self.records.items():
             made_of = (record.moments.replicates, record.seconds, self.truth_name)
             if name not in self._known or self._known[name][0] != made_of:
-                self._known[name] = made_of, self._result(name)
+                self._known[name] = made_of, result_of(name, record, self.truth, self.shapes)
         return {name: self._known[name][1] for name in self.records}
 
     @property
     def norm2(self) -> Estimate | None:
         """The squared norm of the true gradient."""
-        if self.truth is None:
-            return None
-        if self.truth.moments is None:
-            return Estimate(float(self.truth.gradient.square().sum()), 0.0)
-        return self.truth.moments.summary().norm2
+        return None if self.truth is None else norm2_of(self.truth)
 
     def ranking(self, criterion: str | None = None) -> Ranking:
         """All pairs compared.
@@ -216,7 +151,20 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        return table(self)
+        lines = table(self.results, self.ranking())
+        norm2 = self.norm2
+        length = "" if norm2 is None else f", squared norm {norm2.value:.4g}"
+        length += f" +- {norm2.error:.1g}" if norm2 is not None and norm2.error else ""
+        entries, layers = sum(math.prod(shape) for shape in self.shapes.values()), len(self.shapes)
+        lines += wrapped(
+            f"Truth: {self.truth_name}{length}. {entries} entries in {layers} layer{'s' if layers > 1 else ''}. "
+            "Bias in percent of the norm, blank below two standard errors."
+        )
+        for name, failure in self.failures.items():
+            lines += wrapped(f"{name} failed: {failure}")
+        for note in self.notes:
+            lines += wrapped(f"Note: {note}")
+        return "\n".join((*lines, "", *wrapped(self.recommendation.sentence, "")))
 
     def same_problem(self, other: Comparison) -> bool:
         """Whether both are of the same layers, logits and f, but for rounding on other machines."""
@@ -312,51 +260,6 @@ class Comparison:
         state["records"] = {name: Record.of_state(record) for name, record in state["records"].items()}
         state["failures"], state["notes"] = dict(state["failures"]), list(state["notes"])
         return cls(**state)
-
-    def _result(self, name: str) -> Result:
-        record = self.records[name]
-        moments, truth = record.moments, self.truth
-        summary = moments.summary(truth)
-        layers = {layer: moments.summary(truth, layer) for layer in self.shapes}
-        variances = moments.coordinate_variance().split(list(moments.sizes.values()))
-        norm2 = self.norm2
-        return Result(
-            name,
-            record.unbiased,
-            moments.replicates,
-            record.evaluations,
-            summary.variance,
-            None if truth is None else summary.bias2,
-            None if truth is None else moments.bias_p_value(truth),
-            None if truth is None else summary.mean_squared_error,
-            summary.snr,
-            None if truth is None else self._cosine(moments),
-            record.seconds,
-            record.memory,
-            summary.norm2.value if norm2 is None else norm2.value,
-            {layer: Layer(found.variance, found.bias2) for layer, found in layers.items()},
-            {layer: part.reshape(shape) for part, (layer, shape) in zip(variances, self.shapes.items(), strict=True)},
-        )
-
-    def _cosine(self, moments: Moments) -> Estimate:
-        """Noise makes the truth of a long run longer than it is, and cosines with it smaller."""
-        assert self.truth is not None and self.norm2 is not None
-        found, norm2 = moments.cosine(), self.norm2.value
-        longer = math.sqrt(float(self.truth.gradient.square().sum()) / norm2) if norm2 > 0 else 1.0
-        return Estimate(found.value * longer, found.error * longer)
-
-
-ESTIMATES = (
-    "evaluations",
-    "variance",
-    "bias2",
-    "mse",
-    "snr",
-    "cosine",
-    "seconds",
-    "variance_evaluations",
-    "variance_time",
-)
 
 
 def _timed(results: Mapping[str, Result]) -> bool:

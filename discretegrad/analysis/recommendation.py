@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from discretegrad.analysis.ranking import Ranking
+from discretegrad.analysis.result import Result
 from discretegrad.measure import Estimate
-
-if TYPE_CHECKING:
-    from discretegrad.analysis.comparison import Result
 
 WORDS = {
     "variance_time": "variance x time",

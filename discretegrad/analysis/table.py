@@ -1,25 +1,21 @@
-"""A comparison as text that fits a terminal."""
+"""Results as text that fits a terminal."""
 
 from __future__ import annotations
 
-import math
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from discretegrad.analysis.ranking import Ranking
+from discretegrad.analysis.result import Result
 from discretegrad.measure import Estimate
-
-if TYPE_CHECKING:
-    from discretegrad.analysis.comparison import Comparison, Result
 
 WIDTH = 80
 
 
-def table(comparison: Comparison) -> str:
-    """The results, best first; the biased ones behind; then what failed, notes, and the recommendation."""
-    results, ranking = comparison.results, comparison.ranking()
+def table(results: Mapping[str, Result], ranking: Ranking) -> list[str]:
+    """Lines: a head, the ranked ones, best first, and the biased ones behind."""
     ranks = ranking.ranks
-    timed = ranking.criterion == "variance_time"
-    headline = "var x time" if timed else "var x f"
+    headline = "var x time" if ranking.criterion == "variance_time" else "var x f"
     lines = [f"{'':7}{'estimator':<20}{'f':>5}{'variance':>17}{'bias':>6}{'cosine':>7}{'ms':>7}{headline:>11}"]
     ordered = [results[name] for name in ranking.numbers]
     ordered += [result for name, result in results.items() if name not in ranking.numbers]
@@ -33,19 +29,12 @@ def table(comparison: Comparison) -> str:
             f"{'-' if result.seconds is None else f'{1e3 * result.seconds.value:.3g}':>7}"
             f"{'-' if number is None else f'{number.value:.3g}':>11}"
         )
-    norm = comparison.norm2
-    lines += _wrapped(
-        f"Truth: {comparison.truth_name}"
-        + (f", squared norm {norm.value:.4g}" + (f" +- {norm.error:.1g}" if norm.error else "") if norm else "")
-        + f". {sum(math.prod(shape) for shape in comparison.shapes.values())} entries in "
-        f"{len(comparison.shapes)} layer{'s' if len(comparison.shapes) > 1 else ''}. "
-        "Bias in percent of the norm, blank below two standard errors."
-    )
-    for name, failure in comparison.failures.items():
-        lines += _wrapped(f"{name} failed: {failure}")
-    for note in comparison.notes:
-        lines += _wrapped(f"Note: {note}")
-    return "\n".join((*lines, "", *textwrap.wrap(comparison.recommendation.sentence, WIDTH)))
+    return lines
+
+
+def wrapped(text: str, indent: str = "  ") -> list[str]:
+    """Lines of a sentence, those behind the first indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
 
 
 def _bias(result: Result) -> str:
@@ -62,7 +51,3 @@ def _with_error(estimate: Estimate) -> str:
 
 def _short(name: str, width: int) -> str:
     return name if len(name) <= width else f"{name[: width - 2]}.."
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
