@@ -14,13 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from discretegrad.ops import order as order_ops
 from discretegrad.ops.inverse_cdf.fused import look_up, row_starts, search
 from discretegrad.ops.score.fused import scatter
 from discretegrad.ops.score.reference import both_ways, interleave
 from discretegrad.ops.tree import reference
 from discretegrad.ops.tree.base import Pairs
-from discretegrad.ops.tree.topology import TreeLike, topology
+from discretegrad.ops.tree.topology import TreeLike, category_at, topology
 
 LARGEST = 1024
 """The most categories for which tables of all subtrees are kept."""
@@ -42,19 +41,11 @@ class FusedPairs(Pairs):
 
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
         self.shape, self.order, self.logits = shape, order, logits
-        self.category_at = self._category_at()
+        leaf_at = category_at(shape, order, logits)
+        self.category_at = None if leaf_at is None else leaf_at.expand(logits.shape)
         by_position = logits if self.category_at is None else logits.gather(-1, self.category_at)
         self._leaves = by_position.softmax(-1)
         self.start = row_starts(logits.shape)
-
-    def _category_at(self) -> Tensor | None:
-        if self.order is None and isinstance(self.shape, str):
-            return None
-        _, category_at = topology(self.shape, self.logits.shape[-1], self.logits)
-        if self.order is None:
-            return category_at.expand(self.logits.shape)
-        ranking = order_ops.ascending(reference.sort_keys(self.logits, self.order))
-        return ranking if isinstance(self.shape, str) else ranking.index_select(-1, category_at)
 
     @property
     def probs(self) -> Tensor:

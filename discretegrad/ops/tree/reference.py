@@ -16,7 +16,7 @@ from discretegrad.ops.inverse_cdf.reference import inverse_cdf
 from discretegrad.ops.order import reference as order_ops
 from discretegrad.ops.score.reference import both_ways, interleave, scatter
 from discretegrad.ops.tree.base import Pairs
-from discretegrad.ops.tree.topology import Topology, TreeLike, along_ancestors, huffman, take, topology
+from discretegrad.ops.tree.topology import Topology, TreeLike, along_ancestors, huffman, sort_keys, take, topology
 
 
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> ReferencePairs:
@@ -36,11 +36,6 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Reference
         ranking = order_ops.ascending(sort_keys(logits, order))
         category_at = ranking.gather(-1, category_at.expand(ranking.shape))
     return from_tables(tables, probs, category_at)
-
-
-def sort_keys(logits: Tensor, order: str) -> Tensor:
-    """What categories are sorted by, the smallest first."""
-    return {"ascending": logits, "descending": -logits, "abs": logits.abs()}[order]
 
 
 def from_tables(tables: Topology, probs: Tensor, category_at: Tensor) -> ReferencePairs:

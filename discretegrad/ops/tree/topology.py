@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from discretegrad.ops import order as order_ops
+
 TreeLike: TypeAlias = "int | tuple[TreeLike, TreeLike]"
 """A full binary tree: a category id, or a pair of trees."""
 
@@ -157,6 +159,29 @@ def _topology(tree: str | TreeLike, categories: int, device: torch.device) -> tu
 
     tables = Topology(tensor(low), tensor(middle), tensor(high), tensor(parent), tensor(side))
     return tables, tensor(order)
+
+
+def category_at(tree: str | TreeLike, order: str | None, logits: Tensor) -> Tensor | None:
+    """The category at each position of a fixed tree whose leaves are sorted by the logits, or not.
+
+    Args:
+        tree: as for `topology`.
+        order: "ascending", "descending", "abs" or None.
+        logits: `[*v, C]`.
+
+    Returns:
+        int64 `[*v, C]`; `[C]` where nothing is sorted, and None where positions are the categories themselves.
+    """
+    leaf_at = None if isinstance(tree, str) else topology(tree, logits.shape[-1], logits)[1]
+    if order is None:
+        return leaf_at
+    ranking = order_ops.ascending(sort_keys(logits, order))
+    return ranking if leaf_at is None else ranking.index_select(-1, leaf_at)
+
+
+def sort_keys(logits: Tensor, order: str) -> Tensor:
+    """What categories are sorted by, the smallest first."""
+    return {"ascending": logits, "descending": -logits, "abs": logits.abs()}[order]
 
 
 def huffman(probs: Tensor) -> tuple[Topology, Tensor]:

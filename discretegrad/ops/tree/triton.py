@@ -17,12 +17,11 @@ import triton.language as tl
 from torch import Tensor
 
 from discretegrad.ops import kernels
-from discretegrad.ops import order as order_ops
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.kernels import at, first_above, masses, ratio, sum_between, sums_of_possible, three_uniforms
 from discretegrad.ops.tree import reference
 from discretegrad.ops.tree.base import Pairs
-from discretegrad.ops.tree.topology import SHAPES, TreeLike, topology
+from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
 
 DEEPEST = 64
 """The most nodes on a path; a kernel meets them one after the other, and sums over the leaves of their children."""
@@ -48,12 +47,9 @@ class TritonPairs(Pairs):
         self.logits = logits if torch.is_grad_enabled() else logits.detach()
         self.shape, self.order, self.tree = shape, order, tree
         self.variables = logits.shape[:-1]
-        _, category_at = topology(shape, logits.shape[-1], logits)
-        self.category_at: Tensor | None = None if isinstance(shape, str) else category_at.unsqueeze(0)
-        if order is not None:
-            # Of transposed logits the ranking is transposed too.
-            ranking = kernels.as_rows(order_ops.ascending(reference.sort_keys(self.logits, order))).contiguous()
-            self.category_at = ranking if isinstance(shape, str) else ranking.index_select(-1, category_at)
+        leaf_at = category_at(shape, order, self.logits)
+        # Of transposed logits the ranking is transposed too.
+        self.category_at = None if leaf_at is None else kernels.as_rows(leaf_at).contiguous()
 
     @property
     def like(self) -> Tensor:
