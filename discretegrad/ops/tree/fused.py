@@ -260,11 +260,15 @@ class StickPairs(FusedPairs):
 
     def _at(self, stick: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The stick's mass, that of those behind it, and how probably the second point comes to it as well."""
-        at = self.start + stick
-        own = look_up(self._leaves.reshape(-1), at)
-        rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
-        before = look_up(self.passes.reshape(-1), (at - 1).clamp_min_(0)).neg_()
+        own, rest = self._parts(stick)
+        before = look_up(self.passes.reshape(-1), (self.start + stick - 1).clamp_min_(0)).neg_()
         return own, torch.where(stick < self.last, rest, 0.0), torch.where(stick > 0, before, 1.0)
+
+    def _parts(self, stick: Tensor) -> tuple[Tensor, Tensor]:
+        """The stick's mass, and that of those behind it; for the last stick the latter means nothing."""
+        own = look_up(self._leaves.reshape(-1), self.start + stick)
+        rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
+        return own, rest
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Tensor | None = None
@@ -274,8 +278,7 @@ class StickPairs(FusedPairs):
         first, second = positions[0::2], positions[1::2]
         stick, at_stick = torch.minimum(first, second), first < second  # the first point
         differences = torch.where(first == second, 0.0, differences)
-        own = look_up(self._leaves.reshape(-1), self.start + stick)
-        rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
+        own, rest = self._parts(stick)
         tiny = torch.finfo(rest.dtype).tiny
         lighter = torch.minimum(own, rest).div_((own + rest).clamp_min_(tiny)) * differences
         lighter = torch.where(at_stick, lighter, -lighter)
