@@ -29,10 +29,11 @@ from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
-from discretegrad.draw import Draw, category_logits, wide_dtype
+from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.distinct import distinct
+from discretegrad.ops.layout import wide_dtype
 from discretegrad.pathwise import Path
 from discretegrad.weights import Signals, Weights
 
@@ -319,7 +320,7 @@ class Composition(Estimator):
                 return average
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
-            wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits)))
+            wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
             evaluation = Evaluation(draw, plan, wide[: own.shape[0]], wide[own.shape[0] :], grad_f, context)
             gradient = self._gradient(evaluation, value_weights)
         return attach_gradient(average, draw.logits, gradient)

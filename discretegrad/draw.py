@@ -11,6 +11,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent
+from discretegrad.ops.layout import wide_dtype
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import Path
 
@@ -92,7 +93,7 @@ class Draw:
             )
         checks.gradient_of_f(gradient is not None, name)
         assert gradient is not None
-        gradient = self.latent.lift(gradient.to(torch.promote_types(gradient.dtype, torch.float32)))
+        gradient = self.latent.lift(gradient.to(wide_dtype(gradient.dtype)))
         gradient = gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
         if not create_graph:  # a learner asks for it once more, perhaps when the graph is gone
             object.__setattr__(self, "_grad_f", (values, gradient))
@@ -124,14 +125,9 @@ class Draw:
         return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"
 
 
-def wide_dtype(logits: Tensor) -> torch.dtype:
-    """What the arithmetic is done in: at least float32."""
-    return torch.promote_types(logits.dtype, torch.float32)
-
-
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
     """Category logits `[*variables, C]` in at least float32; a masked-off variable is certain to be category 0."""
-    logits = logits.to(wide_dtype(logits))
+    logits = logits.to(wide_dtype(logits.dtype))
     if mask is not None:
         # Padding may hold anything, NaN included, and must not reach the arithmetic.
         logits = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits, 0.0)

@@ -40,29 +40,6 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=like.device)
 
 
-def as_rows(tensor: Tensor) -> Tensor:
-    """`[*v, C]` as `[N, C]`, without a copy where strides can tell."""
-    return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
-
-
-def by_group(coefficients: Tensor, shape: torch.Size) -> tuple[Tensor, int]:
-    """What is broadcast to `[K, *v]` as `[K, M]`, and how many rows one after the other share a number, N / M.
-
-    Values of f belong to a batch element and are shared by its variables: they are not copied for each of them.
-    """
-    coefficients = coefficients.reshape((1,) * (len(shape) - coefficients.ndim) + coefficients.shape)
-    own = len(shape)
-    while own > 1 and coefficients.shape[own - 1] == 1:
-        own -= 1
-    grouped = coefficients.reshape(coefficients.shape[:own]).expand(shape[:own])
-    return grouped.reshape(shape[0], shape[1:own].numel()).contiguous(), shape[own:].numel()
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """What the arithmetic on entries of a dtype is done in."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def triton_dtype(dtype: torch.dtype) -> Any:
     """Triton's name of float32 or float64."""
     return tl.float64 if dtype == torch.float64 else tl.float32

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from discretegrad.ops import kernels
 from discretegrad.ops.kernels import first_above, masses, sums_of_possible, uniform
+from discretegrad.ops.layout import as_rows, wide_dtype
 
 
 def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def categorical(logits: Tensor, noise: Tensor) -> Tensor:
 
 
 def _draw(table: Tensor, noise: Tensor, logits: bool) -> Tensor:
-    rows = kernels.as_rows(table)
+    rows = as_rows(table)
     draws = noise.shape[: noise.ndim - table.ndim + 1].numel()
     source, seeded = kernels.noise_or_seed(noise)
     return torch.ops.discretegrad.draw_categories(rows, source, draws, logits, seeded).reshape(noise.shape)
@@ -55,7 +56,7 @@ def _draw_categories(table: Tensor, noise: Tensor, draws: int, logits: bool, see
         draws,
         LOGITS=logits,
         SEEDED=seeded,
-        WIDE=kernels.triton_dtype(kernels.wide(table.dtype)),
+        WIDE=kernels.triton_dtype(wide_dtype(table.dtype)),
     )
     return ids
 

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from discretegrad.ops import kernels
+from discretegrad.ops.layout import as_rows, by_group, wide_dtype
 
 
 def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
@@ -24,7 +25,7 @@ def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
 def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
     """See `reference.scatter`."""
     ids = indices.reshape(indices.shape[0], indices.shape[1:].numel())
-    grouped, shared_by = kernels.by_group(coefficients, indices.shape)
+    grouped, shared_by = by_group(coefficients, indices.shape)
     result = torch.ops.discretegrad.scatter(ids, grouped, shared_by, categories)
     return result.reshape(*indices.shape[1:], categories)
 
@@ -32,9 +33,9 @@ def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
 def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     """See `ops.score.score`; without a derivative."""
     ids = indices.reshape(indices.shape[0], indices.shape[1:].numel())
-    grouped, shared_by = kernels.by_group(coefficients, indices.shape)
+    grouped, shared_by = by_group(coefficients, indices.shape)
     probs = probs.expand(*indices.shape[1:], probs.shape[-1])
-    return torch.ops.discretegrad.score(kernels.as_rows(probs), ids, grouped, shared_by).reshape(probs.shape)
+    return torch.ops.discretegrad.score(as_rows(probs), ids, grouped, shared_by).reshape(probs.shape)
 
 
 @torch.library.custom_op(
@@ -119,7 +120,7 @@ def _sum(
         shared_by,
         WEIGHTED=coefficients is not None,
         CENTRED=probs is not None,
-        WIDE=kernels.triton_dtype(kernels.wide(dtype)),
+        WIDE=kernels.triton_dtype(wide_dtype(dtype)),
     )
     return out
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from discretegrad.ops import kernels
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.kernels import at, first_above, masses, ratio, sum_between, sums_of_possible, three_uniforms
+from discretegrad.ops.layout import as_rows, by_group, wide_dtype
 from discretegrad.ops.tree import reference
 from discretegrad.ops.tree.base import Pairs
 from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
@@ -49,7 +50,7 @@ class TritonPairs(Pairs):
         self.variables = logits.shape[:-1]
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
-        self.category_at = None if leaf_at is None else kernels.as_rows(leaf_at).contiguous()
+        self.category_at = None if leaf_at is None else as_rows(leaf_at).contiguous()
 
     @property
     def like(self) -> Tensor:
@@ -88,8 +89,8 @@ class TritonPairs(Pairs):
     ) -> Tensor:
         """See `Pairs.gradient`."""
         pairs = indices.shape[0] // 2
-        grouped, shared_by = kernels.by_group(differences, torch.Size((pairs, *self.variables)))
-        others, others_shared_by = (None, 1) if others is None else kernels.by_group(others, indices.shape)
+        grouped, shared_by = by_group(differences, torch.Size((pairs, *self.variables)))
+        others, others_shared_by = (None, 1) if others is None else by_group(others, indices.shape)
         return torch.ops.discretegrad.gradient_of_pairs(
             *self._rows(),
             *((None, None) if self.tree is None else self.tree),
@@ -113,7 +114,7 @@ class TritonPairs(Pairs):
         return self._reference().flow(indices, coefficients)
 
     def _rows(self) -> tuple[Tensor, Tensor | None]:
-        return kernels.as_rows(self.logits), self.category_at
+        return as_rows(self.logits), self.category_at
 
     def _flat(self, indices: Tensor) -> Tensor:
         return indices.reshape(indices.shape[0], self.variables.numel())
@@ -255,7 +256,7 @@ def _gradient_of_pairs(
     others_shared_by: int,
 ) -> Tensor:
     rows, categories = logits.shape
-    out = kernels.empty((rows, categories), torch.promote_types(kernels.wide(logits.dtype), differences.dtype), logits)
+    out = kernels.empty((rows, categories), torch.promote_types(wide_dtype(logits.dtype), differences.dtype), logits)
     kernels.launch(
         _gradient_kernel,
         rows,
@@ -302,7 +303,7 @@ def _(
     others: Tensor | None,
     others_shared_by: int,
 ) -> Tensor:
-    return logits.new_empty(logits.shape, dtype=torch.promote_types(kernels.wide(logits.dtype), differences.dtype))
+    return logits.new_empty(logits.shape, dtype=torch.promote_types(wide_dtype(logits.dtype), differences.dtype))
 
 
 @torch.library.custom_op(
@@ -312,7 +313,7 @@ def _(
 )
 def _ratio_of_sticks(logits: Tensor, category_at: Tensor | None, indices: Tensor) -> Tensor:
     rows, categories = logits.shape
-    out = kernels.empty((indices.shape[0] // 2, rows), kernels.wide(logits.dtype), logits)
+    out = kernels.empty((indices.shape[0] // 2, rows), wide_dtype(logits.dtype), logits)
     kernels.launch(
         _ratio_kernel,
         rows,
@@ -334,7 +335,7 @@ def _ratio_of_sticks(logits: Tensor, category_at: Tensor | None, indices: Tensor
 
 @_ratio_of_sticks.register_fake
 def _(logits: Tensor, category_at: Tensor | None, indices: Tensor) -> Tensor:
-    return logits.new_empty((indices.shape[0] // 2, logits.shape[0]), dtype=kernels.wide(logits.dtype))
+    return logits.new_empty((indices.shape[0] // 2, logits.shape[0]), dtype=wide_dtype(logits.dtype))
 
 
 def _row_stride(category_at: Tensor | None) -> int:
@@ -343,7 +344,7 @@ def _row_stride(category_at: Tensor | None) -> int:
 
 
 def _wide(logits: Tensor) -> Any:
-    return kernels.triton_dtype(kernels.wide(logits.dtype))
+    return kernels.triton_dtype(wide_dtype(logits.dtype))
 
 
 @triton.jit

@@ -1,0 +1,29 @@
+"""How implementations see tensors: as rows of categories, in the dtype that arithmetic is done in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What the arithmetic on entries of a dtype is done in: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def as_rows(tensor: Tensor) -> Tensor:
+    """`[*v, C]` as `[N, C]`, without a copy where strides can tell."""
+    return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
+
+
+def by_group(coefficients: Tensor, shape: torch.Size) -> tuple[Tensor, int]:
+    """What is broadcast to `[K, *v]` as `[K, M]`, and how many rows one after the other share a number, N / M.
+
+    Values of f belong to a batch element and are shared by its variables: they are not copied for each of them.
+    """
+    coefficients = coefficients.reshape((1,) * (len(shape) - coefficients.ndim) + coefficients.shape)
+    own = len(shape)
+    while own > 1 and coefficients.shape[own - 1] == 1:
+        own -= 1
+    grouped = coefficients.reshape(coefficients.shape[:own]).expand(shape[:own])
+    return grouped.reshape(shape[0], shape[1:own].numel()).contiguous(), shape[own:].numel()
