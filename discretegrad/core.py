@@ -335,6 +335,7 @@ class Composition(Estimator):
             plan,
             draw.indices,
             append_dims(values, dims),
+            draw.categories,
             None if value_weights is None else append_dims(value_weights, dims),
             centred=self.control_variate is not None and self.control_variate.centred,
             coupling=self.coupling,

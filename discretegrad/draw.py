@@ -59,8 +59,7 @@ class Draw:
         if points is None:
             one_hots = self.relaxed
             if one_hots is None:
-                categories = self.logits.shape[-1] if self.latent.rank else 2
-                one_hots = one_hot(self.indices, categories, self.logits.dtype)
+                one_hots = one_hot(self.indices, self.categories, self.logits.dtype)
             if self.extra is not None:
                 one_hots = torch.cat((one_hots, self.extra.to(one_hots.dtype)))
             if self.mask is not None:
@@ -113,6 +112,11 @@ class Draw:
     def variables(self) -> torch.Size:
         """The logits' shape without the categories."""
         return self.logits.shape[: self.logits.ndim - self.latent.rank]
+
+    @property
+    def categories(self) -> int:
+        """C; a Bernoulli variable has two."""
+        return self.logits.shape[-1] if self.latent.rank else 2
 
     def active(self, batch_dims: int) -> Tensor | None:
         """`[*batch]`, True where a value has any variable that takes part; None without a mask."""

@@ -126,7 +126,7 @@ def _surrogate(estimator: Estimator, logits: Tensor, indices: Tensor, values: Te
     latent = checks.named_latent(estimator.latent)
     checks.logits(logits, latent, mask, validate=None)
     draw = Draw(logits, indices, latent, mask)
-    checks.indices(indices, draw.variables, 2 if latent.rank == 0 else logits.shape[-1], validate=None)
+    checks.indices(indices, draw.variables, draw.categories, validate=None)
     return estimator.surrogate(draw, values)
 
 

@@ -468,10 +468,10 @@ class WithoutVariables(dg.Importance):
         object.__setattr__(self, "inner", inner)
 
     def gradient(self, signals):
-        plan, indices, values, _, centred, *_ = signals
+        plan, indices, values, categories, _, centred, *_ = signals
         flat = plan._replace(probs=plan.probs.squeeze(1))
         values = values.squeeze(-1)
-        return self.inner.gradient(Signals(flat, indices.squeeze(-1), values, None, centred)).unsqueeze(1)
+        return self.inner.gradient(Signals(flat, indices.squeeze(-1), values, categories, None, centred)).unsqueeze(1)
 
 
 # Refusals

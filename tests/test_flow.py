@@ -25,7 +25,7 @@ def weights_of(coupling, logits):
     for i in range(c):
         for j in range(c):
             indices, values = torch.tensor([i, j]), torch.tensor([1.0, -1.0], dtype=torch.float64)
-            table[i, j] = dg.MinimumNorm().gradient(Signals(plan, indices, values, coupling=coupling))
+            table[i, j] = dg.MinimumNorm().gradient(Signals(plan, indices, values, c, coupling=coupling))
     return table
 
 
@@ -76,7 +76,7 @@ def test_rao_blackwell_weights_are_no_shorter():
         for i in range(5):
             for j in range(5):
                 values = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-                g = weights.gradient(Signals(plan, torch.tensor([[i], [j]]), values, coupling=coupling))
+                g = weights.gradient(Signals(plan, torch.tensor([[i], [j]]), values, 5, coupling=coupling))
                 total += float(law[i, j] * g.square().sum()) if i != j else 0.0
         norms.append(total)
     assert norms[1] < norms[0]

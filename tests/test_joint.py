@@ -369,9 +369,9 @@ class Unscaled(dg.LocalExpectations):
     """Chosen variables that stand for themselves only."""
 
     def gradient(self, signals):
-        plan, indices, values, _, centred, *_ = signals
+        plan, indices, values, categories, _, centred, *_ = signals
         return super().gradient(
-            Signals(plan._replace(uncertain=plan.uncertain & False), indices, values, None, centred)
+            Signals(plan._replace(uncertain=plan.uncertain & False), indices, values, categories, None, centred)
         )
 
 

@@ -109,7 +109,8 @@ class FittedToItsOwnDraw(dg.DoubleTaylor):
     def estimate(self, evaluation, residual):
         indices = evaluation.draw.indices
         values = residual.values.reshape(*residual.values.shape, *[1] * (indices.ndim - residual.values.ndim))
-        return dg.Score().gradient(Signals(evaluation.plan, indices, values, None, True)) + residual.added_back
+        signals = Signals(evaluation.plan, indices, values, evaluation.draw.categories, centred=True)
+        return dg.Score().gradient(signals) + residual.added_back
 
 
 def test_a_coefficient_fitted_before_use_is_biased():

@@ -67,7 +67,7 @@ class Tuned(Learner):
         wide = wide if self.differentiates_twice else wide.detach()
         residual = self.subtract_from(Evaluation(draw, plan, wide[:points], wide[points:], grad_f, context))
         remaining = append_dims(residual.values, draw.indices.ndim)
-        gradient = Score().gradient(Signals(plan, draw.indices, remaining, centred=self.centred))
+        gradient = Score().gradient(Signals(plan, draw.indices, remaining, draw.categories, centred=self.centred))
         if residual.added_back is not None:
             gradient = gradient + residual.added_back
         if draw.mask is not None:

@@ -24,6 +24,8 @@ class Signals(NamedTuple):
     """int64 `[S, *variables]`."""
     values: Tensor
     """Of f less any control variate, `[S, *batch, 1, ...]`, broadcastable to `indices`."""
+    categories: int
+    """C."""
     value_weights: Tensor | None = None
     """The coupling's weights of the points, broadcastable like `values`, or None for 1 / S."""
     centred: bool = False
@@ -34,11 +36,6 @@ class Signals(NamedTuple):
     """`[K, *variables]`, what the coupling kept of it; there where `needs_noise`."""
     kept: Any = None
     """What the coupling found while it drew, if it drew the points itself."""
-
-    @property
-    def categories(self) -> int:
-        """C, without the probabilities where a plan makes them only when they are asked for."""
-        return (self.plan.like if hasattr(self.plan, "like") else self.plan.probs).shape[-1]
 
 
 class Weights(ABC):

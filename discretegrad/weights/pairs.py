@@ -117,7 +117,7 @@ class Importance(PairWeights):
         """The closed form."""
         if not isinstance(signals.plan, tree_ops.Pairs):
             return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
-        pairs, categories = signals.plan, signals.plan.like.shape[-1]
+        pairs, categories = signals.plan, signals.categories
 
         def within(indices: Tensor, differences: Tensor, others: Tensor | None) -> Tensor:
             differences = torch.where(

@@ -26,9 +26,9 @@ class Score(Weights):
 
     def gradient(self, signals: Signals) -> Tensor:
         """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
-        plan, indices, values, value_weights, centred, *_ = signals
+        plan, indices, values, categories, value_weights, centred, *_ = signals
         # A point without probability must not contribute, whatever f returned there.
         weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
         if centred:
-            return score_ops.scatter(indices, weighted, signals.categories)
+            return score_ops.scatter(indices, weighted, categories)
         return score_ops.score(plan.probs, indices, weighted)
