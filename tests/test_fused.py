@@ -1,4 +1,4 @@
-"""Fused operations against their references: the same numbers from the same noise, and nothing that was not written."""
+"""Fast operations on the CPU against their references: the same numbers from the same noise, nothing not written."""
 
 import functools
 
@@ -45,7 +45,7 @@ def poisoned(monkeypatch):
         @functools.wraps(make)
         def made(*args, **kwargs):
             new = make(*args, **kwargs)
-            return new.fill_(torch.nan if new.is_floating_point() else -(2**30))
+            return new.fill_(torch.nan if new.is_floating_point() else torch.iinfo(new.dtype).min)
 
         return made
 
@@ -53,10 +53,16 @@ def poisoned(monkeypatch):
         monkeypatch.setattr(torch, name, poison(getattr(torch, name)))
 
 
-def both(function):
-    """What the reference and the fused implementation say."""
+@pytest.fixture(params=["fused", "native"])
+def fast(request):
+    """The implementation that is compared with the reference."""
+    return request.param
+
+
+def both(function, fast):
+    """What the reference and the fast implementation say."""
     results = []
-    for name in ("reference", "fused"):
+    for name in ("reference", fast):
         with dispatch.using(name):
             results.append(function())
     return results
@@ -66,37 +72,55 @@ def both(function):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
-def test_inverse_cdf(categories, kind, dtype):
+def test_inverse_cdf(categories, kind, dtype, fast):
     for lead in LEADS:
         probs = logits_of(kind, *lead, categories, dtype=dtype).softmax(-1) * 3
         for draws in (lead, (7, *lead), (2, 3, *lead)):
             noise = torch.rand(draws, dtype=dtype)
-            reference, fused = both(lambda p=probs, u=noise: inverse_cdf.inverse_cdf(p, u))
-            assert torch.equal(reference, fused)
+            reference, found = both(lambda p=probs, u=noise: inverse_cdf.inverse_cdf(p, u), fast)
+            assert torch.equal(reference, found)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("categories", SIZES)
+def test_independent_points(categories, kind, dtype, fast):
+    for lead in LEADS:
+        logits = logits_of(kind, *lead, categories, dtype=dtype)
+        noise = torch.rand(3, *lead, dtype=dtype)
+        reference, found = both(lambda x=logits, u=noise: inverse_cdf.categorical(x, u), fast)
+        if dtype == torch.float64:
+            assert torch.equal(reference, found)
+        assert (reference != found).sum() <= 1  # rounding may send noise that lies on an edge to its other side
+        assert (logits.softmax(-1).expand(3, *logits.shape).gather(-1, found.unsqueeze(-1)) > 0).all()
 
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("categories", SIZES)
-def test_one_hots_and_their_sums(categories):
+def test_one_hots_and_their_sums(categories, fast):
     for lead in LEADS:
         indices = torch.randint(categories, (3, *lead))
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool):
-            reference, fused = both(lambda i=indices, d=dtype: score.one_hot(i, categories, d))
-            assert reference.dtype == fused.dtype == dtype
-            assert torch.equal(reference, fused)
+            reference, found = both(lambda i=indices, d=dtype: score.one_hot(i, categories, d), fast)
+            assert reference.dtype == found.dtype == dtype
+            assert torch.equal(reference, found)
         coefficients = torch.randn(3, *(1 for _ in lead), dtype=torch.float64)
-        reference, fused = both(lambda i=indices, c=coefficients: score.scatter(i, c, categories))
-        torch.testing.assert_close(reference, fused, rtol=1e-14, atol=1e-15)
+        reference, found = both(lambda i=indices, c=coefficients: score.scatter(i, c, categories), fast)
+        torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
+        probs = torch.rand(*lead, categories, dtype=torch.float64)
+        reference, found = both(lambda i=indices, c=coefficients, p=probs: score.score(p, i, c), fast)
+        torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
-def test_order(categories, kind, dtype):
+def test_order(categories, kind, dtype, fast):
     keys = logits_of(kind, 11, 3, categories, dtype=dtype)
     keys = torch.cat((keys, torch.zeros_like(keys), -torch.zeros_like(keys)))
-    reference, fused = both(lambda: order.ascending(keys))
-    assert torch.equal(reference, fused)
+    reference, found = both(lambda: order.ascending(keys), fast)
+    assert torch.equal(reference, found)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -104,8 +128,8 @@ def test_order(categories, kind, dtype):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
 @pytest.mark.parametrize("name", list(TREES))
-def test_pairs(name, categories, kind, dtype):
-    check_pairs(*TREES[name], categories, kind, dtype)
+def test_pairs(name, categories, kind, dtype, fast):
+    check_pairs(*TREES[name], categories, kind, dtype, fast)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -113,15 +137,15 @@ def test_pairs(name, categories, kind, dtype):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order_of", [None, "descending"])
 @pytest.mark.parametrize("categories", [1, 2, 3, 5, 8])
-def test_pairs_on_user_trees(categories, order_of, kind, dtype):
-    check_pairs(USER_TREES[categories], order_of, categories, kind, dtype)
+def test_pairs_on_user_trees(categories, order_of, kind, dtype, fast):
+    check_pairs(USER_TREES[categories], order_of, categories, kind, dtype, fast)
 
 
-def check_pairs(shape, order_of, categories, kind, dtype):
+def check_pairs(shape, order_of, categories, kind, dtype, fast):
     for num_pairs, lead in ((1, ()), (1, (40, 3)), (3, (5,)), (2, (0, 4))):
         logits = logits_of(kind, *lead, categories, dtype=dtype)
         noise = torch.rand(3, num_pairs, *lead, dtype=dtype)
-        plans = both(lambda x=logits: tree.pairs(shape, order_of, x))
+        plans = both(lambda x=logits: tree.pairs(shape, order_of, x), fast)
         drawn, kept = zip(*(plan.sample(noise) for plan in plans), strict=True)
         # Rounding may send a threshold that lies on an edge to its other side: in one of 1e5 draws of float32.
         agree = (drawn[0] == drawn[1]).double().mean() if drawn[0].numel() else torch.ones(())
@@ -149,7 +173,7 @@ def check_pairs(shape, order_of, categories, kind, dtype):
 @pytest.mark.parametrize("edge", [0.0, 1.0])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", list(TREES))
-def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge):
+def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge, fast):
     for categories in (2, 3, 10, 16):
         for dtype in (torch.float32, torch.float64):
             logits = logits_of(kind, 300, categories, dtype=dtype)
@@ -157,33 +181,42 @@ def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge):
             for row in range(4):
                 noise = torch.rand(3, 1, 300, dtype=dtype)
                 noise[row if row < 3 else slice(None)] = edge * largest
-                indices, _ = dg.ops.tree.pairs(*TREES[name], logits).sample(noise)
+                with dispatch.using(fast):
+                    indices, _ = tree.pairs(*TREES[name], logits).sample(noise)
                 chosen = logits.softmax(-1).expand(2, -1, -1).gather(-1, indices.unsqueeze(-1))
                 assert (chosen > 0).all()
 
 
 def test_the_rule(monkeypatch):
     """What runs where, without the devices."""
-    assert dispatch.implementation(torch.zeros(2), 4) == "fused"
+    assert dispatch.implementation(torch.zeros(2), 4) == "native"
+    assert dispatch.implementation(torch.zeros(2), dispatch.LARGEST + 1) == "fused"
+    assert dispatch.implementation(torch.zeros(2, dtype=torch.bfloat16), 4) == "fused"
+    assert dispatch.implementation(torch.zeros(2, dtype=torch.int64), 4, torch.float64) == "native"
     assert dispatch.implementation(torch.zeros(2, device="meta"), 4) == "reference"
     seen = []
     torch.vmap(lambda x: (seen.append(dispatch.implementation(x, 4)), x)[1])(torch.zeros(2, 3))
     assert seen == ["reference"]
-    with dispatch.using("reference"):
-        assert dispatch.implementation(torch.zeros(2), 4) == "reference"
+    for name in ("reference", "fused", "native"):
+        with dispatch.using(name):
+            assert dispatch.implementation(torch.zeros(2), 4) == name
+    with dispatch.using("native"):
+        assert dispatch.implementation(torch.zeros(2, device="meta"), 4) == "reference"
     with (
-        pytest.raises(ValueError, match="an implementation is one of 'reference', 'fused', 'triton', not 'fast'"),
+        pytest.raises(
+            ValueError, match="an implementation is one of 'reference', 'fused', 'native', 'triton', not 'fast'"
+        ),
         dispatch.using("fast"),
     ):
         pass
 
 
 @pytest.mark.parametrize("name", ["rloo", "tree", "sb", "iw"])
-def test_a_training_run_is_the_same_step_by_step(name):
-    """Twenty steps of Adam on a small model, in float64, with and without fusion."""
+def test_a_training_run_is_the_same_step_by_step(name, fast):
+    """Twenty steps of Adam on a small model, in float64, by the reference and fast."""
     estimator = {"rloo": dg.RLOO(2), "tree": dg.DisARMTree(2), "sb": dg.DisARMSB(), "iw": dg.DisARMIW()}[name]
     paths = []
-    for implementation in ("reference", "fused"):
+    for implementation in ("reference", fast):
         torch.manual_seed(0)
         encoder, decoder = torch.nn.Linear(7, 12).double(), torch.nn.Linear(12, 1).double()
         inputs, parameters = torch.randn(6, 7).double(), [*encoder.parameters(), *decoder.parameters()]

@@ -51,7 +51,7 @@ EVENTS = {
 }
 MAKE = PAIRS | MORE | BITS | EVENTS
 KINDS = ("ordinary", "skewed", "forbidden")
-IMPLEMENTATIONS = ("reference", "fused")
+IMPLEMENTATIONS = ("reference", "fused", "native")
 CASES = [(name, c) for name in PAIRS for c in (2, 3, 5, 16) if name != "user" or c in USER_TREES]
 CASES += [(name, c) for name in MORE for c in (2, 3, 5)] + [(name, 2) for name in BITS]
 CASES += [(name, c) for name in EVENTS for c in (2, 3, 5)]

@@ -36,11 +36,11 @@ class Independent(Coupling):
         return Probs(logits)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
-        """One uniform a point. A kernel takes the logits, others the probabilities, for they will be asked for."""
+        """One uniform a point. Kernels take the logits, others the probabilities, for they will be asked for."""
         logits = plan.like
-        kernel = dispatch.implementation(logits, logits.shape[-1]) == "triton"
-        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=kernel)
-        return categorical(logits, noise) if kernel else inverse_cdf(plan.probs, noise)
+        chosen = dispatch.implementation(logits, logits.shape[-1])
+        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=chosen == "triton")
+        return categorical(logits, noise) if chosen in ("triton", "native") else inverse_cdf(plan.probs, noise)
 
     def pair_law(self, plan: Probs) -> Tensor:
         """`p p^T`."""

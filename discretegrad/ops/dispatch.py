@@ -1,7 +1,7 @@
 """Which implementation of an operation runs. The rule is `implementation`; there is no other place that decides.
 
-Operations that have more than one come as `reference.py` (readable, right for every tensor), `fused.py` (fast on the
-CPU) and `triton.py` (kernels for CUDA), with the same signatures.
+Operations that have more than one come as `reference.py` (readable, right for every tensor), `native.py` (C kernels for
+the CPU), `fused.py` (fast on a CPU without a compiler) and `triton.py` (kernels for CUDA), with the same signatures.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-IMPLEMENTATIONS = ("reference", "fused", "triton")
+from discretegrad.ops import native
+
+IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
 LARGEST = 4096
-"""The most categories that the kernels hold in registers."""
+"""The most categories that kernels hold in registers, or in tables of their own."""
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -24,18 +26,33 @@ _forced: str | None = None
 _interpreted = False
 
 
-def implementation(like: Tensor, categories: int) -> str:
+def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = None) -> str:
     """The name of the implementation for operations on `like`.
 
     * "triton" on CUDA, where Triton is installed and a row of categories fits the registers;
-    * "fused" on the CPU. It relies on cumulative sums being serial, and so monotone, which they are there only;
+    * "native" on the CPU for float32 and float64, where there is a C compiler and a row is not longer than that;
+    * "fused" on the CPU otherwise, and where an operation has nothing native. It relies on cumulative sums being
+      serial, and so monotone, which they are there only;
     * "reference" elsewhere: on other devices, in torch.func transforms, on the CPU under torch.compile, which fuses the
       reference itself, and wherever `using("reference")` asks for it.
+
+    Args:
+        like: a tensor of the operation.
+        categories: C.
+        dtype: of the arithmetic, if it is not that of `like`.
 
     Raises:
         RuntimeError: where `using("triton")` asks for kernels that cannot run on the device of `like`.
     """
+    if _forced is None and like.is_cpu:
+        if not has_entries(like):
+            return "reference"
+        fits = categories <= LARGEST and native.library(dtype or like.dtype) is not None
+        return "native" if fits else "fused"
     fits_kernels = categories <= LARGEST and not _in_transform(like)
+    if _forced == "native":
+        fits_kernels = fits_kernels and has_entries(like) and (dtype or like.dtype) in native.REALS
+        return "native" if like.is_cpu and fits_kernels else "reference"
     if _forced == "triton":
         if like.device.type != "cuda" and not _interpreted:
             raise RuntimeError(
@@ -45,9 +62,7 @@ def implementation(like: Tensor, categories: int) -> str:
         return "triton" if fits_kernels else "reference"
     if _forced is not None:
         return _forced
-    if like.device.type == "cuda" and HAS_TRITON and fits_kernels:
-        return "triton"
-    return "fused" if like.device.type == "cpu" and has_entries(like) else "reference"
+    return "triton" if like.device.type == "cuda" and HAS_TRITON and fits_kernels else "reference"
 
 
 @contextmanager
@@ -59,7 +74,7 @@ def using(name: str) -> Iterator[None]:
 
     Raises:
         ValueError: for a name that is none.
-        RuntimeError: for "triton" where it is not installed.
+        RuntimeError: for "triton" where it is not installed, for "native" where no C compiler works.
 
     Example:
         >>> import torch, discretegrad as dg
@@ -71,6 +86,8 @@ def using(name: str) -> Iterator[None]:
         raise ValueError(f"an implementation is one of {', '.join(map(repr, IMPLEMENTATIONS))}, not {name!r}.")
     if name == "triton" and not HAS_TRITON:
         raise RuntimeError("the kernels need Triton, which is not installed; use 'fused' or 'reference'.")
+    if name == "native" and not native.available():
+        raise RuntimeError("the C kernels need a compiler, and none works; use 'fused' or 'reference', or set CC.")
     before, _forced = _forced, name
     _interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     try:

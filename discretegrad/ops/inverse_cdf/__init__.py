@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from discretegrad.ops import dispatch
-from discretegrad.ops.inverse_cdf import fused, reference
+from discretegrad.ops.inverse_cdf import fused, native, reference
 
 
 def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
@@ -13,15 +13,18 @@ def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
         from discretegrad.ops.inverse_cdf import triton
 
         return triton.inverse_cdf(probs, noise)
-    return (fused if chosen == "fused" else reference).inverse_cdf(probs, noise)
+    return (reference if chosen == "reference" else fused).inverse_cdf(probs, noise)
 
 
 def categorical(logits: Tensor, noise: Tensor) -> Tensor:
-    """See `reference.categorical`. The kernel reads the logits once, and writes no probabilities."""
-    if dispatch.implementation(logits, logits.shape[-1]) == "triton":
+    """See `reference.categorical`. Kernels read the logits once, and write no probabilities."""
+    chosen = dispatch.implementation(logits, logits.shape[-1])
+    if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 
         return triton.categorical(logits, noise)
+    if chosen == "native":
+        return native.categorical(logits, noise)
     return inverse_cdf(logits.softmax(-1), noise)
 
 

@@ -6,18 +6,21 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import dispatch
-from discretegrad.ops.score import fused, reference
+from discretegrad.ops.native import differentiated
+from discretegrad.ops.score import fused, native, reference
 from discretegrad.ops.score.reference import both_ways, interleave
 
 
 def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
     """See `reference.one_hot`."""
-    chosen = dispatch.implementation(indices, categories)
+    chosen = dispatch.implementation(indices, categories, dtype)
+    if chosen == "native":
+        return native.one_hot(indices, categories, dtype)
     if chosen == "triton" and dtype.is_floating_point:
         from discretegrad.ops.score import triton
 
         return triton.one_hot(indices, categories, dtype)
-    return (fused if chosen == "fused" else reference).one_hot(indices, categories, dtype)
+    return (reference if chosen == "reference" else fused).one_hot(indices, categories, dtype)
 
 
 def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
@@ -27,7 +30,9 @@ def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
         from discretegrad.ops.score import triton
 
         return triton.scatter(indices, coefficients, categories)
-    return (fused if chosen == "fused" else reference).scatter(indices, coefficients, categories)
+    if chosen == "native" and not differentiated(coefficients):
+        return native.scatter(indices, coefficients, categories)
+    return (reference if chosen == "reference" else fused).scatter(indices, coefficients, categories)
 
 
 def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
@@ -41,11 +46,14 @@ def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     Returns:
         `[*variables, C]`.
     """
-    differentiated = torch.is_grad_enabled() and (probs.requires_grad or coefficients.requires_grad)
-    if dispatch.implementation(probs, probs.shape[-1]) == "triton" and not differentiated:
-        from discretegrad.ops.score import triton
+    chosen = dispatch.implementation(probs, probs.shape[-1])
+    if not differentiated(probs, coefficients):
+        if chosen == "triton":
+            from discretegrad.ops.score import triton
 
-        return triton.score(probs, indices, coefficients)
+            return triton.score(probs, indices, coefficients)
+        if chosen == "native":
+            return native.score(probs, indices, coefficients)
     total = coefficients.expand(indices.shape).sum(0)
     return scatter(indices, coefficients, probs.shape[-1]) - total.unsqueeze(-1) * probs
 

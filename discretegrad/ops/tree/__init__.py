@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from discretegrad.ops import dispatch
-from discretegrad.ops.tree import fused, reference
+from discretegrad.ops.tree import fused, native, reference
 from discretegrad.ops.tree.base import Pairs
 from discretegrad.ops.tree.topology import TreeLike, as_tree
 
@@ -18,6 +18,8 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Pairs:
         from discretegrad.ops.tree import triton
 
         found = triton.pairs(shape, order, logits)
+    elif chosen == "native":
+        found = native.pairs(shape, order, logits)
     elif chosen == "fused":
         found = fused.pairs(shape, order, logits)
     return reference.pairs(shape, order, logits) if found is None else found

@@ -1,0 +1,19 @@
+"""Independent draws from logits as a C kernel: one pass over them, and no probabilities in memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from discretegrad.ops import native
+
+_categorical = native.function("categorical", pointers=3, sizes=3)
+
+
+def categorical(logits: Tensor, noise: Tensor) -> Tensor:
+    """See `reference.categorical`."""
+    indices = native.empty(noise.shape, torch.int64)
+    rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
+    noise = noise.to(dtype).contiguous()
+    _categorical(dtype, logits.contiguous(), noise, indices, rows, categories, noise.shape[0], work=logits.numel())
+    return indices

@@ -1,0 +1,172 @@
+"""The C kernels come and go with a compiler: without one the same program runs, and many may compile at once."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+import discretegrad as dg
+from discretegrad.ops import dispatch, native, tree
+
+PROGRAM = """
+    import sys, warnings
+    warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as caught:
+        import torch
+        import discretegrad as dg
+        from discretegrad.ops import dispatch
+        logits = torch.zeros(50, 3, 4, requires_grad=True)
+        for estimator in (dg.RLOO(), dg.DisARMTree(), dg.DisARMIW()):
+            draw = estimator.sample(logits, torch.Generator().manual_seed(0))
+            estimator.surrogate(draw, draw.points[..., 0].sum(-1)).sum().backward()
+        assert logits.grad.isfinite().all()
+        for dtype in (torch.float32, torch.float64):
+            print(dispatch.implementation(torch.zeros(2, dtype=dtype), 4))
+    for warning in caught:
+        print(warning.category.__name__, warning.message)
+"""
+
+
+def start(cache, **environment):
+    """A fresh process, whose only kernels are those that it compiles itself."""
+    environment = {**os.environ, "DISCRETEGRAD_CACHE": str(cache), **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+def compiler(folder, text):
+    """A compiler that does what the text says."""
+    path = folder / "cc"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_two_processes_compile_at_once(tmp_path):
+    for process in [start(tmp_path) for _ in range(2)]:
+        assert said(process) == ["native", "native"]
+    assert len(list(tmp_path.iterdir())) == 2  # one for each dtype, and nothing is left over
+
+
+@pytest.mark.parametrize("environment", [{"CC": "no-such-compiler"}, {"CC": ""}, {"DISCRETEGRAD_NATIVE": "0"}])
+def test_without_a_compiler_it_is_silent(tmp_path, environment):
+    assert said(start(tmp_path, **environment)) == ["fused", "fused"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "exit 1",  # nothing works
+        '[ "$1" = --version ] && exec echo broken; echo no header >&2; exit 1',
+        '[ "$1" = --version ] && exec echo empty; for last; do :; done; : > "$last"',  # what it makes is no library
+    ],
+)
+def test_a_compiler_that_fails_is_told_of_once(tmp_path, text):
+    first, second, *warnings = said(start(tmp_path / "cache", CC=compiler(tmp_path, text)))
+    assert first == second == "fused"
+    assert len([line for line in warnings if line.startswith("RuntimeWarning discretegrad's C kernels")]) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_of_once(tmp_path):
+    (tmp_path / "file").touch()
+    first, second, warning = said(start(tmp_path / "file" / "folder"))
+    assert first == second == "fused"
+    assert "DISCRETEGRAD_CACHE" in warning
+
+
+def test_a_compiler_without_openmp_serves(tmp_path):
+    text = 'for word; do [ "$word" = -fopenmp ] && exit 1; done; exec cc "$@"'
+    assert said(start(tmp_path / "cache", CC=compiler(tmp_path, text))) == ["native", "native"]
+
+
+def test_nothing_is_asked_of_a_missing_library(monkeypatch):
+    monkeypatch.setattr(native, "library", lambda dtype: None)
+    assert dispatch.implementation(torch.zeros(2), 4) == "fused"
+    with pytest.raises(RuntimeError, match="need a compiler"), dispatch.using("native"):
+        pass
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("order", [None, "ascending"])
+@pytest.mark.parametrize("shape", ["balanced", "caterpillar"])
+def test_many_rows_and_categories_on_any_number_of_threads(shape, order, threads):
+    """What is divided among threads is put together again; up to the largest row."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        for rows, categories in ((1001, 37), (3, dispatch.LARGEST)):
+            logits, noise = torch.randn(rows, categories).double(), torch.rand(3, 2, rows).double()
+            values = torch.randn(2, rows).double()
+            results = []
+            for name in ("reference", "native"):
+                with dispatch.using(name):
+                    plan = tree.pairs(shape, order, logits)
+                    indices, kept = plan.sample(noise)
+                    results.append((indices, plan.gradient(indices, values, None, kept)))
+            assert torch.equal(results[0][0], results[1][0])
+            torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-9, atol=1e-12)
+    finally:
+        torch.set_num_threads(before)
+
+
+EXPONENTIALS = """
+    #include <stdio.h>
+    #include "native.h"
+    int main(void) {
+        const int wide = sizeof(real) == 8;
+        double worst = 0;
+        for (int i = 0; i < 1000000; i++) {
+            const real x = -(wide ? 745 : 104) * (real)i / 1000000;
+            const long double truth = expl((long double)x);
+            const int power = ilogb((double)truth);
+            const double ulp = ldexp(1, wide ? fmax(power - 52, -1074) : fmax(power - 23, -149));
+            worst = fmax(worst, fabs((double)(exp_of(x) - truth)) / ulp);
+        }
+        printf("%d", worst < 1.5 && exp_of(0) == 1 && exp_of(-INFINITY) == 0 && isnan(exp_of(NAN)));
+    }
+"""
+
+
+@pytest.mark.parametrize("real", ["float", "double"])
+def test_exponentials_are_right_to_the_last_digit(tmp_path, real):
+    """Denormal ones as well."""
+    (tmp_path / "main.c").write_text(textwrap.dedent(EXPONENTIALS))
+    flags = [*native.FLAGS, f"-DREAL={real}", f"-I{native.HERE}"]
+    subprocess.run(["cc", *flags, "main.c", "-lm", "-o", "main"], cwd=tmp_path, check=True)
+    assert subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout == "1"
+
+
+def test_values_of_another_dtype_than_the_logits():
+    logits, values = torch.randn(4, 3, 5, requires_grad=True), torch.randn(2, 4, dtype=torch.float64)
+    for estimator in (dg.RLOO(), dg.Reinforce(2), dg.DisARMTree(), dg.DisARMSB(), dg.DisARMIW()):
+        gradients = []
+        for name in ("reference", "native"):
+            with dispatch.using(name):
+                draw = estimator.sample(logits, torch.Generator().manual_seed(0))
+                gradients += torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits)
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_logits_that_are_not_contiguous():
+    logits = torch.randn(5, 3, 4, dtype=torch.float64).transpose(0, 2)
+    noise = torch.rand(3, 1, 4, 3, dtype=torch.float64)
+    for shape, order in (("balanced", None), ("caterpillar", "abs"), (((0, 1), ((2, 4), 3)), "descending")):
+        drawn = []
+        for name in ("reference", "native"):
+            with dispatch.using(name):
+                drawn.append(tree.pairs(shape, order, logits).sample(noise)[0])
+        assert torch.equal(*drawn)
