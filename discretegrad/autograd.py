@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from discretegrad.ops.dispatch import has_entries
 
 
 def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
@@ -30,6 +33,20 @@ def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
     return _AttachGradient.apply(value, logits, gradient)
 
 
+def attach_gradient_later(
+    value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
+) -> Tensor:
+    """As `attach_gradient`, of a gradient that is made in the backward pass: already scaled, so in one pass less.
+
+    Args:
+        value: `[*batch]`, an ordinary tensor, as the logits are.
+        logits: begins with `*batch`.
+        gradient: makes the gradient, times `[*batch]` numbers or, for None, as it is.
+        of: the tensors that it is made of, which must not be changed before.
+    """
+    return _AttachGradientLater.apply(value, logits, gradient, *of)
+
+
 class _AttachGradient(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -45,10 +62,35 @@ class _AttachGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
         logits, gradient = ctx.saved_tensors
-        # Rounded to the logits' dtype only now: in half precision a loss scale must come before the rounding.
-        scaled = (append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient).to(logits.dtype)
-        # Gradients are recorded here only where somebody means to differentiate them once more.
-        return grad_output, _RefuseDoubleBackward.apply(scaled, logits) if torch.is_grad_enabled() else scaled, None
+        return grad_output, _scaled(grad_output, gradient, logits), None
+
+
+class _AttachGradientLater(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
+    ) -> Tensor:
+        ctx.gradient = gradient
+        ctx.save_for_backward(logits, *of)  # so that torch notices where they were changed
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        logits, *of = ctx.saved_tensors
+        if torch.is_grad_enabled() or not has_entries(grad_output):
+            with torch.no_grad():
+                gradient = ctx.gradient(None)
+            scaled = _scaled(grad_output, gradient, logits)
+        else:
+            scaled = ctx.gradient(grad_output).to(logits.dtype)
+        return grad_output, scaled, *[None] * (1 + len(of))
+
+
+def _scaled(grad_output: Tensor, gradient: Tensor, logits: Tensor) -> Tensor:
+    # Rounded to the logits' dtype only now: in half precision a loss scale must come before the rounding.
+    scaled = (append_dims(grad_output.to(gradient.dtype), gradient.ndim) * gradient).to(logits.dtype)
+    # Gradients are recorded here only where somebody means to differentiate them once more.
+    return _RefuseDoubleBackward.apply(scaled, logits) if torch.is_grad_enabled() else scaled
 
 
 class _RefuseDoubleBackward(torch.autograd.Function):

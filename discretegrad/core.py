@@ -17,6 +17,7 @@ Sizes: S evaluations, C categories; `*variables` = `*batch, *event` is the logit
 from __future__ import annotations
 
 import dataclasses
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,12 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.autograd import append_dims, attach_gradient
+from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
+from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.distinct import distinct
 from discretegrad.ops.layout import wide_dtype
 from discretegrad.pathwise import Path
@@ -322,10 +324,16 @@ class Composition(Estimator):
         with torch.no_grad():
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
             evaluation = Evaluation(draw, plan, wide[: own.shape[0]], wide[own.shape[0] :], grad_f, context)
-            gradient = self._gradient(evaluation, value_weights)
-        return attach_gradient(average, draw.logits, gradient)
+            signals, added_back = self._signals(evaluation, value_weights)
+        gradient = functools.partial(self._gradient, draw.latent, draw.mask, signals, added_back)
+        if self.weights.can_wait and has_entries(draw.logits) and has_entries(values):
+            return attach_gradient_later(average, draw.logits, gradient, signals.indices, signals.values)
+        with torch.no_grad():
+            now = gradient()
+        return attach_gradient(average, draw.logits, now)
 
-    def _gradient(self, evaluation: Evaluation, value_weights: Tensor | None) -> Tensor:
+    def _signals(self, evaluation: Evaluation, value_weights: Tensor | None) -> tuple[Signals, Tensor | None]:
+        """What the weights look at, and what a control variate adds to the gradient."""
         draw, plan = evaluation.draw, evaluation.plan
         values, added_back = self.objective.signals(evaluation.values), None
         if self.control_variate is not None:
@@ -342,12 +350,27 @@ class Composition(Estimator):
             noise=draw.noise,
             kept=draw.kept,
         )
+        return signals, added_back
+
+    def _gradient(
+        self,
+        latent: Latent,
+        mask: Tensor | None,
+        signals: Signals,
+        added_back: Tensor | None,
+        scale: Tensor | None = None,
+    ) -> Tensor:
+        """The gradient w.r.t. the user's logits, times numbers `[*batch]` where there are some."""
+        if scale is not None:
+            scale = scale.to(signals.values.dtype)
+            signals = signals._replace(values=signals.values * append_dims(scale, signals.values.ndim - 1))
+            added_back = None if added_back is None else append_dims(scale, added_back.ndim) * added_back
         gradient = self.weights.gradient(signals)
         if added_back is not None:
             gradient = gradient + added_back
-        if draw.mask is not None:
-            gradient = torch.where(draw.mask.unsqueeze(-1), gradient, 0.0)
-        return draw.latent.pull_back(gradient)
+        if mask is not None:
+            gradient = torch.where(mask.unsqueeze(-1), gradient, 0.0)
+        return latent.pull_back(gradient)
 
 
 @dataclass(frozen=True)

@@ -342,3 +342,31 @@ def test_a_learned_baseline_takes_logits_of_any_dtype(dtype):
     estimator = dg.Reinforce(baseline=dg.nn.LearnedBaseline(torch.nn.Linear(12, 1)))
     draw = estimator.sample(torch.zeros(5, 3, 4, dtype=dtype, requires_grad=True))
     assert estimator.surrogate(draw, torch.ones(1, 5)).dtype == torch.float32
+
+
+# A gradient that is made in the backward pass
+
+
+@pytest.mark.parametrize("name", ["rloo", "reinforce", "tree", "iw", "tree-masked"])
+def test_a_gradient_that_waits_is_that_of_the_surrogate_s_call(name, monkeypatch):
+    """Scaled by what comes from the loss, any number of times, for several losses at once; what it is made of stays."""
+    estimator = {"rloo": dg.RLOO(), "reinforce": dg.Reinforce(2), "iw": dg.DisARMIW()}.get(name, dg.DisARMTree())
+    mask = torch.rand(6, 3) < 0.7 if name == "tree-masked" else None
+    logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
+    draw = estimator.sample(logits, torch.Generator().manual_seed(0), mask)
+    values, scales = torch.randn(2, 6, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
+    waiting = estimator.surrogate(draw, values)
+    assert estimator.weights.can_wait
+    monkeypatch.setattr(type(estimator.weights), "can_wait", False)
+    made = estimator.surrogate(draw, values)
+    monkeypatch.undo()
+    assert torch.equal(waiting, made)
+    for scale in scales:
+        got, expected = (torch.autograd.grad(s, logits, scale, retain_graph=True)[0] for s in (waiting, made))
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+    together = [torch.autograd.grad(s, logits, scales, True, is_grads_batched=True)[0] for s in (waiting, made)]
+    torch.testing.assert_close(*together, rtol=1e-12, atol=1e-14)
+    values.zero_()
+    if name not in ("rloo", "tree-masked"):  # which have made tensors of their own of them
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            waiting.sum().backward()

@@ -105,4 +105,7 @@ def has_entries(tensor: Tensor) -> bool:
 
 def _in_transform(tensor: Tensor) -> bool:
     # torch.compile traces no functorch built-in, and brings none of its wrappers here.
-    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    if torch.compiler.is_compiling():
+        return False
+    wraps = torch._C._functorch  # the other one batches gradients, under `is_grads_batched`
+    return wraps.is_functorch_wrapped_tensor(tensor) or wraps.is_legacy_batchedtensor(tensor)

@@ -47,6 +47,14 @@ class Weights(ABC):
     """Whether the ids do not suffice, and the coupling's noise enters too."""
 
     @property
+    def can_wait(self) -> bool:
+        """Whether `gradient` is linear in the values, refuses nothing and lets nobody learn from it.
+
+        Then it may be made in the backward pass, of values that were scaled.
+        """
+        return False
+
+    @property
     def learners(self) -> tuple[nn.Module, ...]:
         """Modules in it that learn beside the model."""
         return ()

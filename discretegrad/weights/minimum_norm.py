@@ -50,6 +50,11 @@ class MinimumNorm(PairWeights):
         """Always: where no weights are unbiased the draw is refused."""
         return True
 
+    @property
+    def can_wait(self) -> bool:
+        """No: it refuses logits whose pairs do not connect the categories."""
+        return False
+
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form, or a solve."""
         plan, indices, values, coupling = signals.plan, signals.indices, signals.values, signals.coupling

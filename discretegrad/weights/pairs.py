@@ -44,6 +44,11 @@ class PairWeights(Weights):
         checks.share(self.alpha)
 
     @property
+    def can_wait(self) -> bool:
+        """Not for an alpha that is estimated."""
+        return self.alpha is None or isinstance(self.alpha, float | int)
+
+    @property
     def learners(self) -> tuple[nn.Module, ...]:
         """An estimated alpha."""
         return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()

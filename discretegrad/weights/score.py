@@ -17,6 +17,11 @@ class Score(Weights):
 
     differences = False
 
+    @property
+    def can_wait(self) -> bool:
+        """Yes."""
+        return True
+
     def refuse(self, coupling: Coupling) -> None:
         """No coupling is refused."""
 
