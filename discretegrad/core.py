@@ -280,12 +280,13 @@ class Composition(Estimator):
     @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of the coupling's points what the control variate asks for besides."""
-        if self.control_variate is None:
+        control_variate = self.control_variate
+        if control_variate is None or not (control_variate.asks or control_variate.needs_grad_f):
             return draw
         if draw.plan is None:
             plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
             draw = dataclasses.replace(draw, plan=plan)
-        extra, record = self.control_variate.extra_points(draw, generator)
+        extra, record = control_variate.extra_points(draw, generator)
         return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
 
     def _drew(self, draw: Draw) -> bool:

@@ -22,6 +22,7 @@ LARGEST = 4096
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
+_functorch = torch._C._functorch
 _forced: str | None = None
 _interpreted = False
 
@@ -98,14 +99,13 @@ def using(name: str) -> Iterator[None]:
 
 def has_entries(tensor: Tensor) -> bool:
     """Whether it is an ordinary tensor with entries in memory: not traced, not batched by vmap, not fake or meta."""
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.device.type == "meta":
+    if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.is_meta:
         return False
-    return not _in_transform(tensor)
+    return not (_functorch.is_functorch_wrapped_tensor(tensor) or _functorch.is_legacy_batchedtensor(tensor))
 
 
 def _in_transform(tensor: Tensor) -> bool:
-    # torch.compile traces no functorch built-in, and brings none of its wrappers here.
+    # torch.compile traces no functorch built-in, and brings none of its wrappers here. The legacy one is for gradients.
     if torch.compiler.is_compiling():
         return False
-    wraps = torch._C._functorch  # the other one batches gradients, under `is_grads_batched`
-    return wraps.is_functorch_wrapped_tensor(tensor) or wraps.is_legacy_batchedtensor(tensor)
+    return _functorch.is_functorch_wrapped_tensor(tensor) or _functorch.is_legacy_batchedtensor(tensor)

@@ -21,6 +21,8 @@ def by_group(coefficients: Tensor, shape: torch.Size) -> tuple[Tensor, int]:
 
     Values of f belong to a batch element and are shared by its variables: they are not copied for each of them.
     """
+    if coefficients.ndim == len(shape) > 1 and coefficients.shape == (*shape[:2], *(1,) * (len(shape) - 2)):
+        return coefficients.reshape(shape[:2]).contiguous(), shape[2:].numel()  # values of one batch dimension
     coefficients = coefficients.reshape((1,) * (len(shape) - coefficients.ndim) + coefficients.shape)
     own = len(shape)
     while own > 1 and coefficients.shape[own - 1] == 1:

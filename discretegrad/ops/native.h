@@ -9,9 +9,18 @@
 #include <string.h>
 
 #define LANES 16
+#define QUADS (LANES / 4)
 #define RESTRICT __restrict__
 
 typedef REAL real;
+/* Integers as wide: counting in them does not wait for the count before, as an addition of floats does. */
+typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) whole;
+
+/* Four lanes at a time, for what runs along the categories: it stays in registers from one to the next, while arrays of
+   all lanes would go through memory. */
+typedef real quad __attribute__((vector_size(4 * sizeof(real))));
+typedef double doubles __attribute__((vector_size(4 * sizeof(double))));
+typedef whole flags __attribute__((vector_size(4 * sizeof(real))));
 
 /* e^x for x <= 0, as a loop over it is vectorised: 2^n e^r with |r| < 0.35. Below the range of REAL it is 0; NaN stays.
    2^n is multiplied in two parts, for denormal results. The bound on x is put such that NaN goes by it. */
@@ -73,13 +82,17 @@ static inline void masses_of(const real *RESTRICT logits, const int16_t *RESTRIC
                 for (int64_t c = start; c < end; c++) mass[c * LANES + lane] = logit[order[own * order_stride + c]];
         }
     }
-    real largest[LANES];
-    for (int lane = 0; lane < LANES; lane++) largest[lane] = mass[lane];
+    const quad *at = (const quad *)mass;
+    quad best[QUADS];
+    for (int q = 0; q < QUADS; q++) best[q] = at[q];
     for (int64_t c = 1; c < categories; c++)
-        for (int lane = 0; lane < LANES; lane++) {
-            const real one = mass[c * LANES + lane];
-            largest[lane] = one > largest[lane] ? one : largest[lane];
+        for (int q = 0; q < QUADS; q++) {
+            const quad one = at[c * QUADS + q];
+            const flags more = one > best[q];
+            best[q] = (quad)(((flags)one & more) | ((flags)best[q] & ~more));
         }
+    real largest[LANES];
+    memcpy(largest, best, sizeof(best));
     for (int lane = 0; lane < LANES; lane++) largest[lane] = largest[lane] == -INFINITY ? 0 : largest[lane];
     for (int64_t c = 0; c < categories; c++)
         for (int lane = 0; lane < LANES; lane++) mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest[lane]);

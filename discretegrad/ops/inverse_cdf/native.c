@@ -15,22 +15,23 @@ int categorical(const real *logits, const real *noise, int64_t *indices, int64_t
             if (sums == NULL) continue;
             masses_of(logits, NULL, 0, row, rows, categories, sums);
             /* Rounded from double, sums never fall, and rise at possible categories only. */
-            double total[LANES] = {0};
+            quad *at = (quad *)sums;
+            doubles total[QUADS] = {0};
             for (int64_t c = 0; c < categories; c++)
-                for (int lane = 0; lane < LANES; lane++) {
-                    total[lane] += sums[c * LANES + lane];
-                    sums[c * LANES + lane] = (real)total[lane];
+                for (int q = 0; q < QUADS; q++) {
+                    total[q] += __builtin_convertvector(at[c * QUADS + q], doubles);
+                    at[c * QUADS + q] = __builtin_convertvector(total[q], quad);
                 }
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             for (int64_t draw = 0; draw < draws; draw++) {
-                real threshold[LANES] = {0}, below[LANES] = {0}; /* whole numbers below 2^24 */
-                for (int lane = 0; lane < lanes; lane++)
-                    threshold[lane] = noise[draw * rows + row + lane] * (real)total[lane];
+                quad threshold[QUADS] = {0};
+                flags below[QUADS] = {0};
+                memcpy(threshold, noise + draw * rows + row, lanes * sizeof(real));
+                for (int q = 0; q < QUADS; q++) threshold[q] *= at[(categories - 1) * QUADS + q];
                 for (int64_t c = 0; c < categories; c++)
-                    for (int lane = 0; lane < LANES; lane++)
-                        below[lane] += sums[c * LANES + lane] <= threshold[lane] ? (real)1 : (real)0;
+                    for (int q = 0; q < QUADS; q++) below[q] -= at[c * QUADS + q] <= threshold[q]; /* true is -1 */
                 for (int lane = 0; lane < lanes; lane++) {
-                    const int64_t found = (int64_t)below[lane];
+                    const int64_t found = below[lane / 4][lane % 4];
                     indices[draw * rows + row + lane] = found < categories ? found : categories - 1;
                 }
             }

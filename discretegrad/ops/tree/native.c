@@ -26,7 +26,8 @@ static inline void sums_below(const real *RESTRICT leaf, const int32_t *right, c
 static inline int64_t descend(const int32_t *right, const double *mass, int64_t node, double threshold) {
     while (right[node]) {
         const double left = mass[(node + 1) * LANES];
-        const int goes_right = threshold >= left && mass[right[node] * (int64_t)LANES] > 0;
+        /* Without branches, which nobody could predict. */
+        const int goes_right = (threshold >= left) & (mass[right[node] * (int64_t)LANES] > 0);
         threshold = goes_right ? threshold - left : threshold;
         node = goes_right ? right[node] : node + 1;
     }
@@ -80,7 +81,7 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
                     while (right[node]) {
                         const int64_t to_right = right[node];
                         const double left = mass[(node + 1) * LANES], rest = mass[to_right * LANES];
-                        const int goes_right = noise != NULL ? threshold >= left && rest > 0 : first >= low[to_right];
+                        const int goes_right = noise != NULL ? (threshold >= left) & (rest > 0) : first >= low[to_right];
                         const double own = goes_right ? rest : left, other = goes_right ? left : rest;
                         /* Into a heavier child the second point follows with probability 1 - lighter / heavier, into a
                            lighter one never. */
@@ -149,16 +150,19 @@ int gradient(const real *logits, const int16_t *order, const int32_t *right, con
                 const real difference = differences[pair * groups + row / shared_by];
                 const int64_t node = where >> 1;
                 const int64_t from = low[node], middle = low[right[node]], to = high[node];
-                const real *leaf = logit + from;
+                /* Whole vectors, into what is not looked at: the rest of a loop is done number by number. */
+                const int64_t begin = from / LANES * LANES, padded = (to + LANES - 1) / LANES * LANES;
+                const int64_t end = padded < categories ? padded : categories;
+                const real *leaf = logit;
                 if (category_at != NULL) {
-                    for (int64_t c = from; c < to; c++) mass[c] = logit[category_at[c]];
-                    leaf = mass + from;
+                    for (int64_t c = begin; c < end; c++) mass[c] = logit[category_at[c]];
+                    leaf = mass;
                 }
-                real largest = leaf[0], left = 0, rest = 0;
+                real largest = leaf[from], left = 0, rest = 0;
 #pragma omp simd reduction(max : largest)
-                for (int64_t c = 0; c < to - from; c++) largest = leaf[c] > largest ? leaf[c] : largest;
+                for (int64_t c = from; c < to; c++) largest = leaf[c] > largest ? leaf[c] : largest;
                 largest = largest == -INFINITY ? 0 : largest;
-                for (int64_t c = 0; c < to - from; c++) mass[from + c] = exp_of(leaf[c] - largest);
+                for (int64_t c = begin; c < end; c++) mass[c] = exp_of(leaf[c] - largest);
 #pragma omp simd reduction(+ : left)
                 for (int64_t c = from; c < middle; c++) left += mass[c];
 #pragma omp simd reduction(+ : rest)
