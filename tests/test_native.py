@@ -170,3 +170,21 @@ def test_logits_that_are_not_contiguous():
             with dispatch.using(name):
                 drawn.append(tree.pairs(shape, order, logits).sample(noise)[0])
         assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize("wrong", [-1, 5, 2**40])
+def test_ids_that_are_no_categories_write_nowhere(wrong):
+    logits, indices = torch.randn(4, 3, 5, requires_grad=True), torch.zeros(2, 4, 3, dtype=torch.int64)
+    indices[1, 2, 1] = wrong
+    for estimator in (dg.RLOO(), dg.DisARMTree(), dg.DisARMTree(order="abs")):
+        draw = dg.Draw(logits, indices, dg.latent.LATENTS["categorical"])
+        with pytest.raises(IndexError, match="must lie in"):
+            estimator.surrogate(draw, torch.randn(2, 4)).sum().backward()
+
+
+@pytest.mark.parametrize("estimator", [dg.RLOO(), dg.DisARMTree(), dg.DisARMSB(order="abs"), dg.DisARMIW()], ids=str)
+def test_logits_that_are_not_numbers_draw_some_category(estimator):
+    logits = torch.randn(50, 3, 5)
+    logits[torch.rand(logits.shape) < 0.3] = torch.nan
+    indices = estimator.sample(logits, validate=False).indices
+    assert ((indices >= 0) & (indices < 5)).all()

@@ -98,4 +98,9 @@ static inline void masses_of(const real *RESTRICT logits, const int16_t *RESTRIC
         for (int lane = 0; lane < LANES; lane++) mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest[lane]);
 }
 
+/* What a kernel returns; see `native.py`. */
+enum { FINE, NO_MEMORY, NO_CATEGORY };
+
+static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
+
 static inline void *memory(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }

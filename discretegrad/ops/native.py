@@ -56,8 +56,11 @@ def function(name: str, pointers: int, sizes: int) -> Callable[..., None]:
 
     def run(dtype: torch.dtype, *arguments: Tensor | int | None, work: int) -> None:
         threads = torch.get_num_threads() if work > SERIAL else 1
-        if found(dtype)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments], threads):
+        failed = found(dtype)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments], threads)
+        if failed == 1:
             raise MemoryError(f"the kernel {name} could not allocate its tables.")
+        if failed:
+            raise IndexError("indices must lie in 0..C-1, the categories that there are.")
 
     return run
 

@@ -5,11 +5,11 @@
 /* `indices[draws, rows]` from `logits[rows, C]` and uniform `noise[draws, rows]`. */
 int categorical(const real *logits, const real *noise, int64_t *indices, int64_t rows, int64_t categories, int64_t draws,
                 int64_t threads) {
-    int failed = 0;
+    int failed = FINE;
 #pragma omp parallel num_threads(threads)
     {
         real *sums = memory(categories * LANES * sizeof(real));
-        if (sums == NULL) failed = 1;
+        if (sums == NULL) failed = NO_MEMORY;
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < rows; row += LANES) {
             if (sums == NULL) continue;

@@ -25,12 +25,12 @@ static WIDEST void count(const real *RESTRICT keys, whole *RESTRICT ranks, int64
 /* `order[rows, C]`: the categories from the smallest key to the largest, equal ones by their number. Keys are the logits
    times `sign`, or for 0 their absolute values. */
 int ascending(const real *logits, int16_t *order, int64_t rows, int64_t categories, int64_t sign, int64_t threads) {
-    int failed = 0;
+    int failed = FINE;
 #pragma omp parallel num_threads(threads)
     {
         real *keys = memory(2 * categories * LANES * sizeof(real));
         whole *ranks = (whole *)(keys + categories * LANES);
-        if (keys == NULL) failed = 1;
+        if (keys == NULL) failed = NO_MEMORY;
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < rows; row += LANES) {
             if (keys == NULL) continue;

@@ -48,13 +48,13 @@ static inline int64_t position_of(const int16_t *order, int64_t categories, int6
 int pairs(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const real *noise,
           int64_t *indices, int32_t *parted, real *ratio, int64_t rows, int64_t categories, int64_t order_stride,
           int64_t pairs, int64_t threads) {
-    int failed = 0;
+    int failed = FINE;
     const int64_t nodes = 2 * categories - 1, each = pairs * rows;
 #pragma omp parallel num_threads(threads)
     {
         double *masses = memory((nodes * sizeof(double) + categories * sizeof(real)) * LANES);
         real *leaf = (real *)(masses + nodes * LANES);
-        if (masses == NULL) failed = 1;
+        if (masses == NULL) failed = NO_MEMORY;
 #pragma omp for schedule(static)
         for (int64_t start = 0; start < rows; start += LANES) {
             if (masses == NULL) continue;
@@ -126,11 +126,11 @@ int gradient(const real *logits, const int16_t *order, const int32_t *right, con
              const int64_t *indices, const int32_t *parted, const real *differences, const real *others, real *out,
              int64_t rows, int64_t categories, int64_t order_stride, int64_t pairs, int64_t groups, int64_t shared_by,
              int64_t others_groups, int64_t others_shared_by, int64_t threads) {
-    int failed = 0;
+    int failed = FINE;
 #pragma omp parallel num_threads(threads)
     {
         real *mass = memory(categories * sizeof(real));
-        if (mass == NULL) failed = 1;
+        if (mass == NULL) failed = NO_MEMORY;
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < rows; row++) {
             if (mass == NULL) continue;
@@ -140,6 +140,10 @@ int gradient(const real *logits, const int16_t *order, const int32_t *right, con
             memset(sum, 0, categories * sizeof(real));
             for (int64_t pair = 0; pair < pairs; pair++) {
                 const int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
+                if (!is_category(*one, categories) || !is_category(*two, categories)) {
+                    failed = NO_CATEGORY;
+                    continue;
+                }
                 if (others != NULL) {
                     const real *extra = others + 2 * pair * others_groups + row / others_shared_by;
                     sum[*one] += extra[0];
