@@ -1,4 +1,4 @@
-"""Each operation, and each estimator without f, as reference and as what runs by default.
+"""Each operation, and each estimator without f: what runs by default, what runs without a compiler, the reference.
 
 Time, peak memory, and the bandwidth that is achieved: the bytes of the inputs read once and the outputs written once,
 over the time, beside a copy with as much traffic in the same rounds. On the CPU, and on CUDA where there is one.
@@ -18,7 +18,8 @@ from benchmarks.peers import by_hand
 from benchmarks.sizes import SMALL, Setting
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.analysis.memory import peak
-from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops import dispatch
+from discretegrad.ops.inverse_cdf import categorical
 from discretegrad.ops.score import one_hot, scatter
 
 POINTS = 2
@@ -43,8 +44,8 @@ def bytes_of(*tensors: Tensor) -> int:
 
 
 def draw_independent(logits: Tensor) -> Operation:
-    probs, noise = logits.softmax(-1), torch.rand(POINTS, *logits.shape[:-1], device=logits.device)
-    return Operation(lambda: inverse_cdf(probs, noise), bytes_of(probs, noise, noise.long()))
+    noise = torch.rand(POINTS, *logits.shape[:-1], device=logits.device)
+    return Operation(lambda: categorical(logits, noise), bytes_of(logits, noise, noise.long()))
 
 
 def make_one_hots(logits: Tensor) -> Operation:
@@ -95,7 +96,7 @@ ESTIMATORS = {
     "without replacement": dg.UnorderedSet(POINTS),
 }
 OPERATIONS: dict[str, Callable[[Tensor], Operation]] = {
-    "inverse_cdf": draw_independent,
+    "categorical": draw_independent,
     "one_hot": make_one_hots,
     "scatter": scatter_values,
     **{f"{name}, sample": sample_of(estimator) for name, estimator in ESTIMATORS.items()},
@@ -141,13 +142,15 @@ def test_operation(benchmark, device, categories, name):
     logits = torch.randn(sizes.batch, *sizes.event, device=device)
     operation = OPERATIONS[name](logits)
 
-    def by_reference() -> object:
-        with dg.ops.using("reference"):
+    def by(implementation: str) -> object:
+        with dg.ops.using(implementation):
             return operation.run()
 
     source = torch.empty(operation.traffic // 8, device=device)  # read once and written once
     target = torch.empty_like(source)
-    runs = {"default": operation.run, "reference": by_reference}
+    runs = {"default": operation.run, "reference": lambda: by("reference")}
+    if dispatch.implementation(logits, categories) == "native":
+        runs["fused"] = lambda: by("fused")
     ready = {which: prepared(run, device) for which, run in runs.items()}
     ready["copy"] = prepared(lambda: target.copy_(source), device)
     benchmark.group = f"operations, {device}, C={categories}"

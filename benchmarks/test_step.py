@@ -10,6 +10,7 @@ from benchmarks.sizes import SETTINGS
 from benchmarks.steps import INPUTS, Step, estimators, evaluations
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.analysis.memory import peak
+from discretegrad.ops import dispatch
 
 CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in estimators(sizes)]
 
@@ -32,7 +33,8 @@ def test_step(benchmark, setting, name, inputs):
         with_points = Step(sizes)
         fixed_points = with_points.given(points, estimator.takes_ids)
         runs["limit, points"] = lambda: with_points.limit(*fixed_points)
-    benchmark.group = f"step, {setting}, {inputs}, S={points}"
+    ran = dispatch.implementation(step.logits(), sizes.categories)
+    benchmark.group = f"step, {setting}, {inputs}, S={points}, {ran}"
     seconds = beside(benchmark, runs)
     case = {"suite": "step", "case": f"{setting}, {inputs}", "S": points, **sizes.columns}
     if not seconds:
