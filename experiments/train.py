@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import torch
@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.command import of_hydra, refuse
 from experiments.errors import UserError, require_count, require_number
 from experiments.run import Run
 from experiments.stops import Interrupted
@@ -87,7 +88,7 @@ def _job(config: DictConfig) -> None:
     try:
         print(describe(train(config)))
     except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
-        _refuse(str(error))
+        refuse(str(error))
 
 
 def main() -> None:
@@ -96,9 +97,7 @@ def main() -> None:
     try:
         _job()
     except (HydraException, OmegaConfBaseException) as error:
-        # Several lines; the search path and the types at the end are of no use to the user.
-        text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
-        _refuse(" ".join(text.split()))
+        refuse(of_hydra(error))
     except KeyboardInterrupt as stop:
         step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
         arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
@@ -107,11 +106,6 @@ def main() -> None:
         at = "" if step is None else f" at step {step}"
         print(f"stopped{at}; go on with\n  {command}", file=sys.stderr)
         sys.exit(128 + number)
-
-
-def _refuse(sentence: str) -> NoReturn:
-    print(sentence, file=sys.stderr)
-    sys.exit(2)
 
 
 def _device(name: str) -> str:

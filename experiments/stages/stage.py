@@ -125,15 +125,25 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
     return {label: statistics.median(each) for label, each in taken.items()}
 
 
-def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, Any]]:
-    """The lines of one stage."""
-    config = OmegaConf.load(folder / "config.yaml")
-    OmegaConf.update(config, "run.dir", str(folder))
-    run = build(config)  # type: ignore[arg-type]
+def load(folder: Path, step: int) -> Run:
+    """The run in a folder, as it was at a step.
+
+    Raises:
+        UserError: where it did not keep the checkpoint.
+    """
     path = folder / f"checkpoint-{step}.pt"
     if not path.exists():
         raise UserError(f"{path} is missing; train with run.keep=[{step}], which keeps the checkpoint of that step.")
+    config = OmegaConf.load(folder / "config.yaml")
+    OmegaConf.update(config, "run.dir", str(folder))
+    run = build(config)  # type: ignore[arg-type]
     run.load(path)
+    return run
+
+
+def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, Any]]:
+    """The lines of one stage."""
+    run = load(folder, step)
     stage = Stage(run, images, seed=0)
     variables, categories = run.model.prior_logits.shape
     listed = candidates((variables, categories), run.estimator)
