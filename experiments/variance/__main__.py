@@ -1,0 +1,91 @@
+"""The command: `python -m experiments.variance report=disarm`; see conf/variance.yaml."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.command import of_hydra, refuse
+from experiments.errors import UserError, require_count, require_number
+from experiments.variance import page
+from experiments.variance.claims import crossovers, decide
+from experiments.variance.report import Report, measure, prepare, read
+
+
+def run(config: DictConfig, command: str = "python -m experiments.variance") -> Path:
+    """Check, measure, decide, write; the HTML's path.
+
+    Raises:
+        UserError: before anything is measured, but for what a checkpoint turns out to be.
+    """
+    report, settings, out = _checked(config)
+    torch.set_num_threads(config.threads)
+    try:
+        (out / "cells").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be the report's folder ({error}); name another with out=FOLDER.") from error
+    prepare(report)
+    found = measure(report, out, config.progress, **settings)
+    confidence = settings["confidence"]
+    verdicts = decide(report, found.rows, confidence)
+    crossing = crossovers(found.rows, report.crossover, confidence) if report.crossover else []
+    text = OmegaConf.to_yaml(config, resolve=True)
+    written = page.write(report, found, verdicts, crossing, text, command, confidence, out)
+    for number, verdict in enumerate(verdicts, 1):
+        print(f"  {number}. {verdict.claim.says}: {verdict.word} ({verdict.span})")
+    return written
+
+
+def _checked(config: DictConfig) -> tuple[Report, dict[str, Any], Path]:
+    settings: dict[str, Any] = OmegaConf.to_container(config.measure, resolve=True)  # type: ignore[assignment]
+    require_number("measure.precision", settings["precision"], 1e-6, 1.0)
+    require_number("measure.confidence", settings["confidence"], 0.5, 1.0)
+    require_count("measure.replicates", settings["replicates"], 64)
+    require_count("measure.rounds", settings["rounds"], 0)
+    require_count("measure.seed", settings["seed"], 0)
+    require_count("threads", config.threads)
+    chosen = config.report
+    if config.quick:
+        chosen = OmegaConf.merge(chosen, chosen.get("quick") or {})
+        settings["precision"] = max(settings["precision"], 0.1)
+    out = Path(config.out)
+    container: dict[str, Any] = OmegaConf.to_container(chosen, resolve=True)  # type: ignore[assignment]
+    report = read(out.name, container, out)
+    page.check_figures(report)
+    return report, settings, out
+
+
+@hydra.main(version_base="1.3", config_path="../../conf", config_name="variance")
+def _job(config: DictConfig) -> None:
+    command = shlex.join(["python", "-m", "experiments.variance", *sys.argv[1:]])
+    try:
+        print(run(config, command))
+    except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
+        refuse(str(error))
+
+
+def main() -> None:
+    """The command: every refusal is one sentence and exit code 2, a stop says how to go on."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints tracebacks and exits by itself
+    try:
+        _job()
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse(of_hydra(error))
+    except KeyboardInterrupt:
+        command = shlex.join(["python", "-m", "experiments.variance", *sys.argv[1:]])
+        print(f"stopped; what was measured is kept, go on with\n  {command}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main()

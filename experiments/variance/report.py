@@ -1,0 +1,271 @@
+"""A report's configuration, unfolded and checked; and the measurement of its cells."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from discretegrad import analysis
+from experiments.errors import UserError, require_number
+from experiments.variance.problems import FAMILIES, Problem, check
+from experiments.variance.specs import estimator, family
+from experiments.variance.vae import train, vae
+
+KINDS = {**FAMILIES, "vae": vae}
+SYMBOLS = {"variables": "V", "categories": "C"}
+HIDDEN = ("kind", "latent", "run", "images", "parts")
+"""Arguments that labels leave out."""
+CRITERIA = ("variance", "bias2", "mse", "variance_evaluations", "variance_time")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A problem, and what is compared on it."""
+
+    kind: str
+    arguments: dict[str, Any]
+    latent: str
+    estimators: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        shown = {name: value for name, value in self.arguments.items() if name not in HIDDEN}
+        name = shown.pop("name", "")
+        parts = [f"{SYMBOLS.get(key, key)}={value}" for key, value in shown.items()]
+        return " ".join([self.kind, *([str(name)] if name else []), *parts])
+
+    @property
+    def file(self) -> str:
+        """Of the comparison, without its folder."""
+        arguments = {name: value for name, value in self.arguments.items() if name != "run"}
+        return "-".join([self.kind, *(f"{name}={value}" for name, value in arguments.items())]) + ".pt"
+
+    def problem(self) -> Problem:
+        """Made anew."""
+        return KINDS[self.kind](**self.arguments)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one estimator has less of something than another, in all cells where both are."""
+
+    says: str
+    by: str
+    less: str
+    more: str
+    criterion: str = "variance"
+    margin: float = 0.0
+    """The claim is that `less < (1 + margin) more`: "not worse" where the margin is above zero."""
+    where: dict[str, Any] = field(default_factory=dict)
+    """What the arguments of the cells are that it is about; all, if empty."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Unfolded: cells, claims with their pairs of names, figures."""
+
+    name: str
+    title: str
+    question: str
+    cells: tuple[Cell, ...]
+    claims: tuple[Claim, ...]
+    values: dict[str, list[Any]]
+    figures: tuple[dict[str, Any], ...]
+    crossover: str | None
+    """The unbiased estimator that biased ones are held against."""
+    training: dict[str, Any]
+    """Overrides of `python -m experiments.train` for the run of its VAE cells, by name."""
+
+    def pairs(self, claim: Claim, cell: Cell) -> list[tuple[str, str]]:
+        """The names that a claim compares in a cell."""
+        if any(_argument(cell, name) not in _listed(value) for name, value in claim.where.items()):
+            return []
+        names = expand([f"{claim.less}\n{claim.more}"], self.values, cell.arguments)
+        pairs = [(less, more) for less, more in (name.split("\n") for name in names)]
+        return [pair for pair in pairs if set(pair) <= set(cell.estimators)]
+
+
+@dataclass
+class Found:
+    """What was measured, as rows for tables and figures."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    leaders: list[dict[str, Any]] = field(default_factory=list)
+    """Of each cell, by each criterion, those whom nobody beats."""
+    truths: dict[str, str] = field(default_factory=dict)
+
+
+def expand(templates: Sequence[str], values: Mapping[str, list[Any]], arguments: Mapping[str, Any]) -> list[str]:
+    """Fill in `{name}`: with each of the values of that name, or with the cell's argument.
+
+    Example:
+        >>> expand(["RLOO({categories})", "GumbelSoftmax({t})"], {"t": [0.5, 1.0]}, {"categories": 4})
+        ['RLOO(4)', 'GumbelSoftmax(0.5)', 'GumbelSoftmax(1.0)']
+    """
+    filled = []
+    for template in templates:
+        names = list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
+        unknown = [name for name in names if name not in values and name not in arguments]
+        if unknown:
+            raise UserError(f"{template!r} has {{{unknown[0]}}}, which is neither in values nor in the problem.")
+        choices = [values[name] if name in values else [arguments[name]] for name in names]
+        filled += [template.format(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*choices)]
+    return list(dict.fromkeys(filled))
+
+
+def read(name: str, config: Mapping[str, Any], out: Path) -> Report:
+    """Unfold and check a report's configuration, without measuring anything.
+
+    Raises:
+        UserError: for whatever cannot be meant.
+    """
+    known = {parameter for parameter in inspect.signature(Report).parameters if parameter != "name"}
+    unknown = config.keys() - known - {"estimators", "quick"}
+    if unknown:
+        raise UserError(f"a report has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}, estimators.")
+    values = {key: _listed(value) for key, value in config.get("values", {}).items()}
+    training = dict(config.get("training", {}))
+    cells = list(_cells(config, values, training, out))
+    claims = tuple(Claim(**claim) for claim in config.get("claims", ()))
+    for claim in claims:
+        if claim.criterion not in CRITERIA:
+            raise UserError(f"a claim's criterion is one of {', '.join(CRITERIA)}, not {claim.criterion!r}.")
+        require_number("a claim's margin", claim.margin, 0.0, 1.0)
+    report = Report(
+        name,
+        str(config["title"]),
+        str(config["question"]),
+        tuple(cells),
+        claims,
+        values,
+        tuple(dict(figure) for figure in config.get("figures", ())),
+        config.get("crossover"),
+        training,
+    )
+    for claim in claims:
+        if not any(report.pairs(claim, cell) for cell in cells):
+            raise UserError(f"nothing in this report is about {claim.less} and {claim.more}; add them to estimators.")
+    return report
+
+
+def prepare(report: Report) -> None:
+    """Train the runs that its cells need and that nobody has trained yet."""
+    steps: dict[str, set[int]] = {}
+    for cell in report.cells:
+        if cell.kind == "vae":
+            steps.setdefault(cell.arguments["run"], set()).add(cell.arguments["step"])
+    for run, kept in steps.items():
+        name = Path(run).name
+        if name in report.training and not (Path(run) / f"checkpoint-{max(kept)}.pt").exists():
+            train(Path(run), sorted(kept), report.training[name])
+
+
+def measure(report: Report, out: Path, progress: bool, **settings: Any) -> Found:
+    """Compare in every cell, or take up what its file has.
+
+    Args:
+        report: what.
+        out: folder of the report; the comparisons go to its folder `cells`.
+        progress: whether to say where it is.
+        settings: of `analysis.compare`.
+    """
+    found = Found()
+    for number, cell in enumerate(report.cells, 1):
+        if progress:
+            print(f"{number}/{len(report.cells)} {cell.label}", flush=True)
+        problem = cell.problem()
+        estimators = {spec: estimator(spec, problem.latent) for spec in cell.estimators}
+        try:
+            comparison = analysis.compare(
+                problem.f,
+                problem.logits,
+                estimators,
+                wrt=problem.wrt,
+                reference=problem.reference,
+                context=problem.context,
+                path=out / "cells" / cell.file,
+                progress=None if progress else False,
+                **settings,
+            )
+        except ValueError as error:
+            raise UserError(f"{cell.label}: {error}") from error
+        _add(found, comparison, cell, problem)
+    return found
+
+
+def _add(found: Found, comparison: analysis.Comparison, cell: Cell, problem: Problem) -> None:
+    own = {"cell": cell.label, "kind": cell.kind, **{key: v for key, v in cell.arguments.items() if key != "run"}}
+    own |= problem.facts
+    wanted = set(cell.estimators)  # a file may hold more, of an earlier configuration
+    for row in comparison.rows():
+        if row["name"] in wanted:
+            found.rows.append({**own, "family": family(row["name"]), **row})
+    for row in comparison.layer_rows():
+        if row["name"] in wanted:
+            found.layers.append({**own, "family": family(row["name"]), **row})
+    timed = all(row["seconds"] is not None for row in comparison.rows() if row["failure"] is None)
+    for criterion in ("variance", "variance_evaluations", *(["variance_time"] if timed else []), "mse"):
+        ranking = comparison.ranking(criterion)
+        names = [name for name in ranking.leaders if name in wanted]
+        found.leaders.append({"cell": cell.label, "criterion": criterion, "leaders": names})
+    found.truths[cell.label] = comparison.truth_name
+
+
+def _cells(
+    config: Mapping[str, Any], values: Mapping[str, list[Any]], training: Mapping[str, Any], out: Path
+) -> Iterator[Cell]:
+    """Every combination of the arguments that are lists."""
+    entries = config.get("cells", ())
+    if not entries:
+        raise UserError("a report needs cells; give some problems, such as cells=[{kind: classic}].")
+    for entry in entries:
+        arguments = dict(entry)
+        kind = str(arguments.pop("kind", ""))
+        templates = arguments.pop("estimators", config.get("estimators", ()))
+        for chosen in itertools.product(*map(_listed, arguments.values())):
+            one = dict(zip(arguments, chosen, strict=True))
+            check(kind, one, KINDS)
+            full = {**{k: p.default for k, p in inspect.signature(KINDS[kind]).parameters.items()}, **one}
+            if kind == "vae":
+                one["run"], full["latent"] = _run(full, training, out)
+            cell = Cell(kind, one, full["latent"], tuple(expand(templates, values, full)))
+            if not cell.estimators:
+                raise UserError("a report needs estimators; give some, such as estimators=['RLOO(2)'].")
+            for spec in cell.estimators:
+                if estimator(spec, cell.latent).learners:
+                    raise UserError(f"{spec} has modules that would have to learn first; see experiments.stages.")
+            yield cell
+
+
+def _run(arguments: Mapping[str, Any], training: Mapping[str, Any], out: Path) -> tuple[str, str]:
+    """The run's folder, the user's own or one within the report's, and the latents of its model."""
+    run, step, part, parts = (arguments[name] for name in ("run", "step", "part", "parts"))
+    if arguments["wrt"] not in ("logits", "encoder"):
+        raise UserError(f"vae: wrt is logits or encoder, not {arguments['wrt']!r}.")
+    if part >= parts:
+        raise UserError(f"vae: part {part} is not one of {parts} parts, of which 0 is the first.")
+    if run in training:
+        return str(out / "runs" / run), "bernoulli" if "model=bernoulli" in training[run] else "categorical"
+    config = Path(run) / "config.yaml"
+    if not run or not config.exists():
+        raise UserError(f"{run or 'run'} is no folder of a run of experiments.train; give one that kept checkpoints.")
+    if not (Path(run) / f"checkpoint-{step}.pt").exists():
+        raise UserError(f"{run} has no checkpoint-{step}.pt; train with run.keep=[{step}], or give a step it kept.")
+    return run, str(OmegaConf.load(config).model.latent)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+
+
+def _argument(cell: Cell, name: str) -> Any:
+    return cell.kind if name == "kind" else cell.arguments.get(name)
