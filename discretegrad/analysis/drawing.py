@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 BARS = 2.0
 """Standard errors that an error bar is long, to each side."""
@@ -123,38 +123,47 @@ def scale(axis: Axes, column: str, values: Sequence[float], which: str, named: b
         along.set_major_locator(MaxNLocator(4))
         return
     (axis.set_xscale if which == "x" else axis.set_yscale)("log")
-    low, high = min(positive), max(positive)
-    along.set_minor_formatter(NullFormatter())
     if named:
-        shown = _apart(sorted(set(positive)), 0.11 * math.log(max(high / low, 1.5)))
+        low, high = min(positive), max(positive)
+        whole = [value for value in positive if value == int(value)] or positive  # the mean of a random count is none
+        shown = _apart(sorted(set(whole)), 0.11 * math.log(max(high / low, 1.5)))
         along.set_ticks(shown, [f"{value:.3g}" for value in shown])
         along.set_minor_locator(NullLocator())
         room = 1.03 * (high / low) ** 0.07
         along.axes.set_xlim(low / room, high * room)
         return
-    few_ticks(along, low, high)
+    few_ticks(along)
 
 
-def few_ticks(along: Any, low: float, high: float) -> None:
-    """Of a logarithmic axis: powers of ten where there are some, else one, two and five times."""
-    decades = math.log10(high / low)
-    subs: tuple[float, ...] = (1.0,) if decades > 2.2 else (1.0, 3.0) if decades > 1 else (1.0, 2.0, 3.0, 5.0)
-    along.set_major_locator(LogLocator(10.0, subs=subs, numticks=6))
+def few_ticks(along: Any) -> None:
+    """Of a logarithmic axis with its final limits: as many round numbers as there is room for."""
+    low, high = sorted(along.get_view_interval())
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     along.set_minor_formatter(NullFormatter())
-    along.set_major_formatter(FuncFormatter(_tick))
+    for factors in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        ticks = [factor * 10.0**power for power in decades for factor in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 5:
+            break
+    else:
+        ticks = ticks[:: math.ceil(len(ticks) / 5)]
+    along.set_ticks(ticks, [_written(tick) for tick in ticks])
 
 
 def finished(
     figure: Figure, shown: Sequence[tuple[str, list[Row], Axes]], x: str, y: str | None, legend: bool = True
 ) -> Figure:
-    """Labels for all panels together, and one legend below them."""
+    """Labels at the outer panels, and one legend below them all."""
     handles: dict[str, Any] = {}
     for _, _, axis in shown:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    figure.supxlabel(x, fontsize=FONT)
-    if y is not None:
-        figure.supylabel(y, fontsize=FONT)
+    across = columns(len(shown), figure.get_figwidth())
+    for number, (_, _, axis) in enumerate(shown):
+        if number >= len(shown) - across:  # nothing below it
+            axis.set_xlabel(x)
+        if y is not None and number % across == 0:
+            axis.set_ylabel(y)
     if legend and handles:
         longest = max(len(name) for name in handles)
         across = max(1, min(len(handles), int(figure.get_figwidth() / (0.45 + 0.065 * longest))))
@@ -179,9 +188,9 @@ def _apart(values: Sequence[float], least: float) -> list[float]:
     return kept
 
 
-def _tick(value: float, _: object) -> str:
+def _written(value: float) -> str:
     if 0.01 <= value < 1000:
         return f"{value:g}"
     power = math.floor(math.log10(value) + 1e-9)
     factor = value / 10**power
-    return f"$10^{{{power}}}$" if abs(factor - 1) < 1e-6 else f"${factor:.0f}{{\\cdot}}10^{{{power}}}$"
+    return f"$10^{{{power}}}$" if abs(factor - 1) < 1e-6 else f"${factor:.2g}{{\\cdot}}10^{{{power}}}$"

@@ -26,7 +26,8 @@ COLUMN, PAGE = 3.3, 6.8
 def variance_against_evaluations(rows: Sequence[Row], width: float = PAGE, panels: str = "cell") -> Figure:
     """The variance of one estimate against the evaluations of f that it takes.
 
-    Estimators of one class are joined by a line. The dotted line is where averages of the first class's cheapest are.
+    Estimators of one class, or of one value of a column `family`, are joined by a line. The dotted line is where
+    averages of the first one's cheapest are.
 
     Args:
         rows: of `Comparison.rows()`; those that failed are left out.
@@ -82,7 +83,7 @@ def against(
 
     Args:
         rows: with numbers in the columns x, y and `{y}_se`; others are left out.
-        x, y: columns. Both axes are logarithmic, but that of an entropy, and where numbers are not above zero.
+        x, y: columns. Both axes are logarithmic, but that of an entropy; a y of zero is left out.
         width: in inches.
         panels: as in `variance_against_evaluations`.
         by: the column whose values are joined by lines, "name", or "family", the class.
@@ -91,7 +92,7 @@ def against(
         label: of the abscissa.
     """
     with drawing.context():
-        rows = [_with_family(row) for row in _drawable(rows, x, y)]
+        rows = [_with_family(row) for row in _drawable(rows, x, y) if row[y] > 0]
         styles = drawing.styles(row[by] for row in rows)
         figure, shown = drawing.panels(rows, panels, width, legend=len(styles) // 4)
         for _, of_panel, axis in shown:
@@ -145,9 +146,9 @@ def variance_time(
             axis.set_ylim(-0.6, len(names) - 0.4)
             axis.tick_params(axis="y", labelleft=number % across == 0, length=0)
             axis.grid(axis="y", color="0.9", linewidth=0.6)
-            drawing.scale(axis, criterion, [row[criterion] for row in of_panel], "x")
             if baseline is not None:
                 axis.axvline(1.0, color="0.6", linewidth=0.8, zorder=0)
+            drawing.scale(axis, criterion, [row[criterion] for row in of_panel], "x")
         note = "" if baseline is None else f" / that of {baseline}"
         note += "" if all(row["unbiased"] for row in rows) else " (open: biased)"
         return drawing.finished(figure, shown, drawing.words(criterion) + note, None, legend=False)
@@ -186,8 +187,8 @@ def bias_variance(rows: Sequence[Row], width: float = PAGE, panels: str = "cell"
             axis.set_yscale("log")
             axis.set_xlim(left=left)
             _equal_errors(axis)
-            drawing.few_ticks(axis.xaxis, *axis.get_xlim())
-            drawing.few_ticks(axis.yaxis, *axis.get_ylim())
+            drawing.few_ticks(axis.xaxis)
+            drawing.few_ticks(axis.yaxis)
         return drawing.finished(figure, shown, "squared bias (left edge: unbiased)", "variance")
 
 
@@ -205,7 +206,7 @@ def layers(rows: Sequence[Row], baseline: str, width: float = PAGE, panels: str 
     where = list(dict.fromkeys(row["layer"] for row in rows))
     groups = drawing.grouped(rows, panels)
     with drawing.context():
-        figure = Figure(figsize=(width, len(groups) * (0.3 + 0.27 * len(names)) + 0.55), layout="constrained")
+        figure = Figure(figsize=(width, len(groups) * (0.3 + 0.36 * len(names)) + 0.55), layout="constrained")
         axes = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
         limit = max((abs(math.log10(row["variance"])) for row in rows), default=0.0) or 1.0
         for (title, of_panel), axis in zip(groups, axes, strict=True):
@@ -254,9 +255,9 @@ def _heat(axis: Axes, rows: Sequence[Row], names: Sequence[str], where: Sequence
     for row in rows:
         if row["name"] in names:
             place = where.index(row["layer"]), names.index(row["name"])
-            colour = "white" if values[place[::-1]] < 0.15 * limit else "black"
-            text = f"{row['variance']:.2g} ± {row['variance_se']:.1g}"
-            axis.text(*place, text, ha="center", va="center", color=colour, fontsize=FONT)
+            colour = "white" if values[place[::-1]] < -0.25 * limit else "black"
+            text = f"{row['variance']:.2g}\n± {row['variance_se']:.1g}"
+            axis.text(*place, text, ha="center", va="center", color=colour, fontsize=FONT, linespacing=1.0)
     return image
 
 

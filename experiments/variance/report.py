@@ -15,13 +15,15 @@ from omegaconf import OmegaConf
 from discretegrad import analysis
 from experiments.errors import UserError, require_number
 from experiments.variance.problems import FAMILIES, Problem, check
-from experiments.variance.specs import estimator, family
+from experiments.variance.specs import estimator
 from experiments.variance.vae import train, vae
 
 KINDS = {**FAMILIES, "vae": vae}
 SYMBOLS = {"variables": "V", "categories": "C"}
 HIDDEN = ("kind", "latent", "run", "images", "parts")
 """Arguments that labels leave out."""
+ROUNDING = 1e-20
+"""A variance of so little of the squared norm of the gradient is none."""
 CRITERIA = ("variance", "bias2", "mse", "variance_evaluations", "variance_time")
 
 
@@ -31,8 +33,11 @@ class Cell:
 
     kind: str
     arguments: dict[str, Any]
-    latent: str
-    estimators: tuple[str, ...]
+    """As they were given."""
+    known: dict[str, Any]
+    """All of them, and the latents and sizes of a run's model."""
+    estimators: dict[str, str]
+    """The series, such as `RLOO(s)`, that each belongs to."""
 
     @property
     def label(self) -> str:
@@ -86,11 +91,12 @@ class Report:
 
     def pairs(self, claim: Claim, cell: Cell) -> list[tuple[str, str]]:
         """The names that a claim compares in a cell."""
-        if any(_argument(cell, name) not in _listed(value) for name, value in claim.where.items()):
+        facts = {"kind": cell.kind, **cell.known}
+        if any(facts.get(name) not in _listed(value) for name, value in claim.where.items()):
             return []
-        names = expand([f"{claim.less}\n{claim.more}"], self.values, cell.arguments)
+        names = expand([f"{claim.less}\n{claim.more}"], self.values, cell.known)
         pairs = [(less, more) for less, more in (name.split("\n") for name in names)]
-        return [pair for pair in pairs if set(pair) <= set(cell.estimators)]
+        return [pair for pair in pairs if set(pair) <= cell.estimators.keys()]
 
 
 @dataclass
@@ -104,22 +110,28 @@ class Found:
     truths: dict[str, str] = field(default_factory=dict)
 
 
-def expand(templates: Sequence[str], values: Mapping[str, list[Any]], arguments: Mapping[str, Any]) -> list[str]:
+def expand(templates: Sequence[str], values: Mapping[str, list[Any]], arguments: Mapping[str, Any]) -> dict[str, str]:
     """Fill in `{name}`: with each of the values of that name, or with the cell's argument.
 
+    Returns:
+        The series of each: what it has in common with those that differ from it in numbers only.
+
     Example:
-        >>> expand(["RLOO({categories})", "GumbelSoftmax({t})"], {"t": [0.5, 1.0]}, {"categories": 4})
-        ['RLOO(4)', 'GumbelSoftmax(0.5)', 'GumbelSoftmax(1.0)']
+        >>> expand(["RLOO({categories})", "ReinMax({t})"], {"t": [1.0, 2.0]}, {"categories": 4})
+        {'RLOO(4)': 'RLOO(categories)', 'ReinMax(1.0)': 'ReinMax(t)', 'ReinMax(2.0)': 'ReinMax(t)'}
     """
-    filled = []
+    filled: dict[str, str] = {}
     for template in templates:
         names = list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(template) if name))
         unknown = [name for name in names if name not in values and name not in arguments]
         if unknown:
             raise UserError(f"{template!r} has {{{unknown[0]}}}, which is neither in values nor in the problem.")
         choices = [values[name] if name in values else [arguments[name]] for name in names]
-        filled += [template.format(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*choices)]
-    return list(dict.fromkeys(filled))
+        for chosen in itertools.product(*choices):
+            given = dict(zip(names, chosen, strict=True))
+            series = {name: name if isinstance(value, int | float) else value for name, value in given.items()}
+            filled.setdefault(template.format(**given), template.format(**series))
+    return filled
 
 
 def read(name: str, config: Mapping[str, Any], out: Path) -> Report:
@@ -205,19 +217,29 @@ def measure(report: Report, out: Path, progress: bool, **settings: Any) -> Found
 def _add(found: Found, comparison: analysis.Comparison, cell: Cell, problem: Problem) -> None:
     own = {"cell": cell.label, "kind": cell.kind, **{key: v for key, v in cell.arguments.items() if key != "run"}}
     own |= problem.facts
-    wanted = set(cell.estimators)  # a file may hold more, of an earlier configuration
-    for row in comparison.rows():
-        if row["name"] in wanted:
-            found.rows.append({**own, "family": family(row["name"]), **row})
+    wanted = cell.estimators  # a file may hold more, of an earlier configuration
+    rows = [
+        {**own, "family": wanted[row["name"]], **_rounded(row)} for row in comparison.rows() if row["name"] in wanted
+    ]
+    unbiased = {row["name"]: row["unbiased"] for row in rows}
     for row in comparison.layer_rows():
         if row["name"] in wanted:
-            found.layers.append({**own, "family": family(row["name"]), **row})
+            found.layers.append({**own, "family": wanted[row["name"]], "unbiased": unbiased[row["name"]], **row})
+    found.rows += rows
     timed = all(row["seconds"] is not None for row in comparison.rows() if row["failure"] is None)
     for criterion in ("variance", "variance_evaluations", *(["variance_time"] if timed else []), "mse"):
         ranking = comparison.ranking(criterion)
         names = [name for name in ranking.leaders if name in wanted]
         found.leaders.append({"cell": cell.label, "criterion": criterion, "leaders": names})
     found.truths[cell.label] = comparison.truth_name
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Zero where there is nothing but rounding."""
+    if row["failure"] is not None or row["variance"] > ROUNDING * row["norm2"]:
+        return row
+    zero = {name: 0.0 for name in row if name.startswith("variance") or (name.startswith("mse") and row["unbiased"])}
+    return {**row, **zero}
 
 
 def _cells(
@@ -234,38 +256,38 @@ def _cells(
         for chosen in itertools.product(*map(_listed, arguments.values())):
             one = dict(zip(arguments, chosen, strict=True))
             check(kind, one, KINDS)
-            full = {**{k: p.default for k, p in inspect.signature(KINDS[kind]).parameters.items()}, **one}
+            known = {name: of.default for name, of in inspect.signature(KINDS[kind]).parameters.items()} | one
             if kind == "vae":
-                one["run"], full["latent"] = _run(full, training, out)
-            cell = Cell(kind, one, full["latent"], tuple(expand(templates, values, full)))
+                one["run"], model = _run(known, training, out)
+                known |= model
+            cell = Cell(kind, one, known, expand(templates, values, known))
             if not cell.estimators:
                 raise UserError("a report needs estimators; give some, such as estimators=['RLOO(2)'].")
             for spec in cell.estimators:
-                if estimator(spec, cell.latent).learners:
+                if estimator(spec, known["latent"]).learners:
                     raise UserError(f"{spec} has modules that would have to learn first; see experiments.stages.")
             yield cell
 
 
-def _run(arguments: Mapping[str, Any], training: Mapping[str, Any], out: Path) -> tuple[str, str]:
-    """The run's folder, the user's own or one within the report's, and the latents of its model."""
+def _run(arguments: Mapping[str, Any], training: Mapping[str, Any], out: Path) -> tuple[str, dict[str, Any]]:
+    """The run's folder, the user's own or one within the report's, and the latents and sizes of its model."""
     run, step, part, parts = (arguments[name] for name in ("run", "step", "part", "parts"))
     if arguments["wrt"] not in ("logits", "encoder"):
         raise UserError(f"vae: wrt is logits or encoder, not {arguments['wrt']!r}.")
     if part >= parts:
         raise UserError(f"vae: part {part} is not one of {parts} parts, of which 0 is the first.")
     if run in training:
-        return str(out / "runs" / run), "bernoulli" if "model=bernoulli" in training[run] else "categorical"
+        given = dict(override.split("=", 1) for override in training[run])
+        sizes = {size: int(given[f"model.{size}"]) for size in SYMBOLS if f"model.{size}" in given}
+        return str(out / "runs" / run), {"latent": given.get("model", "categorical"), **sizes}
     config = Path(run) / "config.yaml"
     if not run or not config.exists():
         raise UserError(f"{run or 'run'} is no folder of a run of experiments.train; give one that kept checkpoints.")
     if not (Path(run) / f"checkpoint-{step}.pt").exists():
         raise UserError(f"{run} has no checkpoint-{step}.pt; train with run.keep=[{step}], or give a step it kept.")
-    return run, str(OmegaConf.load(config).model.latent)
+    model = OmegaConf.load(config).model
+    return run, {name: model[name] for name in ("latent", *SYMBOLS) if name in model}
 
 
 def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-
-
-def _argument(cell: Cell, name: str) -> Any:
-    return cell.kind if name == "kind" else cell.arguments.get(name)

@@ -33,11 +33,6 @@ def estimator(spec: str, latent: str) -> dg.Estimator:
     return built
 
 
-def family(spec: str) -> str:
-    """The class of an estimator, `RLOO` of `RLOO(4)`."""
-    return spec.split("(")[0]
-
-
 def _value(node: ast.expr, latent: str) -> Any:
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
