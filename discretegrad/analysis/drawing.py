@@ -179,6 +179,32 @@ def finished(
     return figure
 
 
+def cross(axis: Axes, row: Row, x: float, style: Style) -> None:
+    """Error bars both ways; an arrow to the left where the bias is below its noise."""
+    plain: Style = {"color": style["color"], "linestyle": "", "elinewidth": 0.9, "capsize": 1.5}
+    axis.errorbar(x, row["variance"], yerr=within(row["variance"], BARS * row["variance_se"]), **plain)
+    if row["bias2"] < BARS * row["bias2_se"]:
+        axis.annotate("", (0.45 * x, row["variance"]), (x, row["variance"]), arrowprops=_arrow(style))
+    else:
+        axis.errorbar(x, row["variance"], xerr=within(x, BARS * row["bias2_se"]), **plain)
+
+
+def _arrow(style: Style) -> Style:
+    return {"arrowstyle": "->", "color": style["color"], "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+
+
+def equal_errors(axis: Axes) -> None:
+    """Lines of equal squared bias + variance, a decade apart."""
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    x = np.geomspace(left, right, 200)
+    first, last = math.floor(math.log10(left + low)), math.ceil(math.log10(right + high))
+    for power in range(first, last + 1):
+        y = 10.0**power - x
+        axis.plot(x[y > low], y[y > low], color="0.82", linewidth=0.7, zorder=0)
+    axis.set_xlim(left, right)
+    axis.set_ylim(low, high)
+
+
 def _apart(values: Sequence[float], least: float) -> list[float]:
     """Those whose logarithms are far enough from the last one's for labels not to touch."""
     kept: list[float] = []

@@ -171,13 +171,13 @@ def bias_variance(rows: Sequence[Row], width: float = PAGE, panels: str = "cell"
         figure, shown = drawing.panels(rows, panels, width, 2.3, legend=len(styles) // 4)
         for _, of_panel, axis in shown:
             bound = {id(row): max(row["bias2"], BARS * row["bias2_se"], 1e-30) for row in of_panel}
-            left = min((bound[id(row)] for row in of_panel if not row["unbiased"]), default=1.0) / 5
+            left = min((bound[id(row)] for row in of_panel if not _free(row)), default=1.0) / 5
             for name, style in styles.items():
                 own = [row for row in of_panel if row["family"] == name]
-                biased = [row for row in own if not row["unbiased"]]
-                free = [row for row in own if row["unbiased"]]
+                biased = [row for row in own if not _free(row)]
+                free = [row for row in own if _free(row)]
                 for row in biased:
-                    _cross(axis, row, bound[id(row)], style)
+                    drawing.cross(axis, row, bound[id(row)], style)
                 if biased:
                     axis.plot([bound[id(r)] for r in biased], [r["variance"] for r in biased], label=name, **style)
                 if free:
@@ -186,7 +186,7 @@ def bias_variance(rows: Sequence[Row], width: float = PAGE, panels: str = "cell"
             axis.set_xscale("log")
             axis.set_yscale("log")
             axis.set_xlim(left=left)
-            _equal_errors(axis)
+            drawing.equal_errors(axis)
             drawing.few_ticks(axis.xaxis)
             drawing.few_ticks(axis.yaxis)
         return drawing.finished(figure, shown, "squared bias (left edge: unbiased)", "variance")
@@ -261,30 +261,9 @@ def _heat(axis: Axes, rows: Sequence[Row], names: Sequence[str], where: Sequence
     return image
 
 
-def _cross(axis: Axes, row: Row, x: float, style: Style) -> None:
-    """Error bars both ways; an arrow to the left where the bias is below its noise."""
-    plain: Style = {"color": style["color"], "linestyle": "", "elinewidth": 0.9, "capsize": 1.5}
-    axis.errorbar(x, row["variance"], yerr=drawing.within(row["variance"], BARS * row["variance_se"]), **plain)
-    if row["bias2"] < BARS * row["bias2_se"]:
-        axis.annotate("", (0.45 * x, row["variance"]), (x, row["variance"]), arrowprops=_arrow(style))
-    else:
-        axis.errorbar(x, row["variance"], xerr=drawing.within(x, BARS * row["bias2_se"]), **plain)
-
-
-def _arrow(style: Style) -> Style:
-    return {"arrowstyle": "->", "color": style["color"], "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
-
-
-def _equal_errors(axis: Axes) -> None:
-    """Lines of equal squared bias + variance, a decade apart."""
-    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
-    x = np.geomspace(left, right, 200)
-    first, last = math.floor(math.log10(left + low)), math.ceil(math.log10(right + high))
-    for power in range(first, last + 1):
-        y = 10.0**power - x
-        axis.plot(x[y > low], y[y > low], color="0.82", linewidth=0.7, zorder=0)
-    axis.set_xlim(left, right)
-    axis.set_ylim(low, high)
+def _free(row: Row) -> bool:
+    """Of a bias: by nature, or because it was found to be exactly zero."""
+    return bool(row["unbiased"] or row["bias2"] == row["bias2_se"] == 0)
 
 
 def _averaging(axis: Axes, first: Sequence[tuple[float, float]], rows: Sequence[Row], x: str) -> None:

@@ -23,7 +23,7 @@ SYMBOLS = {"variables": "V", "categories": "C"}
 HIDDEN = ("kind", "latent", "run", "images", "parts")
 """Arguments that labels leave out."""
 ROUNDING = 1e-20
-"""A variance of so little of the squared norm of the gradient is none."""
+"""Of the squared norm of the gradient: a variance or a squared bias of so little is none."""
 CRITERIA = ("variance", "bias2", "mse", "variance_evaluations", "variance_time")
 
 
@@ -236,10 +236,16 @@ def _add(found: Found, comparison: analysis.Comparison, cell: Cell, problem: Pro
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     """Zero where there is nothing but rounding."""
-    if row["failure"] is not None or row["variance"] > ROUNDING * row["norm2"]:
+    if row["failure"] is not None:
         return row
-    zero = {name: 0.0 for name in row if name.startswith("variance") or (name.startswith("mse") and row["unbiased"])}
-    return {**row, **zero}
+    least, zero = ROUNDING * row["norm2"], list[str]()
+    if row["variance"] < least:
+        zero += [name for name in row if name.startswith("variance")]
+    if row["bias2"] is not None and abs(row["bias2"]) < least and row["bias2_se"] < least:
+        zero += ["bias2", "bias2_se"]
+    if row["mse"] is not None and row["mse"] < least:
+        zero += ["mse", "mse_se"]
+    return {**row, **dict.fromkeys(zero, 0.0)}
 
 
 def _cells(

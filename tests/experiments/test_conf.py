@@ -26,7 +26,15 @@ def options(group):
 
 def test_no_group_is_forgotten():
     """A new folder under conf/ needs a test here."""
-    assert {path.name for path in CONF.iterdir()} == {"data", "estimator", "model", "preset", "train.yaml"}
+    assert {path.name for path in CONF.iterdir()} == {
+        "data",
+        "estimator",
+        "model",
+        "preset",
+        "report",
+        "train.yaml",
+        "variance.yaml",
+    }
 
 
 @pytest.mark.parametrize("estimator", options("estimator"))
