@@ -59,7 +59,7 @@ def words(column: str) -> str:
 def styles(names: Iterable[str]) -> dict[str, Style]:
     """One for each name, in order of appearance: colours by lightness, markers and dashes all different."""
     listed = list(dict.fromkeys(names))
-    shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, max(2, len(listed))))
+    shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.76, max(2, len(listed))))
     return {
         name: {
             "color": tuple(shades[i]),

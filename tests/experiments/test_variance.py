@@ -112,7 +112,7 @@ def test_an_interrupted_report_goes_on_to_the_same_numbers(tmp_path, monkeypatch
         (["report.cells=[{kind: classic, scale: -1.0}]"], "classic: scale must be a number in"),
         (["report.cells=[]"], "a report needs cells"),
         (["report.cells=[{kind: vae, run: nowhere}]"], "nowhere is no folder of a run"),
-        (["report.estimators=[RLO(2)]"], "discretegrad has nothing called RLO"),
+        (["report.estimators=['RLO(2)']"], "discretegrad has nothing called RLO"),
         (["report.estimators=['RLOO(2']"], "is no estimator"),
         (["report.estimators=['RLOO(1)']"], "'RLOO(1)' cannot be made"),
         (["report.estimators=['VIMCO(2)']"], "differentiates a multi-sample bound"),
