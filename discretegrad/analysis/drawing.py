@@ -140,6 +140,12 @@ def few_ticks(along: Any) -> None:
     low, high = sorted(along.get_view_interval())
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     along.set_minor_formatter(NullFormatter())
+    if high / low < 3:
+        near = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        shown = [float(f"{tick:.6g}") for tick in near if low <= tick <= high]
+        along.set_ticks(shown, [_written(tick) for tick in shown])
+        along.set_minor_locator(NullLocator())
+        return
     for factors in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [factor * 10.0**power for power in decades for factor in factors]
         ticks = [tick for tick in ticks if low <= tick <= high]
@@ -160,11 +166,13 @@ def finished(
             handles.setdefault(name, handle)
     across = columns(len(shown), figure.get_figwidth())
     for number, (_, _, axis) in enumerate(shown):
-        if number >= len(shown) - across:  # nothing below it
+        if legend and number >= len(shown) - across:  # nothing below it
             axis.set_xlabel(x)
         if y is not None and number % across == 0:
             axis.set_ylabel(y)
-    if legend and handles:
+    if not legend:
+        figure.supxlabel(x, fontsize=FONT)  # would meet the legend
+    elif handles:
         longest = max(len(name) for name in handles)
         across = max(1, min(len(handles), int(figure.get_figwidth() / (0.45 + 0.065 * longest))))
         figure.legend(
