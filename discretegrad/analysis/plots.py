@@ -130,8 +130,10 @@ def variance_time(
     with drawing.context():
         rows = [row for row in _drawable(rows, criterion, criterion) if row[criterion] > 0]
         totals: dict[str, list[float]] = {}
-        for row in rows:
-            totals.setdefault(row["name"], []).append(math.log(row[criterion]))
+        for _, of_panel in drawing.grouped(rows, panels):
+            middle = sum(math.log(row[criterion]) for row in of_panel) / max(1, len(of_panel))
+            for row in of_panel:
+                totals.setdefault(row["name"], []).append(math.log(row[criterion]) - middle)
         names = sorted(totals, key=lambda name: -sum(totals[name]) / len(totals[name]))
         figure, shown = drawing.panels(rows, panels, width, 0.45 + 0.165 * len(names))
         across = drawing.columns(len(shown), width)
@@ -189,7 +191,7 @@ def bias_variance(rows: Sequence[Row], width: float = PAGE, panels: str = "cell"
             drawing.equal_errors(axis)
             drawing.few_ticks(axis.xaxis)
             drawing.few_ticks(axis.yaxis)
-        return drawing.finished(figure, shown, "squared bias (left edge: unbiased)", "variance")
+        return drawing.finished(figure, shown, "squared bias (left: unbiased)", "variance")
 
 
 def layers(rows: Sequence[Row], baseline: str, width: float = PAGE, panels: str = "cell") -> Figure:

@@ -19,7 +19,8 @@ from experiments.command import of_hydra, refuse
 from experiments.errors import UserError, require_count, require_number
 from experiments.variance import page
 from experiments.variance.claims import crossovers, decide
-from experiments.variance.report import Report, measure, prepare, read
+from experiments.variance.measuring import measure, prepare
+from experiments.variance.report import Report, read
 
 
 def run(config: DictConfig, command: str = "python -m experiments.variance") -> Path:

@@ -41,7 +41,8 @@ class Verdict:
     lines: tuple[Line, ...]
     word: str
     """"held": yes in all cells; "held where decided": in some, and in none no; "not everywhere": yes in some, no in
-    others; "did not hold": no in some, and in none yes; "undecided": open in all."""
+    others; "did not hold": no in some, and in none yes; "undecided": open in all; "not tested here": no such
+    problem."""
 
     def count(self, decision: str) -> int:
         """In how many cells it was decided so."""
@@ -53,7 +54,7 @@ class Verdict:
         ratios = sorted((line.ratio, line.ratio_se) for line in self.lines if math.isfinite(line.ratio))
         if not ratios:
             return ""
-        shown = [f"{ratio:.3g} ± {error:.1g}" for ratio, error in (ratios[0], ratios[-1])]
+        shown = [f"{ratio:.3g} ± {error:.1g}" if ratio else "0" for ratio, error in (ratios[0], ratios[-1])]
         return shown[0] if len(ratios) == 1 else " to ".join(shown)
 
 
@@ -105,6 +106,8 @@ def _line(number: int, claim: Claim, one: Mapping[str, Any], other: Mapping[str,
 
 def _word(lines: Sequence[Line]) -> str:
     decisions = {line.decision for line in lines}
+    if not decisions:
+        return "not tested here"
     if decisions == {"yes"}:
         return "held"
     if "no" in decisions:

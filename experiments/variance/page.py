@@ -22,7 +22,8 @@ from discretegrad.analysis import plots
 from experiments.errors import UserError
 from experiments.files import write_table, write_whole
 from experiments.variance.claims import Crossover, Line, Verdict
-from experiments.variance.report import Found, Report
+from experiments.variance.measuring import Found
+from experiments.variance.report import Report
 
 PLOTS = ("variance_against_evaluations", "variance_time", "bias_variance", "layers", "ranking_by_entropy", "against")
 HERE = Path(__file__).parent
