@@ -9,7 +9,7 @@ from typing import Any
 
 from scipy import stats
 
-from discretegrad.analysis.moments import GROUPS
+from discretegrad.moments import GROUPS
 from experiments.variance.report import Claim, Report
 
 
