@@ -39,7 +39,7 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	@mkdir -p runs
-	for suite in step ops arsm; do \
+	for suite in step ops arsm analysis; do \
 	  $(BIN)/python -m pytest benchmarks/test_$$suite.py --benchmark-only --benchmark-columns=median,iqr,rounds \
 	    --benchmark-sort=name --benchmark-json=runs/bench-$$suite.json && \
 	  $(BIN)/python -m benchmarks.results runs/bench-$$suite.json || exit 1; done
