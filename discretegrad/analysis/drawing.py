@@ -98,7 +98,7 @@ def panels(
     for axis in axes[len(groups) :]:
         axis.set_visible(False)
     for (title, _), axis in zip(groups, axes, strict=False):
-        axis.set_title(title)
+        axis.set_title(title if column in ("cell", "panel") else f"{column} {title}".rstrip())
     return figure, [(title, of_panel, axis) for (title, of_panel), axis in zip(groups, axes, strict=False)]
 
 

@@ -116,6 +116,7 @@ def variance_time(
     baseline: str | None = None,
     width: float = PAGE,
     panels: str = "cell",
+    by: str = "name",
 ) -> Figure:
     """Variance times seconds, or another criterion, of every estimator, the best on top: less is better.
 
@@ -125,6 +126,7 @@ def variance_time(
         baseline: a name; numbers are over its own in the same cell then.
         width: in inches.
         panels: as in `variance_against_evaluations`.
+        by: the column that names a line; no value of it may be there twice in a panel.
     """
     rows = rows if baseline is None else relative(rows, baseline, criterion)
     with drawing.context():
@@ -133,7 +135,7 @@ def variance_time(
         for _, of_panel in drawing.grouped(rows, panels):
             middle = sum(math.log(row[criterion]) for row in of_panel) / max(1, len(of_panel))
             for row in of_panel:
-                totals.setdefault(row["name"], []).append(math.log(row[criterion]) - middle)
+                totals.setdefault(row[by], []).append(math.log(row[criterion]) - middle)
         names = sorted(totals, key=lambda name: -sum(totals[name]) / len(totals[name]))
         figure, shown = drawing.panels(rows, panels, width, 0.45 + 0.165 * len(names))
         across = drawing.columns(len(shown), width)
@@ -143,7 +145,7 @@ def variance_time(
                 if not row["unbiased"]:
                     style["markerfacecolor"] = "white"
                 arms = drawing.within(row[criterion], BARS * row[f"{criterion}_se"])
-                axis.errorbar(row[criterion], names.index(row["name"]), xerr=arms, capsize=1.5, **style)
+                axis.errorbar(row[criterion], names.index(row[by]), xerr=arms, capsize=1.5, **style)
             axis.set_yticks(range(len(names)), names)
             axis.set_ylim(-0.6, len(names) - 0.4)
             axis.tick_params(axis="y", labelleft=number % across == 0, length=0)
