@@ -81,7 +81,8 @@ class Moments:
             gradients: independent of each other and of all before.
             direction: `[D]`, the true gradient, whose cosine with every replicate is wanted.
         """
-        gradients = gradients.to(self.mean.device)
+        # At least float32: squares of half a float's numbers may be too large for it.
+        gradients = gradients.to(self.mean.device, torch.promote_types(gradients.dtype, torch.float32))
         if direction is not None:
             lengths = gradients.norm(dim=1).double() * direction.norm()
             cosines = (gradients @ direction.to(gradients)) / torch.where(lengths > 0, lengths, 1.0)

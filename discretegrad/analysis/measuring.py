@@ -107,6 +107,7 @@ class Measuring:
     def measure(self) -> None:
         """All candidates, one after the other."""
         truth = None if self.found.truth is None else self.found.truth.gradient
+        known = set(self.found.records)
         for name, estimator in self.candidates.items():
             record = self.found.records.get(name) or Record.of(estimator, self.source.sizes)
             stream = Stream(self.source, estimator, self._seed(name), record.stream)
@@ -118,8 +119,9 @@ class Measuring:
                         self.found.records[name] = record
                         self._save_now_and_then()
             except Exception as error:  # whatever a candidate or f stumbles over, the others go on
-                self.found.records.pop(name, None)
                 self.found.failures[name] = sentence(error)
+                if name not in known:  # what a file had is kept
+                    self.found.records.pop(name, None)
                 continue
             self.found.failures.pop(name, None)
 
