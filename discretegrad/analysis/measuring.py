@@ -68,12 +68,14 @@ class Measuring:
             return
         name, estimator = ("reference", reference) if reference is not None else self._cheapest(latent)
         stream = Stream(self.source, estimator, self._seed("the truth"))
-        moments = Moments(self.source.sizes)
+        moments, due = Moments(self.source.sizes), LONG
         try:
             for gradients, _ in self._bar(stream, self.replicates, f"truth ({name})"):
                 moments.update(gradients)
-                if moments.replicates >= LONG and self._known(moments):
-                    break
+                if moments.replicates >= due:
+                    if self._known(moments):
+                        break
+                    due = moments.replicates * 5 // 4  # a look takes as long as some replicates
         except Exception as error:
             self.found.notes.append(f"there is no truth to compare with: {name}: {sentence(error)}")
             return
@@ -151,7 +153,7 @@ class Measuring:
         if count >= self.replicates or variance.error <= self.precision * variance.value:
             return False
         # Somewhat more than should do: every further look is a chance to stop at an error that happens to look small.
-        wanted = 1.2 * count * (variance.error / (self.precision * variance.value)) ** 2
+        wanted = 1.5 * count * (variance.error / (self.precision * variance.value)) ** 2
         record.target = int(max(count + GROUPS, min(self.replicates, 8 * count, wanted)))
         return True
 
