@@ -313,6 +313,10 @@ def test_a_random_f_has_no_enumerated_truth():
     assert "f is random" in found.notes[0] and "(2, 4)" in found.notes[0]
     assert "replicates of" in found.truth_name
     assert list(found.results) == list(FOUR)
+    noisy = lambda points: f(points) + 10 * torch.randn(())  # noqa: E731
+    alone = torch.cat([Problem(noisy, logits).gradient(dg.Reinforce(1)).gradients for _ in range(1024)])
+    found = analysis.compare(noisy, logits, {"R": dg.Reinforce(1)}, replicates=1024, precision=1e-9, **QUICK)
+    assert math.isclose(found.results["R"].variance.value, alone.var(0).sum(), rel_tol=0.15)
     weight = nn.Parameter(torch.zeros(B, V, C))
 
     def step(estimator):

@@ -78,6 +78,8 @@ class OfFunction(Source):
             problem.f, problem.logits.detach(), problem.generator, problem.mask, problem.context, problem.on
         )
         self.logits, self.wrt = problem.logits, wrt
+        self._random = False
+        """Whether f was seen to differ between two calls: what is drawn once a call is then common to all in it."""
         self.device = problem.logits.device
         self.layers = (
             {"logits": problem.logits.shape} if wrt is None else {name: tensor.shape for name, tensor in wrt.items()}
@@ -114,7 +116,7 @@ class OfFunction(Source):
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
         """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
-        size = self.problem.together(estimator, one)
+        size = 1 if self._random else self.problem.together(estimator, one)
         return max(1, min(size, 4 * ENTRIES // max(1, one.gradients.shape[1])))
 
     def exact(self, latent: str) -> Tensor | None:
@@ -125,7 +127,9 @@ class OfFunction(Source):
             draw = RLOO(2, latent).sample(leaf, mask=self.problem.mask)
             first = self._values(draw)
             checks.values(first, 2, draw.variables)
-            if not torch.equal(first, self._values(draw)):
+            # NaN is allowed where all variables are masked off.
+            if not torch.equal(first.nan_to_num(), self._values(draw).nan_to_num()):
+                self._random = True
                 raise ValueError(
                     "f is random: two calls at the same points, values of shape "
                     f"{tuple(first.shape)}, differ; the truth is a long run then, not an enumeration."
