@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 
 def refuse(sentence: str) -> NoReturn:
     """Say it and exit."""
     print(sentence, file=sys.stderr)
     sys.exit(2)
+
+
+def run_job(job: Callable[[], None], stopped: Callable[[KeyboardInterrupt], tuple[str, int]]) -> None:
+    """Run a job of Hydra's as a command.
+
+    Args:
+        job: what `hydra.main` made.
+        stopped: what to say when the user has stopped it, which is how to go on; and the signal's number.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints tracebacks and exits by itself
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse(of_hydra(error))
+    except KeyboardInterrupt as stop:
+        said, number = stopped(stop)
+        print(said, file=sys.stderr)
+        sys.exit(128 + number)
 
 
 def of_hydra(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -10,12 +9,11 @@ from typing import Any
 
 import hydra
 import torch
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from experiments.command import of_hydra, refuse
+from experiments.command import refuse, run_job
 from experiments.errors import UserError, require_count, require_number
 from experiments.run import Run
 from experiments.stops import Interrupted
@@ -93,19 +91,16 @@ def _job(config: DictConfig) -> None:
 
 def main() -> None:
     """The command: every refusal is one sentence and exit code 2, a stop says how to go on."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints tracebacks and exits by itself
-    try:
-        _job()
-    except (HydraException, OmegaConfBaseException) as error:
-        refuse(of_hydra(error))
-    except KeyboardInterrupt as stop:
-        step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
-        arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-        # auto, not true: in a sweep not every run has begun.
-        command = shlex.join(["python", "-m", "experiments.train", *arguments, "resume=auto"])
-        at = "" if step is None else f" at step {step}"
-        print(f"stopped{at}; go on with\n  {command}", file=sys.stderr)
-        sys.exit(128 + number)
+    run_job(_job, _stopped)
+
+
+def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
+    step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
+    # auto, not true: in a sweep not every run has begun.
+    command = shlex.join(["python", "-m", "experiments.train", *arguments, "resume=auto"])
+    at = "" if step is None else f" at step {step}"
+    return f"stopped{at}; go on with\n  {command}", number
 
 
 def _device(name: str) -> str:

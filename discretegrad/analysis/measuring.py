@@ -20,7 +20,7 @@ from discretegrad.analysis.record import Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
-from discretegrad.measure import Replicator, in_turns
+from discretegrad.measure import Replicator, in_turns, random_state_restored
 from discretegrad.moments import GROUPS, Moments, Truth
 
 FEWEST = 2 * GROUPS
@@ -132,10 +132,9 @@ class Measuring:
         waiting = [name for name, record in self.found.records.items() if record.seconds is None]
         waiting = [name for name in waiting if name in self.candidates]
         calls = [partial(self.source.gradient, self.candidates[name]) for name in waiting]
-        with torch.random.fork_rng([self.source.device] if self.source.device.type == "cuda" else []):
-            for name, call, seconds in zip(waiting, calls, in_turns(calls, rounds, self.source.device), strict=True):
-                record = self.found.records[name]
-                record.seconds, record.memory = seconds, peak(call, self.source.device.type)
+        for name, call, seconds in zip(waiting, calls, in_turns(calls, rounds, self.source.device), strict=True):
+            record = self.found.records[name]
+            record.seconds, record.memory = seconds, peak(call, self.source.device.type)
 
     def _wants_more(self, record: Record) -> bool:
         """Whether there is more to measure, and sets the count at which that is asked again.
@@ -202,7 +201,7 @@ class Stream:
     @contextmanager
     def _own_numbers(self, keep: bool = True) -> Iterator[None]:
         device = self.source.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with random_state_restored(None, device):
             if self.states is None:
                 torch.manual_seed(self.seed)
             else:

@@ -20,7 +20,7 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO, Exact
-from discretegrad.measure import ENTRIES, Problem, Replicates
+from discretegrad.measure import ENTRIES, Problem, Replicates, random_state_restored
 
 ENUMERATED = 2**24
 """The most entries of points over which the exact gradient of a function is summed, part by part."""
@@ -157,7 +157,7 @@ class OfFunction(Source):
     def signature(self, latent: str) -> Tensor:
         """Of the logits, and of f at two points from a fixed seed."""
         logits = self.problem.logits
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+        with random_state_restored(None, self.device):
             torch.manual_seed(0)
             try:
                 values = self._values(RLOO(2, latent).sample(logits, mask=self.problem.mask))

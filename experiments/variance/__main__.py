@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -11,11 +10,9 @@ from typing import Any
 
 import hydra
 import torch
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from experiments.command import of_hydra, refuse
+from experiments.command import refuse, run_job
 from experiments.errors import UserError, require_count, require_number
 from experiments.variance import page
 from experiments.variance.claims import crossovers, decide
@@ -68,24 +65,23 @@ def _checked(config: DictConfig) -> tuple[Report, dict[str, Any], Path]:
 
 @hydra.main(version_base="1.3", config_path="../../conf", config_name="variance")
 def _job(config: DictConfig) -> None:
-    command = shlex.join(["python", "-m", "experiments.variance", *sys.argv[1:]])
     try:
-        print(run(config, command))
+        print(run(config, _command()))
     except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
         refuse(str(error))
 
 
 def main() -> None:
     """The command: every refusal is one sentence and exit code 2, a stop says how to go on."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints tracebacks and exits by itself
-    try:
-        _job()
-    except (HydraException, OmegaConfBaseException) as error:
-        refuse(of_hydra(error))
-    except KeyboardInterrupt:
-        command = shlex.join(["python", "-m", "experiments.variance", *sys.argv[1:]])
-        print(f"stopped; what was measured is kept, go on with\n  {command}", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    run_job(_job, _stopped)
+
+
+def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
+    return f"stopped; what was measured is kept, go on with\n  {_command()}", signal.SIGINT
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "experiments.variance", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from torch import Tensor
 from discretegrad.ops import native
 from discretegrad.ops.layout import by_group
 from discretegrad.ops.order import native as sorting
-from discretegrad.ops.tree import fused, reference
-from discretegrad.ops.tree.base import Pairs
+from discretegrad.ops.tree import fused
+from discretegrad.ops.tree.lazy import LogitPairs
 from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
 
 _pairs = native.function("pairs", pointers=8, sizes=4)
@@ -37,13 +37,11 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePai
     return None if shape == "huffman" else NativePairs(shape, order, logits)
 
 
-class NativePairs(Pairs):
+class NativePairs(LogitPairs):
     """Logits, and the category at each position of the tree."""
 
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
-        # Probabilities that are asked for later must not find a graph that was not wanted when the logits came.
-        self.logits = logits if torch.is_grad_enabled() else logits.detach()
-        self.shape, self.order = shape, order
+        super().__init__(shape, order, logits)
         self.tree = nodes(shape, logits.shape[-1])
         self.category_at: Tensor | None = None
         if isinstance(shape, str) and order is not None and logits.shape[-1] <= sorting.LARGEST:
@@ -53,24 +51,10 @@ class NativePairs(Pairs):
             self.category_at = None if leaf_at is None else leaf_at.to(torch.int16)
 
     @property
-    def like(self) -> Tensor:
-        """The logits."""
-        return self.logits
-
-    @property
-    def probs(self) -> Tensor:
-        """See `Pairs.probs`."""
-        return self.logits.softmax(-1)
-
-    @property
     def leaves(self) -> Tensor:
         """See `Pairs.leaves`."""
         probs = self.probs
         return probs if self.category_at is None else probs.gather(-1, self.category_at.long().expand(probs.shape))
-
-    def law(self) -> Tensor:
-        """The reference's."""
-        return reference.pairs(self.shape, self.order, self.logits).law()
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         """See `Pairs.sample`."""
@@ -82,7 +66,7 @@ class NativePairs(Pairs):
     ) -> Tensor:
         """See `Pairs.gradient`."""
         if native.differentiated(self.logits, differences):
-            return reference.pairs(self.shape, self.order, self.logits).gradient(indices, differences, others)
+            return self.reference().gradient(indices, differences, others)
         indices = indices.contiguous()
         parted = self._look_at(None, indices) if kept is None else kept
         dtype = torch.promote_types(self.logits.dtype, differences.dtype)
@@ -114,7 +98,7 @@ class NativePairs(Pairs):
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
         """The fused one's, or the reference's."""
         found = fused.pairs(self.shape, self.order, self.logits)
-        return (found or reference.pairs(self.shape, self.order, self.logits)).flow(indices, coefficients)
+        return (found or self.reference()).flow(indices, coefficients)
 
     def _look_at(self, noise: Tensor | None, indices: Tensor) -> Parted:
         """Where pairs part: of those that are drawn into `indices`, or, without noise, of those that are there."""

@@ -20,8 +20,7 @@ from discretegrad.ops import kernels
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.kernels import at, first_above, masses, ratio, sum_between, sums_of_possible, three_uniforms
 from discretegrad.ops.layout import as_rows, by_group, wide_dtype
-from discretegrad.ops.tree import reference
-from discretegrad.ops.tree.base import Pairs
+from discretegrad.ops.tree.lazy import LogitPairs
 from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
 
 DEEPEST = 64
@@ -38,41 +37,23 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> TritonPai
     return None if tree is None else TritonPairs(shape, order, logits, tree)
 
 
-class TritonPairs(Pairs):
+class TritonPairs(LogitPairs):
     """Logits, and the category at each position of the tree."""
 
     seeded = True
 
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor, tree: Tables | None) -> None:
-        # Probabilities that are asked for later must not find a graph that was not wanted when the logits came.
-        self.logits = logits if torch.is_grad_enabled() else logits.detach()
-        self.shape, self.order, self.tree = shape, order, tree
+        super().__init__(shape, order, logits)
+        self.tree = tree
         self.variables = logits.shape[:-1]
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
         self.category_at = None if leaf_at is None else as_rows(leaf_at).contiguous()
 
     @property
-    def like(self) -> Tensor:
-        """The logits."""
-        return self.logits
-
-    @property
-    def probs(self) -> Tensor:
-        """See `Pairs.probs`."""
-        return self.logits.softmax(-1)
-
-    @property
     def leaves(self) -> Tensor:
         """See `Pairs.leaves`."""
-        return self._reference().leaves
-
-    def law(self) -> Tensor:
-        """The reference's."""
-        return self._reference().law()
-
-    def _reference(self) -> reference.ReferencePairs:
-        return reference.pairs(self.shape, self.order, self.logits)
+        return self.reference().leaves
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """See `Pairs.sample`; `noise` may be a seed, expanded to its shape. Keeps the node where each pair parts."""
@@ -105,13 +86,13 @@ class TritonPairs(Pairs):
     def ratio(self, indices: Tensor, kept: Tensor | None = None) -> Tensor:
         """See `Pairs.ratio`: of sticks one pass more; of other trees the reference's, for no estimator asks for it."""
         if self.tree is not None:
-            return self._reference().ratio(indices)
+            return self.reference().ratio(indices)
         result = torch.ops.discretegrad.ratio_of_sticks(*self._rows(), self._flat(indices))
         return result.reshape(indices.shape[0] // 2, *self.variables)
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
         """The reference's."""
-        return self._reference().flow(indices, coefficients)
+        return self.reference().flow(indices, coefficients)
 
     def _rows(self) -> tuple[Tensor, Tensor | None]:
         return as_rows(self.logits), self.category_at
