@@ -15,8 +15,9 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
-from discretegrad.measure import Estimate, Problem, Replicator, mean, named, random_state_restored, student
+from discretegrad.measure import Estimate, Problem, Replicator, mean, named, student
 from discretegrad.moments import GROUPS, Moments, Truth
+from discretegrad.restore import restored
 
 CRITERIA = ("variance", "variance_evaluations", "variance_time")
 REFERENCE = 4
@@ -84,7 +85,8 @@ class Auto:
     evaluations, then without the gradient of f, then the first in the list. Where candidates are equally good, a lead
     is claimed with a probability of about `level` at most.
 
-    Nothing is changed: no `.grad`, no state of a learner or of a random generator. What learns is judged as it is now.
+    Nothing is changed: no `.grad`, no state of a learner, of a module that f holds, or of a random generator. What
+    learns is judged as it is now.
     Where f uses the logits itself, that part of the gradient is not counted.
 
     Args:
@@ -171,7 +173,8 @@ class Auto:
         moments: dict[str, Moments] = {}
         evaluations: dict[str, Estimate] = {}
         failures: dict[str, str] = {}
-        with random_state_restored(generator, logits.device), torch.enable_grad():
+        learners = [learner for estimator in candidates.values() for learner in estimator.learners]
+        with restored(logits.device, f, generator, learners), torch.enable_grad():
             for name, estimator in candidates.items():
                 try:
                     found, evaluations[name] = _measured(problem, estimator, self.replicates)

@@ -9,7 +9,6 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -185,18 +184,6 @@ def mean(values: Tensor) -> Estimate:
     """Of independent values `[N]`."""
     error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
     return Estimate(float(values.mean()), error)
-
-
-@contextmanager
-def random_state_restored(generator: torch.Generator | None, device: torch.device) -> Iterator[None]:
-    """Leave the default generators, and the one that is given, as they were."""
-    state = None if generator is None else generator.get_state()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            yield
-        finally:
-            if generator is not None and state is not None:
-                generator.set_state(state)
 
 
 def student(tail: float, freedom: int) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.measuring import FEWEST, Measuring
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
 from discretegrad.core import Estimator
-from discretegrad.measure import Problem, named, random_state_restored
+from discretegrad.measure import Problem, named
+from discretegrad.restore import restored
 
 
 def compare(
@@ -43,8 +43,10 @@ def compare(
     gradient of `step(estimator)`, a loss that your own code computes with the estimator it is handed, w.r.t. the
     model's parameters. The first is much faster, since replicates share calls of f.
 
-    Nothing is changed: no `.grad`, no parameter, buffer or mode of a module, no random generator. Modules inside
-    estimators are judged as they are now.
+    Nothing is changed: no `.grad`; no parameter, buffer or mode of a module that f or the step holds; neither the
+    default random generators, Python's and numpy's among them, nor a `torch.Generator` that it holds. What cannot be
+    found, such as the globals of another file's functions, is not put back: see `discretegrad.restore.held`. Modules
+    inside estimators are judged as they are now.
 
     The truth is summed over all values where there are few enough; else it is the mean of a long run of an unbiased
     estimator, whose own noise is taken off biases and counted in their errors.
@@ -94,9 +96,9 @@ def compare(
         raise ValueError(f"confidence is a probability between 0 and 1, not {confidence!r}.")
     source = _source(f, logits, wrt, mask, context, on)
     source.refuse(latent)
-    modules = [module for module in (f, logits, wrt) if isinstance(module, nn.Module)]
-    modules += [learner for estimator in candidates.values() for learner in estimator.learners]
-    with random_state_restored(None, source.device), modules_restored(modules), torch.enable_grad():
+    used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
+    learners = [learner for estimator in used for learner in estimator.learners]
+    with restored(source.device, f, logits, wrt, learners), torch.enable_grad():
         started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
         found = _resumed(started, path, candidates)
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
@@ -178,24 +180,3 @@ def _resumed(started: Comparison, path: str | Path | None, candidates: Mapping[s
             )
     found.confidence = started.confidence
     return found
-
-
-@contextmanager
-def modules_restored(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Leave buffers, parameters that a step moved, and modes as they were."""
-    before = [
-        (tensor, tensor.detach().clone())
-        for module in modules
-        for tensor in (*module.buffers(), *module.parameters())
-        if not isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer)
-    ]
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, value in before:
-                if not torch.equal(tensor, value):
-                    tensor.copy_(value)
-        for part, training in modes:
-            part.training = training

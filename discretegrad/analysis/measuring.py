@@ -6,11 +6,9 @@ import math
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -20,8 +18,9 @@ from discretegrad.analysis.record import Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
-from discretegrad.measure import Replicator, in_turns, random_state_restored
+from discretegrad.measure import Replicator, in_turns
 from discretegrad.moments import GROUPS, Moments, Truth
+from discretegrad.restore import default_generators
 
 FEWEST = 2 * GROUPS
 """Replicates for a standard error, at least; twice as many before it is relied on."""
@@ -173,22 +172,26 @@ class Measuring:
 
 
 class Stream:
-    """Replicates of one estimator with random numbers of their own, which can be taken up where they were left."""
+    """Replicates of one estimator with random numbers of their own, which can be taken up where they were left.
+
+    The numbers are those of the default generators, which are left wherever they are then.
+    """
 
     def __init__(self, source: Source, estimator: Estimator, seed: int, states: list[Tensor] | None = None) -> None:
-        self.source, self.replicator = source, Replicator(source, estimator)
+        self.replicator, self.generators = Replicator(source, estimator), default_generators(source.device)
         self.states, self.seed = states, seed
         """Of the random generators; None at the start."""
 
     def take(self, count: int) -> Iterator[tuple[Tensor, int]]:
         """Gradients `[r, D]` on the CPU until there are `count`, and the evaluations of f for one of them."""
-        if self.replicator.size is None:
-            with self._own_numbers(keep=False):  # the same size, and so the same numbers, when a file is taken up
-                self.replicator.next(1)
+        if self.replicator.size is None:  # not counted: the same size, and so the same numbers, on going on from a file
+            self._set_generators()
+            self.replicator.next(1)
         done = 0
         while done < count:
-            with self._own_numbers():
-                found = self.replicator.next(count - done)
+            self._set_generators()
+            found = self.replicator.next(count - done)
+            self.states = [generator.get_state() for generator in self.generators]
             # The sum is the quicker look.
             if not (found.gradients.sum().isfinite() or found.gradients.isfinite().all()):
                 raise ValueError(
@@ -198,21 +201,12 @@ class Stream:
             done += len(found.gradients)
             yield found.gradients.cpu(), found.evaluations
 
-    @contextmanager
-    def _own_numbers(self, keep: bool = True) -> Iterator[None]:
-        device = self.source.device
-        with random_state_restored(None, device):
+    def _set_generators(self) -> None:
+        for number, generator in enumerate(self.generators):
             if self.states is None:
-                torch.manual_seed(self.seed)
+                generator.manual_seed(self.seed)
             else:
-                torch.set_rng_state(self.states[0])
-                if device.type == "cuda":
-                    torch.cuda.set_rng_state(self.states[1], device)
-            yield
-            if keep:
-                self.states = [torch.get_rng_state()]
-                if device.type == "cuda":
-                    self.states.append(torch.cuda.get_rng_state(device))
+                generator.set_state(self.states[number])
 
 
 def sentence(error: Exception) -> str:

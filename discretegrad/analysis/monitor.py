@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.budget import Budget
-from discretegrad.analysis.compare import modules_restored
 from discretegrad.analysis.files import write_table, write_whole
 from discretegrad.analysis.snapshot import (
     GROUPS,
@@ -31,7 +30,8 @@ from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summ
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO
-from discretegrad.measure import Estimate, Problem, random_state_restored, wait
+from discretegrad.measure import Estimate, Problem, wait
+from discretegrad.restore import restored
 
 
 class Monitor:
@@ -60,7 +60,7 @@ class Monitor:
         reference: an unbiased estimator with which any other is compared. By default RLOO(4), with biased ones only.
         seed: of the replicates.
         modules: those that f calls, if they have buffers that a call moves, as batch normalisation has: they are put
-            back. Not needed for an f that is a module itself.
+            back. Not needed for those that f holds: see `discretegrad.restore.held`.
         path: a file that is written at every row, whole: JSON lines if it ends in .jsonl, else CSV.
         clock: seconds, never going back.
 
@@ -262,12 +262,11 @@ class Monitor:
         self, problem: Problem, estimator: Estimator, reference: Estimator | None, step: int
     ) -> dict[str, Any] | None:
         device = problem.logits.device
-        modules = [one for one in (problem.f, getattr(problem.f, "__self__", None)) if isinstance(one, nn.Module)]
         # Its own generator, and a copy of what notes values: the training's next step must not see the same numbers.
         generator = torch.Generator(device).manual_seed((self.seed * 0x9E3779B1 + step) % 2**63)
         problem = Problem(problem.f, problem.logits, generator, problem.mask, problem.context, problem.on)
         used = copy.deepcopy(estimator) if estimator.learners else estimator
-        with random_state_restored(None, device), modules_restored((*modules, *self.modules)), torch.enable_grad():
+        with restored(device, problem.f, self.modules), torch.enable_grad():
             if self.every is None and "gradient" not in self._seconds:
                 self._learn_seconds(problem, used, reference)
                 return None

@@ -20,7 +20,8 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO, Exact
-from discretegrad.measure import ENTRIES, Problem, Replicates, random_state_restored
+from discretegrad.measure import ENTRIES, Problem, Replicates
+from discretegrad.restore import default_generators, restored
 
 ENUMERATED = 2**24
 """The most entries of points over which the exact gradient of a function is summed, part by part."""
@@ -157,8 +158,9 @@ class OfFunction(Source):
     def signature(self, latent: str) -> Tensor:
         """Of the logits, and of f at two points from a fixed seed."""
         logits = self.problem.logits
-        with random_state_restored(None, self.device):
-            torch.manual_seed(0)
+        with restored(self.device):
+            for generator in default_generators(self.device):
+                generator.manual_seed(0)
             try:
                 values = self._values(RLOO(2, latent).sample(logits, mask=self.problem.mask))
             except Exception:  # what f stumbles over will be said of each estimator
