@@ -20,6 +20,10 @@ from discretegrad.measure import Estimate
 
 GROUPS = 32
 """G: Student's t has 31 degrees of freedom, whose quantiles are 4 % above the normal ones at 95 %."""
+LOST_BITS = 8
+"""How many bits of a gradient cancellation may cost: 8 where f is 256 times as large as its differences."""
+COARSEST = 1 / 32
+"""Of the gradient: the most that is taken for rounding. Half floats have no eight bits to spare."""
 
 
 class Summary(NamedTuple):
@@ -68,6 +72,8 @@ class Moments:
         """Within the groups, summed over them."""
         self.cosines = torch.zeros(groups, **new)  # type: ignore[call-overload]
         """Of the replicates with the direction that `update` was told, summed."""
+        self.epsilon = torch.zeros((), **new)  # type: ignore[call-overload]
+        """Of the coarsest dtype that gradients came in."""
 
     @property
     def replicates(self) -> int:
@@ -81,6 +87,7 @@ class Moments:
             gradients: independent of each other and of all before.
             direction: `[D]`, the true gradient, whose cosine with every replicate is wanted.
         """
+        self.epsilon.clamp_min_(torch.finfo(gradients.dtype).eps)
         # At least float32: squares of half a float's numbers may be too large for it.
         gradients = gradients.to(self.mean.device, torch.promote_types(gradients.dtype, torch.float32))
         if direction is not None:
@@ -130,6 +137,7 @@ class Moments:
         other = other.to(self.mean.device)
         self._add(slice(None), other.count, other.mean, other.squares, other.within)
         self.cosines += other.cosines
+        self.epsilon = torch.maximum(self.epsilon, other.epsilon)
 
     def average(self) -> Tensor:
         """The mean gradient, `[D]`."""
@@ -162,7 +170,7 @@ class Moments:
         return Estimate(found[0].value, math.hypot(*(one.error for one in found)))
 
     def summary(self, truth: Truth | None = None, layer: str | None = None) -> Summary:
-        """What the moments say, with standard errors.
+        """What the moments say, with standard errors; a variance or a squared bias of rounding's size is zero.
 
         Args:
             truth: without it there is no bias, and the mean squared error is the variance.
@@ -183,10 +191,12 @@ class Moments:
                 noise = _jackknife(of_truth.squared_distance(own.total_mean)).error
                 bias2 = bias2 - of_truth.variance(exact)[0] / of_truth.count.sum()
         bias, error = _jackknife(bias2), _jackknife(variance + bias2)
+        floor = own.rounding2
+        variance = torch.where(variance[0] > floor, variance, 0.0)
         return Summary(
             _jackknife(variance),
-            bias._replace(error=math.hypot(bias.error, noise)),
-            error._replace(error=math.hypot(error.error, noise)),
+            _at_least(floor, bias._replace(error=math.hypot(bias.error, noise))),
+            _at_least(2 * floor, error._replace(error=math.hypot(error.error, noise))),
             _jackknife(norm2),
             _jackknife((norm2.clamp_min(0.0) / torch.where(variance > 0, variance, torch.inf)).sqrt()),
         )
@@ -200,10 +210,12 @@ class Moments:
         apart = self.mean - (truth.gradient if truth.moments is None else truth.moments.mean)
         weighted = apart * self.count.unsqueeze(1)
         products = weighted @ weighted.T
+        if float(products.sum()) <= _Part(self, None).rounding2 * self.replicates**2:
+            return 1.0
         generator = torch.Generator(products.device).manual_seed(0)
         signs = torch.randint(0, 2, (flips, self.groups), generator=generator, device=products.device) * 2.0 - 1
         flipped = ((signs.to(products) @ products) * signs).sum(1)
-        # With a tolerance: where nothing is random all flips are equal but for rounding.
+        # With a tolerance: flips of all signs are equal but for rounding.
         return (1 + int((flipped >= products.sum() * (1 - 1e-9)).sum())) / (1 + flips)
 
     def _kept(self) -> Tensor:
@@ -217,7 +229,7 @@ class Moments:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""
-        names = ("count", "mean", "squares", "within", "cosines")
+        names = ("count", "mean", "squares", "within", "cosines", "epsilon")
         return {"sizes": self.sizes, **{name: getattr(self, name) for name in names}}
 
     @classmethod
@@ -246,6 +258,19 @@ class _Part:
         self.counts = self.kept * self.count
         self.replicates = self.counts.sum(1)
         self.total_mean = self.count @ self.mean / self.count.sum()
+        self.epsilon = float(moments.epsilon)
+
+    @property
+    def rounding2(self) -> float:
+        """What rounding can make of the squared distance of a gradient from where it should be.
+
+        An entry is known to the epsilon of its dtype, less the bits that were lost where terms cancelled: as many as
+        the size of the terms exceeds that of their sum, which nobody knows here, and `LOST_BITS` allows for. What f
+        rounds in a coarser dtype than that of its gradients, as under autocast, is not known either.
+        """
+        relative = min(2**LOST_BITS * self.epsilon, COARSEST)
+        square = float(self.squares.sum() + self.count @ self.mean.square().sum(1)) / float(self.count.sum())
+        return relative**2 * square
 
     def variance(self, centre: Tensor) -> Tensor:
         """Within the groups and between them."""
@@ -268,6 +293,11 @@ class _Part:
     def _of_mean(self, products: Tensor) -> Tensor:
         shares = self.counts / self.replicates.unsqueeze(1)
         return torch.einsum("jg,gh,jh->j", shares, products, shares)
+
+
+def _at_least(floor: float, estimate: Estimate) -> Estimate:
+    """Zero where both the number and its error are no more than the floor: with a larger error nothing is claimed."""
+    return Estimate(0.0, 0.0) if max(abs(estimate.value), estimate.error) <= floor else estimate
 
 
 def _jackknife(values: Tensor) -> Estimate:

@@ -511,3 +511,16 @@ def test_recipes_are_the_same_in_every_process():
     """A resumed comparison knows its estimators by how they print themselves."""
     for name, latent in every():
         assert " at 0x" not in repr(make(name, latent, C)), name
+
+
+def test_rounding_is_no_bias_and_is_not_ranked():
+    """Sums over all values in float32: another order of the terms is another last bit, in every replicate."""
+    weight = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(16, 1, 64, generator=torch.Generator().manual_seed(1))
+    three = {"most": dg.SumAndSample(63), "sum": dg.SumAndSample(64), "all": dg.Exact(1)}
+    found = analysis.compare(lambda points: 8 + (points.flatten(-2) @ weight).tanh().sum(-1), logits, three, **QUICK)
+    apart = found.truth.gradient - found.records["sum"].moments.average()
+    assert 0 < apart.norm() < 1e-5 * found.truth.gradient.norm()
+    assert {result.bias2 for result in found.results.values()} == {(0.0, 0.0)}
+    assert not found.ranking("mse").claims and not found.ranking("variance").claims
+    assert "Beware" not in str(found.recommendation)

@@ -64,6 +64,27 @@ def test_equal_replicates_have_no_variance_and_no_error():
     assert found.snr.value == 0.0
 
 
+@pytest.mark.parametrize(("dtype", "seen"), [(torch.float32, 1e-4), (torch.float64, 1e-12), (torch.bfloat16, 0.2)])
+def test_what_rounding_can_do_is_neither_variance_nor_bias(dtype, seen):
+    """Gradients that differ in their last bits, and whose mean is as far from the truth; far more is noticed."""
+    epsilon = torch.finfo(dtype).eps
+    exact = gradients(1)[0].to(dtype).double()
+    for size, is_zero in ((2 * epsilon, True), (seen, False)):
+        signs = torch.randn(128, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).sign()
+        samples = (exact * (1 + size * (1 + signs))).to(dtype)
+        moments, truth = moments_of(samples, sizes={"a": 3, "b": 4}), Truth(exact)
+        for layer in (None, "a", "b"):
+            found = moments.summary(truth, layer)
+            if is_zero:
+                assert found.variance == found.bias2 == found.mean_squared_error == (0.0, 0.0)
+            else:
+                assert found.variance.value > 0 and found.bias2.value > 5 * found.bias2.error
+        assert (moments.bias_p_value(truth) == 1.0) == is_zero
+        merged = Moments({"a": 3, "b": 4})
+        merged.merge(Moments.of_state(moments.state()))
+        assert merged.summary(truth) == moments.summary(truth)
+
+
 @pytest.mark.parametrize("exact", [True, False])
 def test_estimates_have_the_errors_they_state(exact):
     """Over 400 repetitions: means within 5 standard errors of the truth, and errors right within a factor of 1.25."""
