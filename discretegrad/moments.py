@@ -70,8 +70,6 @@ class Moments:
         """Within the groups, summed over the entries of a layer."""
         self.within = torch.zeros(entries, **new)  # type: ignore[call-overload]
         """Within the groups, summed over them."""
-        self.cosines = torch.zeros(groups, **new)  # type: ignore[call-overload]
-        """Of the replicates with the direction that `update` was told, summed."""
         self.epsilon = torch.zeros((), **new)  # type: ignore[call-overload]
         """Of the coarsest dtype that gradients came in."""
 
@@ -80,21 +78,11 @@ class Moments:
         """R so far."""
         return int(self.count.sum())
 
-    def update(self, gradients: Tensor, direction: Tensor | None = None) -> None:
-        """Take in replicates `[R, D]`.
-
-        Args:
-            gradients: independent of each other and of all before.
-            direction: `[D]`, the true gradient, whose cosine with every replicate is wanted.
-        """
+    def update(self, gradients: Tensor) -> None:
+        """Take in replicates `[R, D]`, independent of each other and of all before."""
         self.epsilon.clamp_min_(torch.finfo(gradients.dtype).eps)
         # At least float32: squares of half a float's numbers may be too large for it.
         gradients = gradients.to(self.mean.device, torch.promote_types(gradients.dtype, torch.float32))
-        if direction is not None:
-            lengths = gradients.norm(dim=1).double() * direction.norm()
-            cosines = (gradients @ direction.to(gradients)) / torch.where(lengths > 0, lengths, 1.0)
-        else:
-            cosines = self.cosines.new_zeros(len(gradients))
         done = 0
         while done < len(gradients):
             # The groups in turn: as many of all as there are, or those that are left of a turn, one each.
@@ -110,7 +98,6 @@ class Moments:
                 apart = (several - mean.to(several)).square_()
                 squares, within = self._by_layer(apart.sum(0)).double(), apart.sum((0, 1))
             self._add(groups, count, mean, squares, within)
-            self.cosines[groups] += cosines[part].unflatten(0, (max(1, turns), -1)).sum(0)
             done += taken
 
     def _add(self, groups: slice, count: Tensor, mean: Tensor, squares: Tensor, within: Tensor) -> None:
@@ -136,7 +123,6 @@ class Moments:
             raise ValueError(f"moments in {other.groups} groups do not merge with those in {self.groups}.")
         other = other.to(self.mean.device)
         self._add(slice(None), other.count, other.mean, other.squares, other.within)
-        self.cosines += other.cosines
         self.epsilon = torch.maximum(self.epsilon, other.epsilon)
 
     def average(self) -> Tensor:
@@ -148,9 +134,16 @@ class Moments:
         apart = self.mean - self.average()
         return (self.within + self.count @ apart.square()) / (self.count.sum() - 1)
 
-    def cosine(self) -> Estimate:
-        """The mean cosine of a replicate with the direction."""
-        return _jackknife(self._kept() @ self.cosines / (self._kept() @ self.count))
+    def along(self, vector: Tensor) -> Estimate:
+        """The inner product of a fixed vector `[D]` with the mean's direction, without the noise in the mean's length.
+
+        NaN, with infinite error, where that cannot be told from 0.
+        """
+        own = _Part(self, None)
+        norm2 = own.squared_distance(torch.zeros_like(own.total_mean))
+        if not float(norm2.min()) > 0:
+            return Estimate(math.nan, math.inf)
+        return _jackknife(own.along(vector) / norm2.sqrt())
 
     def cosine_of_means(self, other: Moments) -> Estimate:
         """The cosine between the two mean gradients, independent of each other, without the noise in their norms.
@@ -229,7 +222,7 @@ class Moments:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""
-        names = ("count", "mean", "squares", "within", "cosines", "epsilon")
+        names = ("count", "mean", "squares", "within", "epsilon")
         return {"sizes": self.sizes, **{name: getattr(self, name) for name in names}}
 
     @classmethod

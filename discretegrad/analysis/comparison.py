@@ -23,7 +23,7 @@ from discretegrad.measure import Estimate
 from discretegrad.moments import Moments, Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
-FORMAT = 1
+FORMAT = 2
 """Of the files."""
 
 

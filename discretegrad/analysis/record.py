@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from discretegrad.analysis.cosines import Cosines
 from discretegrad.core import Estimator
 from discretegrad.measure import Estimate
 from discretegrad.moments import Moments
@@ -23,6 +24,7 @@ class Record:
     unbiased: bool
     """What it says of itself."""
     moments: Moments
+    cosines: Cosines
     target: int = 0
     """How many replicates there are to be before the precision is looked at again."""
     counts: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -36,11 +38,12 @@ class Record:
     @classmethod
     def of(cls, estimator: Estimator, sizes: Mapping[str, int]) -> Record:
         """Nothing yet."""
-        return cls(repr(estimator), estimator.unbiased, Moments(sizes))
+        return cls(repr(estimator), estimator.unbiased, Moments(sizes), Cosines(sum(sizes.values())))
 
     def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
         """Take in replicates `[r, D]`, each of so many evaluations of f."""
-        self.moments.update(gradients, truth)
+        self.moments.update(gradients)
+        self.cosines.update(gradients, truth)
         self.counts[0] += evaluations * len(gradients)
         self.counts[1] += evaluations**2 * len(gradients)
         self.stream = stream
@@ -48,6 +51,7 @@ class Record:
     def merge(self, other: Record) -> None:
         """Take in another run of the same estimator; its time, taken elsewhere, only where there is none."""
         self.moments.merge(other.moments)
+        self.cosines.merge(other.cosines)
         self.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
         if self.seconds is None:
             self.seconds, self.memory = other.seconds, other.memory
@@ -63,11 +67,23 @@ class Record:
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""
         seconds = None if self.seconds is None else tuple(self.seconds)
-        return {**self.__dict__, "moments": self.moments.state(), "seconds": seconds}
+        return {
+            **self.__dict__,
+            "moments": self.moments.state(),
+            "cosines": self.cosines.state(),
+            "seconds": seconds,
+        }
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Record:
         """What `state` was of."""
         seconds = None if state["seconds"] is None else Estimate(*state["seconds"])
-        moments, counts = Moments.of_state(state["moments"]), list(state["counts"])
-        return cls(**{**state, "moments": moments, "counts": counts, "seconds": seconds})
+        return cls(
+            **{
+                **state,
+                "moments": Moments.of_state(state["moments"]),
+                "cosines": Cosines.of_state(state["cosines"]),
+                "counts": list(state["counts"]),
+                "seconds": seconds,
+            }
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from discretegrad.analysis.record import Record
 from discretegrad.measure import Estimate
-from discretegrad.moments import Moments, Truth
+from discretegrad.moments import Truth
 
 ESTIMATES = (
     "evaluations",
@@ -55,7 +55,7 @@ class Result:
     snr: Estimate
     """The norm of the mean over the standard deviation."""
     cosine: Estimate | None
-    """The mean cosine of one estimate with the true gradient."""
+    """The mean cosine of one estimate with the true gradient; None without one, or where its noise hides its length."""
     seconds: Estimate | None
     """For one estimate: sampling, f, and the gradient."""
     memory: int | None
@@ -119,17 +119,10 @@ def result_of(name: str, record: Record, truth: Truth | None, shapes: Mapping[st
         None if truth is None else moments.bias_p_value(truth),
         None if truth is None else summary.mean_squared_error,
         summary.snr,
-        None if truth is None else _cosine(moments, truth),
+        None if truth is None else record.cosines.mean(truth),
         record.seconds,
         record.memory,
         (summary.norm2 if truth is None else norm2_of(truth)).value,
         {layer: Layer(found.variance, found.bias2) for layer, found in layers.items()},
         {layer: part.reshape(shape) for part, (layer, shape) in zip(variances, shapes.items(), strict=True)},
     )
-
-
-def _cosine(moments: Moments, truth: Truth) -> Estimate:
-    """Noise makes the truth of a long run longer than it is, and cosines with it smaller."""
-    found, norm2 = moments.cosine(), norm2_of(truth).value
-    longer = math.sqrt(float(truth.gradient.square().sum()) / norm2) if norm2 > 0 else 1.0
-    return Estimate(found.value * longer, found.error * longer)
