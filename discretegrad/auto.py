@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
+from discretegrad.known import sentence
 from discretegrad.measure import Estimate, Problem, Replicator, mean, named, student
 from discretegrad.moments import GROUPS, Moments, Truth
 from discretegrad.restore import restored
@@ -157,7 +158,8 @@ class Auto:
         """Measure all candidates.
 
         Args:
-            f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; without randomness of its own.
+            f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. Where f is random, or
+                mixes the points of a call, it is called for one replicate at a time.
             logits: those of the user's batch.
             generator: as in a call of an estimator; its state is restored.
             mask: as in a call of an estimator.
@@ -175,11 +177,12 @@ class Auto:
         failures: dict[str, str] = {}
         learners = [learner for estimator in candidates.values() for learner in estimator.learners]
         with restored(logits.device, f, generator, learners), torch.enable_grad():
+            problem = replace(problem, known=problem.look(latent.name))
             for name, estimator in candidates.items():
                 try:
                     found, evaluations[name] = _measured(problem, estimator, self.replicates)
                 except Exception as error:  # whatever a candidate or f stumbles over, the others go on
-                    failures[name] = " ".join(str(error).split()) or type(error).__name__
+                    failures[name] = sentence(error)
                     continue
                 if found.average().isfinite().all():
                     moments[name] = found

@@ -19,6 +19,10 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
+from discretegrad.draw import Draw
+from discretegrad.estimators import RLOO
+from discretegrad.known import UNKNOWN, Known, look
+from discretegrad.restore import restored
 
 ENTRIES = 2**17
 """How many entries of points are stacked for one call of f: enough for calls to cost little, and so few that what f
@@ -65,6 +69,25 @@ class Problem:
     context: Any = None
     on: str = "points"
     """What f is called with: "points" or "ids"."""
+    known: Known = UNKNOWN
+    """See `look`."""
+
+    def look(self, latent: str) -> Known:
+        """What is known of f, from two calls or three."""
+        estimator, generator = RLOO(2, latent), torch.Generator(self.logits.device).manual_seed(0)
+        # Others that are as probable as any, unless forbidden: where all points are equal, mixing them cannot be seen.
+        uniform = torch.where(self.logits.abs() < 1e3, 0.0, self.logits)
+        own, others = (estimator.sample(logits, generator, self.mask) for logits in (self.logits, uniform))
+        with restored(self.logits.device):
+            return look(self.f, self.inputs(own), self.inputs(others))
+
+    def inputs(self, draw: Draw) -> Tensor:
+        """What f is called with."""
+        return draw.points if self.on == "points" else draw.indices
+
+    def values(self, inputs: Tensor) -> Tensor:
+        """Of f, without a graph."""
+        return self.known.values(self.f, inputs)
 
     def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate]:
         """For one gradient of each; see `in_turns`."""
@@ -72,7 +95,7 @@ class Problem:
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
         """How many replicates should share a call of f, from what one took; 1 where they cannot."""
-        if not _element_by_element(estimator):
+        if self.known.alone is not None or not _element_by_element(estimator):
             return 1
         if self.context is not None and not (one.batch_dims and _of_batch(self.context, self.logits)):
             return 1
@@ -115,8 +138,12 @@ class Problem:
             mask = several(mask.expand(variables))
         context = several(self.context) if isinstance(self.context, Tensor) else self.context
         draw = estimator.sample(leaf, self.generator, mask)
-        with torch.set_grad_enabled(estimator.needs_grad_f):  # f's own parameters need no graph
-            values = from_f(self.f(for_f(draw.points if self.on == "points" else draw.indices)))
+        inputs = for_f(self.inputs(draw))
+        if estimator.needs_grad_f:
+            with torch.enable_grad():
+                values = from_f(self.f(inputs))
+        else:  # f's own parameters need no graph
+            values = from_f(self.values(inputs))
         surrogate = estimator.surrogate(draw, values, context)
         (gradient,) = torch.autograd.grad(surrogate.sum(), leaf)
         return Replicates(

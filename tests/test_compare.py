@@ -310,7 +310,8 @@ def test_what_one_estimator_stumbles_over_is_said_and_the_others_are_kept(how, s
 def test_a_random_f_has_no_enumerated_truth():
     f, logits = problem()
     found = analysis.compare(lambda points: f(points) + torch.randn(()), logits, FOUR, replicates=128, **QUICK)
-    assert "f is random" in found.notes[0] and "(2, 4)" in found.notes[0]
+    (note,) = found.notes
+    assert "f is random" in note and "(2, 4)" in note
     assert "replicates of" in found.truth_name
     assert list(found.results) == list(FOUR)
     noisy = lambda points: f(points) + 10 * torch.randn(())  # noqa: E731

@@ -168,13 +168,14 @@ def test_the_share_of_the_time_is_kept_and_used(seconds, steps, estimator):
         timed(clock, seconds) if estimator.unbiased else differentiable(timed(clock, seconds)),
         torch.zeros(2, 3, 4),
     )
-    learned = 2 * seconds * (4 if estimator.unbiased else 5)
+    one = seconds * (4 if estimator.unbiased else 5)
+    learned = 2 * one + 6 * seconds  # and a look at f
     for _ in range(steps):
         clock.now += 1.0
         monitor.after(estimator, f, logits)
         assert monitor.budget.own <= max(learned, 0.05 * monitor.budget.steps) + 1e-9
     assert clock.now == pytest.approx(monitor.budget.own + monitor.budget.steps + 1.0)
-    most = steps / 10 * 64 * learned / 2  # a row every tenth step, with all replicates
+    most = steps / 10 * 64 * one  # a row every tenth step, with all replicates
     assert monitor.budget.own > 0.8 * min(most, 0.05 * monitor.budget.steps)
     assert min(b["step"] - a["step"] for a, b in pairwise(monitor.rows)) >= 10
 

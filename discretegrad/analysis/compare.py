@@ -52,7 +52,10 @@ def compare(
     estimator, whose own noise is taken off biases and counted in their errors.
 
     Args:
-        f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; or the step.
+        f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; or the step. Where f is random, or a
+            value depends on the other points of a call, replicates share no calls: put modules with dropout or batch
+            normalisation into eval(), if that is what you want measured. It is called without gradients unless the
+            estimator needs them, or f fails without.
         logits: those of your batch; or the module (or tensors by name) of the second form.
         estimators: in a sequence, or in a mapping from names, all of one latent.
         wrt: a module or tensors by name behind the logits, which then need their graph. Layers are told apart by name.
@@ -99,8 +102,11 @@ def compare(
     used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
     learners = [learner for estimator in used for learner in estimator.learners]
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():
+        note = source.look(latent)
         started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
         found = _resumed(started, path, candidates)
+        if note is not None and note not in found.notes:
+            found.notes.append(note)
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
         try:
             measuring.find_truth(latent, reference)

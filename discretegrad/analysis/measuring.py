@@ -18,6 +18,7 @@ from discretegrad.analysis.record import Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
+from discretegrad.known import sentence
 from discretegrad.measure import Replicator, in_turns
 from discretegrad.moments import GROUPS, Moments, Truth
 from discretegrad.restore import default_generators
@@ -207,8 +208,3 @@ class Stream:
                 generator.manual_seed(self.seed)
             else:
                 generator.set_state(self.states[number])
-
-
-def sentence(error: Exception) -> str:
-    """What went wrong, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

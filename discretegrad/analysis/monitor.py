@@ -6,6 +6,7 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summ
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO
+from discretegrad.known import Known
 from discretegrad.measure import Estimate, Problem, wait
 from discretegrad.restore import restored
 
@@ -119,6 +121,8 @@ class Monitor:
         self.budget = Budget(share, clock)
         self.calls = 0
         self._rows: list[dict[str, Any]] = []
+        self._known: Known | None = None
+        """Of f, from the first row: the same at all steps."""
         self._next = 0
         """The call from which on a row may be measured."""
         self._seconds: dict[str, float] = {}
@@ -264,9 +268,11 @@ class Monitor:
         device = problem.logits.device
         # Its own generator, and a copy of what notes values: the training's next step must not see the same numbers.
         generator = torch.Generator(device).manual_seed((self.seed * 0x9E3779B1 + step) % 2**63)
-        problem = Problem(problem.f, problem.logits, generator, problem.mask, problem.context, problem.on)
         used = copy.deepcopy(estimator) if estimator.learners else estimator
         with restored(device, problem.f, self.modules), torch.enable_grad():
+            if self._known is None:
+                self._known = problem.look(estimator.latent)
+            problem = replace(problem, generator=generator, known=self._known)
             if self.every is None and "gradient" not in self._seconds:
                 self._learn_seconds(problem, used, reference)
                 return None

@@ -11,6 +11,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -62,6 +63,10 @@ class Source(ABC):
         """Some numbers by which a problem is known again, `[N]`, float64."""
 
     @abstractmethod
+    def look(self, latent: str) -> str | None:
+        """Learn how many replicates can be drawn at once, before any is; returns what the user should know of it."""
+
+    @abstractmethod
     def refuse(self, latent: str) -> None:
         """Raise for input that cannot be meant, before any estimator is tried."""
 
@@ -75,12 +80,8 @@ class OfFunction(Source):
     """
 
     def __init__(self, problem: Problem, wrt: Mapping[str, Tensor] | None = None) -> None:
-        self.problem = Problem(
-            problem.f, problem.logits.detach(), problem.generator, problem.mask, problem.context, problem.on
-        )
+        self.problem = replace(problem, logits=problem.logits.detach())
         self.logits, self.wrt = problem.logits, wrt
-        self._random = False
-        """Whether f was seen to differ between two calls: what is drawn once a call is then common to all in it."""
         self.device = problem.logits.device
         self.layers = (
             {"logits": problem.logits.shape} if wrt is None else {name: tensor.shape for name, tensor in wrt.items()}
@@ -94,6 +95,14 @@ class OfFunction(Source):
                 "the logits have no graph that leads to wrt; compute them from it with gradients enabled, and do not "
                 "detach them."
             )
+
+    def look(self, latent: str) -> str | None:
+        """See `Problem.look`."""
+        known = self.problem.look(latent)
+        self.problem = replace(self.problem, known=known)
+        if known.alone is None:
+            return None
+        return f"{known.alone}; so every replicate has a call of its own, and the truth is no enumeration."
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
         """W.r.t. the logits, pulled back through their graph."""
@@ -117,25 +126,18 @@ class OfFunction(Source):
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
         """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
-        size = 1 if self._random else self.problem.together(estimator, one)
-        return max(1, min(size, 4 * ENTRIES // max(1, one.gradients.shape[1])))
+        return max(1, min(self.problem.together(estimator, one), 4 * ENTRIES // max(1, one.gradients.shape[1])))
 
     def exact(self, latent: str) -> Tensor | None:
         """By enumeration of the values that the variables of one batch element can have."""
+        if self.problem.known.alone is not None:
+            return None
         leaf = self.problem.logits.clone().requires_grad_()
         kind = checks.named_latent(latent)
-        with torch.no_grad():
-            draw = RLOO(2, latent).sample(leaf, mask=self.problem.mask)
-            first = self._values(draw)
-            checks.values(first, 2, draw.variables)
-            # NaN is allowed where all variables are masked off.
-            if not torch.equal(first.nan_to_num(), self._values(draw).nan_to_num()):
-                self._random = True
-                raise ValueError(
-                    "f is random: two calls at the same points, values of shape "
-                    f"{tuple(first.shape)}, differ; the truth is a long run then, not an enumeration."
-                )
-        batch_dims = first.ndim - 1
+        draw = RLOO(2, latent).sample(leaf, mask=self.problem.mask)
+        values = self.problem.values(self.problem.inputs(draw))
+        checks.values(values, 2, draw.variables)
+        batch_dims = values.ndim - 1
         event = draw.variables[batch_dims:]
         categories = leaf.shape[-1] if kind.rank else 2
         # Compared as logarithms: the number itself may have thousands of digits.
@@ -143,16 +145,11 @@ class OfFunction(Source):
             return None
         estimator = Exact(len(event), latent=latent)
         draw = estimator.sample(leaf, mask=self.problem.mask)
-        inputs = draw.points if self.problem.on == "points" else draw.indices
-        with torch.no_grad():
-            parts = inputs.split(max(1, ENTRIES // max(1, leaf.numel())))
-            values = torch.cat([self.problem.f(part) for part in parts])
+        parts = self.problem.inputs(draw).split(max(1, ENTRIES // max(1, leaf.numel())))
+        values = torch.cat([self.problem.values(part) for part in parts])
         (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)
         flat = gradient.reshape(1, -1)
         return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0).double()
-
-    def _values(self, draw: Draw) -> Tensor:
-        return self.problem.f(draw.points if self.problem.on == "points" else draw.indices)
 
     @torch.no_grad()
     def signature(self, latent: str) -> Tensor:
@@ -162,7 +159,8 @@ class OfFunction(Source):
             for generator in default_generators(self.device):
                 generator.manual_seed(0)
             try:
-                values = self._values(RLOO(2, latent).sample(logits, mask=self.problem.mask))
+                draw = RLOO(2, latent).sample(logits, mask=self.problem.mask)
+                values = self.problem.values(self.problem.inputs(draw))
             except Exception:  # what f stumbles over will be said of each estimator
                 values = logits.new_zeros(1)
         return torch.cat((_digest([logits]), _digest([values])))
@@ -183,6 +181,10 @@ class OfStep(Source):
 
     def refuse(self, latent: str) -> None:
         """The step knows best."""
+
+    def look(self, latent: str) -> str | None:
+        """Always one."""
+        return None
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
         """One, whatever `together` says: nothing is known of what the step does besides."""

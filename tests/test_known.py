@@ -1,0 +1,174 @@
+"""Which functions may be called for several replicates at once, and that others are not, whoever measures."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import discretegrad as dg
+from discretegrad import analysis
+from discretegrad.measure import Problem
+
+QUICK = {"rounds": 0, "progress": False}
+SHARP = torch.tensor([50.0, 0.0, 0.0, 0.0]).expand(1, 6, 4)
+"""Logits with one category left."""
+
+
+def network(*layers):
+    """A function of 6 variables of 4 categories."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(24, 300), nn.Tanh(), *layers, nn.Linear(300, 700))
+
+    def f(points):
+        dtype = body[0].weight.dtype
+        out = nn.functional.logsigmoid(body(points.to(dtype).flatten(2).flatten(0, 1)))
+        return out.sum(-1, dtype=torch.promote_types(dtype, torch.float32)).unflatten(0, points.shape[:2])
+
+    return f, body
+
+
+def seen(f, logits):
+    return Problem(f, logits).look("categorical")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("batch", [1, 100, 1000])
+def test_rounding_is_not_taken_for_mixing(batch, offset, dtype):
+    """Sums of 300 and 700 terms, which calls of other sizes add up in another order."""
+    _, body = network(nn.Linear(300, 300), nn.Tanh())
+    first, second, third = (layer.to(dtype) for layer in body if isinstance(layer, nn.Linear))
+    differences = []
+
+    def f(points):
+        order = torch.randperm(300, generator=torch.Generator().manual_seed(len(points)))
+        hidden = first(points.to(dtype).flatten(2)).tanh()[..., order]
+        hidden = (hidden @ second.weight[:, order].T).tanh()[..., order]
+        out = nn.functional.logsigmoid(hidden @ third.weight[:, order].T)
+        values = out.sum(-1, dtype=torch.promote_types(dtype, torch.float32)) + offset
+        differences.append(values[:2])
+        return values
+
+    for logits in (torch.randn(batch, 6, 4), SHARP.expand(batch, 6, 4)):
+        assert seen(f, logits) == (None, False)
+    alone, among, *_ = differences
+    assert batch == 1 or not torch.equal(alone, among)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("batch", [2, 100, 1000])
+def test_batch_normalisation_in_training_is_mixing(batch, offset, dtype):
+    f, body = network(nn.BatchNorm1d(300))
+    body.to(dtype)
+    for logits in (torch.randn(batch, 6, 4), SHARP.expand(batch, 6, 4)):
+        shifted = lambda points: f(points) + offset  # noqa: E731
+        body.train()
+        assert "mixes" in seen(shifted, logits).alone
+        body.eval()
+        assert seen(shifted, logits).alone is None
+
+
+MIXING = {
+    "centred over the points": lambda points: points[..., 0].sum(-1) - points[..., 0].sum(-1).mean(0),
+    "over the whole call": lambda points: points[..., 0].sum(-1) * points[..., 1].mean(),
+    "the next point": lambda points: points[..., 0].sum(-1) * points[..., 1].sum(-1).roll(1, 0),
+}
+LOGITS = torch.tensor([[0.5, 0.0, -0.5, 0.0]]).expand(5, 3, 4)
+
+
+@pytest.mark.parametrize("mixing", list(MIXING))
+@pytest.mark.parametrize("measure", ["compare", "auto", "monitor"])
+def test_a_mixing_f_is_called_for_one_replicate_at_a_time(measure, mixing):
+    sizes = []
+
+    def f(points):
+        sizes.append(len(points))
+        return MIXING[mixing](points)
+
+    if measure == "compare":
+        found = analysis.compare(f, LOGITS, [dg.RLOO(3)], replicates=64, **QUICK)
+        assert "f mixes the points of a call" in " ".join(found.notes)
+        assert "replicates of RLOO" in found.truth_name
+    elif measure == "auto":
+        dg.Auto([dg.RLOO(3)], replicates=16, rounds=1)(f, LOGITS)
+    else:
+        monitor = analysis.Monitor(every=1)
+        for _ in range(2):
+            monitor.after(dg.RLOO(3), f, LOGITS)
+    assert sizes.count(3) >= 16
+    assert {size for size in sizes if size > 4} == set()
+
+
+@pytest.mark.parametrize("measure", ["auto", "monitor"])
+def test_variances_of_a_random_f_are_those_of_single_calls(measure):
+    """Noise of a call is then not common to the replicates. Errors of both sides are below 10 % of the variance."""
+
+    def f(points):
+        return points[..., 0].sum(-1) + 10 * torch.randn(())
+
+    estimator = dg.Reinforce(1)
+    alone = torch.cat([Problem(f, LOGITS).gradient(estimator).gradients for _ in range(2048)]).var(0).sum()
+    if measure == "auto":
+        (row,) = dg.Auto([estimator], replicates=2048, rounds=1)(f, LOGITS).table
+        variance = row.variance
+    else:
+        monitor = analysis.Monitor(every=1, replicates=2048, precision=1e-9)
+        monitor.after(estimator, f, LOGITS)
+        variance = dg.measure.Estimate(monitor.rows[0]["variance"], monitor.rows[0]["variance_se"])
+    assert variance.error < 0.1 * variance.value
+    assert abs(variance.value - alone) < 0.4 * alone
+
+
+def test_a_monitor_looks_at_f_once():
+    sizes = []
+
+    def f(points):
+        sizes.append(len(points))
+        return points[..., 0].sum(-1)
+
+    monitor = analysis.Monitor(every=1, replicates=8)
+    for _ in range(3):
+        monitor.after(dg.RLOO(3), f, LOGITS)
+    assert sizes == [2, 4, 3, 21, 3, 21, 3, 21]
+
+
+def test_an_f_that_differentiates_is_measured_as_any_other():
+    """The squared norm of an energy's gradient, w.r.t. the points and w.r.t. parameters, and the same by hand."""
+    weight = nn.Parameter(torch.randn(12, dtype=torch.float64))
+
+    def by_autograd(points):
+        points = points.detach().requires_grad_()
+        energy = (points.flatten(2) @ weight).square().sum()
+        (force,) = torch.autograd.grad(energy, points, create_graph=True)
+        return force.square().sum((-1, -2))
+
+    def by_hand(points):
+        return (2 * points.flatten(2) @ weight).square() * weight.square().sum()
+
+    logits = LOGITS.double()
+    found, expected = (
+        analysis.compare(f, logits, [dg.RLOO(2), dg.DisARMTree()], replicates=128, **QUICK)
+        for f in (by_autograd, by_hand)
+    )
+    assert found.truth_name == "enumeration" and not found.failures and not found.notes
+    assert torch.allclose(found.signature, expected.signature)
+    for name, result in found.results.items():
+        assert math.isclose(result.variance.value, expected.results[name].variance.value, rel_tol=1e-9)
+    choice = dg.Auto([dg.RLOO(2)], replicates=16, rounds=1)(by_autograd, logits)
+    assert not choice.failures
+    monitor = analysis.Monitor(every=1)
+    monitor.after(dg.RLOO(2), by_autograd, logits)
+    assert monitor.rows[0]["variance"] > 0
+
+
+def test_an_f_for_one_number_of_points_is_measured():
+    def f(points):
+        assert len(points) == 3, "three points only"
+        return points[..., 0].sum(-1)
+
+    found = analysis.compare(f, LOGITS, [dg.RLOO(3), dg.RLOO(4)], replicates=64, **QUICK)
+    assert found.results["RLOO"].replicates == 64
+    assert "three points only" in found.failures["RLOO (2)"]
+    assert "f fails at 2 points, or at 4 in a call (AssertionError: three points only" in found.notes[0]
