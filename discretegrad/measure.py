@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from discretegrad import checks
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
@@ -180,6 +181,14 @@ class Replicator:
         self.source, self.estimator = source, estimator
         self.size: tuple[int, int] | None = None
         """How many together, and `Replicates.batch_dims`; the first replicate alone tells."""
+        self._shared = False
+        """Whether several were drawn together."""
+
+    def find_size(self) -> None:
+        """By a replicate, and two together where that should do, that are thrown away."""
+        self.next(1)
+        if self.size is not None and self.size[0] > 1:
+            self.next(2)
 
     def next(self, most: int) -> Replicates:
         """So many at most."""
@@ -187,7 +196,17 @@ class Replicator:
             found = self.source.gradient(self.estimator)
             self.size = self.source.together(self.estimator, found), found.batch_dims
             return found
-        return self.source.gradient(self.estimator, min(self.size[0], most), self.size[1])
+        count = min(self.size[0], most)
+        try:
+            found = self.source.gradient(self.estimator, count, self.size[1])
+        except Exception:
+            if self._shared or count == 1:
+                raise
+            # What a control variate or a context holds may have the size of one batch. Other errors come again.
+            found = self.source.gradient(self.estimator)
+            self.size = 1, found.batch_dims
+        self._shared = self._shared or count > 1
+        return found
 
     def take(self, count: int) -> Iterator[Replicates]:
         """So many, in parts."""
@@ -243,6 +262,8 @@ def _element_by_element(estimator: Estimator) -> bool:
         return False
     control_variate = estimator.control_variate
     parts = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
+    if any(isinstance(one, _BatchNorm) and one.training for part in estimator.learners for one in part.modules()):
+        return False
     return not any(isinstance(part, BatchLeaveOneOut) for part in parts)
 
 

@@ -131,6 +131,30 @@ def test_layers_behind_the_logits():
         assert math.isclose(sum(one.variance.value for one in result.layers.values()), result.variance.value)
 
 
+class Doubled(torch.autograd.Function):
+    """A function whose backward pass leaves torch, so that vmap cannot follow."""
+
+    @staticmethod
+    def forward(ctx, tensor):
+        return 2 * tensor
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.from_numpy(2 * gradient.numpy())
+
+
+def test_an_encoder_that_vmap_does_not_know_is_gone_through_one_by_one():
+    f, _ = problem()
+    encoder, inputs = nn.Linear(6, V * C).double(), torch.randn(B, 6, dtype=torch.float64)
+    found, expected = (
+        analysis.compare(f, double(encoder(inputs)).reshape(B, V, C), FOUR, wrt=encoder, replicates=64, **QUICK)
+        for double in (Doubled.apply, lambda tensor: 2 * tensor)
+    )
+    assert not found.failures and not found.notes
+    for name, result in found.results.items():
+        assert math.isclose(result.variance.value, expected.results[name].variance.value, rel_tol=1e-9)
+
+
 def test_replicates_that_share_a_call_know_nothing_of_each_other():
     """With f changed at one of them, the gradients of all others stay, bit for bit; for every estimator."""
     f, logits = problem()

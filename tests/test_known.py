@@ -172,3 +172,46 @@ def test_an_f_for_one_number_of_points_is_measured():
     assert found.results["RLOO"].replicates == 64
     assert "three points only" in found.failures["RLOO (2)"]
     assert "f fails at 2 points, or at 4 in a call (AssertionError: three points only" in found.notes[0]
+
+
+class OfOneBatch(nn.Module):
+    """A baseline with a number for each element of one batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.each = nn.Parameter(torch.arange(5.0))
+
+    def forward(self, context):
+        return context.flatten(1)[:, 0] + self.each
+
+
+@pytest.mark.parametrize("measure", ["compare", "auto", "monitor"])
+def test_what_a_baseline_holds_of_one_batch_is_measured_one_by_one(measure):
+    estimator = dg.Reinforce(1, dg.nn.LearnedBaseline(OfOneBatch()))
+    f = lambda points: points[..., 0].sum(-1)  # noqa: E731
+    problem = Problem(f, LOGITS)
+    one = problem.gradient(estimator)
+    assert problem.together(estimator, one) > 1
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        problem.gradient(estimator, 2, one.batch_dims)
+    if measure == "compare":
+        found = analysis.compare(f, LOGITS, [estimator], replicates=64, **QUICK)
+        assert not found.failures and found.results["Reinforce"].replicates == 64
+    elif measure == "auto":
+        assert not dg.Auto([estimator], replicates=16, rounds=1)(f, LOGITS).failures
+    else:
+        monitor = analysis.Monitor(every=1, replicates=8)
+        monitor.after(estimator, f, LOGITS)
+        assert monitor.rows[0]["replicates"] == 8
+
+
+def test_batch_normalisation_in_a_control_variate_is_mixing():
+    network = nn.Sequential(
+        nn.Linear(12, 8), nn.Flatten(0, 1), nn.BatchNorm1d(8), nn.Linear(8, 1), nn.Unflatten(0, (-1, 5))
+    )
+    estimator = dg.RELAX(network)
+    problem = Problem(lambda points: points[..., 0].sum(-1), LOGITS)
+    one = problem.gradient(estimator)
+    assert problem.together(estimator, one) == 1
+    network.eval()
+    assert problem.together(estimator, one) > 1

@@ -187,7 +187,7 @@ class Stream:
         """Gradients `[r, D]` on the CPU until there are `count`, and the evaluations of f for one of them."""
         if self.replicator.size is None:  # not counted: the same size, and so the same numbers, on going on from a file
             self._set_generators()
-            self.replicator.next(1)
+            self.replicator.find_size()
         done = 0
         while done < count:
             self._set_generators()

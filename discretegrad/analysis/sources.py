@@ -82,6 +82,8 @@ class OfFunction(Source):
     def __init__(self, problem: Problem, wrt: Mapping[str, Tensor] | None = None) -> None:
         self.problem = replace(problem, logits=problem.logits.detach())
         self.logits, self.wrt = problem.logits, wrt
+        self._batched = True
+        """Whether several gradients can be pulled back through the logits' graph at once."""
         self.device = problem.logits.device
         self.layers = (
             {"logits": problem.logits.shape} if wrt is None else {name: tensor.shape for name, tensor in wrt.items()}
@@ -113,16 +115,20 @@ class OfFunction(Source):
 
     def _pulled_back(self, gradients: Tensor) -> Tensor:
         assert self.wrt is not None
+        behind = list(self.wrt.values())
+
+        def of(gradient: Tensor, batched: bool) -> tuple[Tensor | None, ...]:
+            return torch.autograd.grad(
+                self.logits, behind, gradient, retain_graph=True, allow_unused=True, is_grads_batched=batched
+            )
+
         each = gradients.reshape(-1, *self.logits.shape)
-        behind = torch.autograd.grad(
-            self.logits,
-            list(self.wrt.values()),
-            each,
-            retain_graph=True,
-            allow_unused=True,
-            is_grads_batched=True,
-        )
-        return _flat(behind, list(self.wrt.values()), (len(each),))
+        if self._batched and len(each) > 1:
+            try:
+                return _flat(of(each, True), behind, (len(each),))
+            except Exception:  # such as of a function of the encoder that knows no vmap; others come again
+                self._batched = False
+        return torch.cat([_flat(of(gradient, False), behind, (1,)) for gradient in each])
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
         """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
