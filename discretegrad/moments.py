@@ -185,7 +185,7 @@ class Moments:
                 bias2 = bias2 - of_truth.variance(exact)[0] / of_truth.count.sum()
         bias, error = _jackknife(bias2), _jackknife(variance + bias2)
         floor = own.rounding2
-        variance = torch.where(variance[0] > floor, variance, 0.0)
+        variance = torch.where(variance[0] <= floor, 0.0, variance)  # NaN stays
         return Summary(
             _jackknife(variance),
             _at_least(floor, bias._replace(error=math.hypot(bias.error, noise))),
