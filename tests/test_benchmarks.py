@@ -192,6 +192,14 @@ def test_peak_counts_what_is_held_at_once():
     assert peak(lambda: None) == 0
 
 
+def test_peak_memory_of_a_gpu_is_that_of_the_device_that_is_asked_for(monkeypatch):
+    asked = []
+    for name in ("synchronize", "memory_allocated", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device=None, name=name: asked.append(device) or len(name))
+    assert peak(lambda: None, torch.device("cuda:1")) == len("max_")
+    assert set(asked) == {torch.device("cuda:1")}
+
+
 @pytest.mark.parametrize("name", ["RLOO", "Tree"])
 def test_memory_with_ids_does_not_grow_with_evaluations_times_categories(name):
     """One-hots of 256 categories take 256 numbers an evaluation and variable; with ids it is less than half of that."""

@@ -9,15 +9,16 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 
-def peak(run: Callable[[], object], device: str = "cpu") -> int:
-    """The most bytes of tensors that `run` holds at a time, beyond those that were there before."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
+def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
+    """The most bytes of tensors that `run` holds on a device at a time, beyond those that were there before."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
         run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else every profile leaves two lines on stderr
     # The CPU's allocator keeps no count; the profiler notes every allocation (positive) and release (negative).
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
