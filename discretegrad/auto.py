@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -188,17 +188,19 @@ class Auto:
                     moments[name] = found
                 else:
                     failures[name] = "its gradients are not finite; look for NaN or infinity in the values of f."
-            if not any(candidates[name].unbiased for name in moments):
-                each = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
-                raise ValueError(f"no unbiased candidate could be measured. {each}")
+            self._refuse_none(moments, candidates, failures)
             variances = {name: of_name.summary().variance for name, of_name in moments.items()}
             losses = self._losses(problem, candidates, moments, variances)
             seconds = problem.seconds([candidates[name] for name in moments], self.rounds)
         rows = []
         for name, time in zip(moments, seconds, strict=True):
+            if isinstance(time, Exception):
+                failures[name] = f"while it was timed: {sentence(time)}"
+                continue
             costs = {"variance_evaluations": evaluations[name], "variance_time": time}
             loss, number = losses[name], losses[name] * costs.get(self._compares, Estimate(1.0, 0.0))
             rows.append(Measurement(name, candidates[name], evaluations[name], variances[name], loss, time, number))
+        self._refuse_none([row.name for row in rows], candidates, failures)
         return self._choose(rows, failures)
 
     @property
@@ -221,6 +223,13 @@ class Auto:
                 f"{name} is biased, which its variance does not show; leave it out, or compare mean squared errors "
                 "with allow_biased=True."
             )
+
+    def _refuse_none(
+        self, measured: Iterable[str], candidates: Mapping[str, Estimator], failures: Mapping[str, str]
+    ) -> None:
+        if not any(candidates[name].unbiased for name in measured):
+            each = "; ".join(f"{name}: {failure}" for name, failure in failures.items())
+            raise ValueError(f"no unbiased candidate could be measured. {each}")
 
     def _losses(
         self,

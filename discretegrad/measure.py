@@ -90,7 +90,7 @@ class Problem:
         """Of f, without a graph."""
         return self.known.values(self.f, inputs)
 
-    def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate]:
+    def seconds(self, estimators: Sequence[Estimator], rounds: int) -> list[Estimate | Exception]:
         """For one gradient of each; see `in_turns`."""
         return in_turns([partial(self.gradient, estimator) for estimator in estimators], rounds, self.logits.device)
 
@@ -156,17 +156,26 @@ class Problem:
         )
 
 
-def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[Estimate]:
-    """Median seconds of calls that take turns, so that what else the machine does falls on all alike."""
+def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[Estimate | Exception]:
+    """Median seconds of calls, or what one raised.
+
+    They take turns, so that what else the machine does falls on all alike.
+    """
     times: list[list[float]] = [[] for _ in calls]
+    errors: dict[int, Exception] = {}
     for _ in range(rounds):
-        for call, of_call in zip(calls, times, strict=True):
+        for number, call in enumerate(calls):
+            if number in errors:
+                continue
             wait(device)
             start = time.perf_counter()
-            call()
+            try:
+                call()
+            except Exception as error:
+                errors[number] = error
             wait(device)
-            of_call.append(time.perf_counter() - start)
-    return [_median(of_call) for of_call in times]
+            times[number].append(time.perf_counter() - start)
+    return [errors.get(number) or _median(of_call) for number, of_call in enumerate(times)]
 
 
 class Replicator:

@@ -1,6 +1,8 @@
 """`analysis.compare`: right where the answer is known, in both forms; nothing lost, nothing changed."""
 
 import math
+import signal
+import time
 
 import pytest
 import torch
@@ -223,6 +225,67 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path, monkeypatch):
     more = analysis.compare(f, logits, FOUR, **(arguments | {"precision": 0.015}))
     assert more.results["tree"].replicates > whole.results["tree"].replicates
     assert [file.name for file in tmp_path.iterdir()] == ["found.pt"]
+
+
+def test_a_record_that_is_added_to_is_not_interrupted(tmp_path, monkeypatch):
+    """Ctrl-C in the midst of it comes after: what is saved are whole replicates, which others follow."""
+    monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)
+    f, logits = problem()
+    path, calls = tmp_path / "found.pt", 0
+    merge = analysis.Moments._add
+
+    def interrupted(moments, *arguments):
+        nonlocal calls
+        calls += 1
+        if calls == 20:
+            signal.raise_signal(signal.SIGINT)
+        merge(moments, *arguments)
+
+    arguments = {"precision": 0.03, **QUICK}
+    whole = analysis.compare(f, logits, FOUR, **arguments)
+    monkeypatch.setattr(analysis.Moments, "_add", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        analysis.compare(f, logits, FOUR, path=path, **arguments)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    saved = analysis.Comparison.load(path).records["RLOO(2)"]
+    assert saved.moments.replicates * 2 == saved.counts[0]
+    assert analysis.compare(f, logits, FOUR, path=path, **arguments).rows() == whole.rows()
+
+
+def test_what_fails_while_it_is_timed_is_said_and_the_others_are_timed():
+    calls = 0
+
+    def f(points):
+        nonlocal calls
+        if len(points) == 3:
+            calls += 1
+            if calls > limit:
+                raise KeyError("three")
+        return F(points)
+
+    candidates, limit = {"two": dg.RLOO(2), "three": dg.RLOO(3)}, 10**9
+    analysis.compare(f, LOGITS, candidates, replicates=64, **QUICK)
+    limit, calls = calls + 2, 0
+    found = analysis.compare(f, LOGITS, candidates, replicates=64, rounds=4, progress=False)
+    assert found.results["two"].seconds is not None and found.results["three"].seconds is None
+    assert found.failures == {"three": "while it was timed: KeyError: 'three'"}
+    assert found.ranking("variance").numbers.keys() == candidates.keys()
+    assert "three failed: while it was timed" in str(found)
+
+
+def test_a_reference_is_chosen_whatever_the_clock_says(monkeypatch):
+    """Three points are much better than two for the evaluations, and slow."""
+    f, logits = problem()
+
+    def slow(points):
+        if len(points) % 3 == 0:
+            time.sleep(0.1)
+        return f(points)
+
+    estimators = {"two": dg.Reinforce(2), "three": dg.RLOO(3)}
+    monkeypatch.setattr(analysis.sources, "ENUMERATED", 1)
+    found = analysis.compare(lambda points: slow(points) + 1, logits, estimators, replicates=64, **QUICK)
+    assert found.truth_name == "64 replicates of three"
 
 
 def test_what_a_file_has_survives_a_failure_when_it_is_taken_up(tmp_path):

@@ -8,6 +8,7 @@ from torch import nn
 
 import discretegrad as dg
 from discretegrad import analysis
+from discretegrad.known import sentence
 from discretegrad.measure import Problem
 
 QUICK = {"rounds": 0, "progress": False}
@@ -215,3 +216,17 @@ def test_batch_normalisation_in_a_control_variate_is_mixing():
     assert problem.together(estimator, one) == 1
     network.eval()
     assert problem.together(estimator, one) > 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (KeyError("x"), "KeyError: 'x'"),
+        (IndexError(), "IndexError"),
+        (ValueError("too many values\nto unpack"), "ValueError: too many values to unpack"),
+        (RuntimeError("out of memory."), "RuntimeError: out of memory."),
+        (ValueError("logits hold NaN; look for a division by zero."), "logits hold NaN; look for a division by zero."),
+    ],
+)
+def test_an_error_is_said_in_one_line_that_tells_what_it_is(error, expected):
+    assert sentence(error) == expected

@@ -65,7 +65,8 @@ def compare(
         seed: of everything random here; every estimator has its own numbers, whatever others are measured.
         rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. With few of them the error of a
             time is itself uncertain, and a ranking by time claims too much: with 9, in 9 % of comparisons of two.
-        reference: the estimator of the long run; by default the unbiased candidate that reaches a given error first.
+        reference: the estimator of the long run; by default the unbiased candidate with the least variance times
+            evaluations in a short pilot.
         on: what f is called with, "points" or "ids".
         mask, context: as in a call of an estimator.
         path: a file that is written now and then and at the end. If it is there already, what it holds is kept and

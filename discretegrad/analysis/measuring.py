@@ -89,19 +89,23 @@ class Measuring:
         return noise <= (self.precision / 10) ** 2 * max(found.norm2.value, 0.0)
 
     def _cheapest(self, latent: str) -> tuple[str, Estimator]:
-        """The unbiased candidate with the least variance times time in a short pilot."""
+        """The unbiased candidate with the least variance times evaluations in a short pilot.
+
+        Not times seconds: the same seed must give the same truth on a busy machine.
+        """
         best: tuple[str, Estimator] = ("RLOO(4)", RLOO(4, latent))
         least = math.inf
         for name, estimator in self.candidates.items():
             if not estimator.unbiased:
                 continue
-            moments, start = Moments(self.source.sizes), time.perf_counter()
+            moments, evaluations = Moments(self.source.sizes), 0
             try:
-                for gradients, _ in Stream(self.source, estimator, self._seed("pilot " + name)).take(PILOT):
+                for gradients, each in Stream(self.source, estimator, self._seed("pilot " + name)).take(PILOT):
                     moments.update(gradients)
+                    evaluations += each * len(gradients)
             except Exception:  # said when it is measured
                 continue
-            loss = moments.summary().variance.value * (time.perf_counter() - start)
+            loss = moments.summary().variance.value * evaluations
             if loss < least:
                 best, least = (name, estimator), loss
         return best
@@ -134,7 +138,14 @@ class Measuring:
         calls = [partial(self.source.gradient, self.candidates[name]) for name in waiting]
         for name, call, seconds in zip(waiting, calls, in_turns(calls, rounds, self.source.device), strict=True):
             record = self.found.records[name]
-            record.seconds, record.memory = seconds, peak(call, self.source.device.type)
+            try:
+                if isinstance(seconds, Exception):
+                    raise seconds
+                record.memory = peak(call, self.source.device)
+            except Exception as error:  # what was measured before is kept
+                self.found.failures[name] = f"while it was timed: {sentence(error)}"
+            else:
+                record.seconds = seconds
 
     def _wants_more(self, record: Record) -> bool:
         """Whether there is more to measure, and sets the count at which that is asked again.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,12 +44,13 @@ class Record:
         return cls(repr(estimator), estimator.unbiased, Moments(sizes), Cosines(sum(sizes.values())))
 
     def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
-        """Take in replicates `[r, D]`, each of so many evaluations of f."""
-        self.moments.update(gradients)
-        self.cosines.update(gradients, truth)
-        self.counts[0] += evaluations * len(gradients)
-        self.counts[1] += evaluations**2 * len(gradients)
-        self.stream = stream
+        """Take in replicates `[r, D]`, each of so many evaluations of f; all or nothing, if the user interrupts."""
+        with _uninterrupted():
+            self.moments.update(gradients)
+            self.cosines.update(gradients, truth)
+            self.counts[0] += evaluations * len(gradients)
+            self.counts[1] += evaluations**2 * len(gradients)
+            self.stream = stream
 
     def merge(self, other: Record) -> None:
         """Take in another run of the same estimator; its time, taken elsewhere, only where there is none."""
@@ -87,3 +91,21 @@ class Record:
                 "seconds": seconds,
             }
         )
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block is done."""
+    handler = signal.getsignal(signal.SIGINT)
+    # Only the main thread is interrupted; a handler that Python does not know cannot be put back.
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
