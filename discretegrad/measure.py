@@ -132,7 +132,7 @@ class Problem:
             apart = values.unflatten(0, (-1, together))
             return apart.flatten(1, 2) if batch_dims else apart
 
-        leaf = several(self.logits).clone().requires_grad_()
+        leaf = several(self.logits).contiguous().detach().requires_grad_()
         mask = self.mask
         if mask is not None and together > 1:
             variables = self.logits.shape[: self.logits.ndim - checks.named_latent(estimator.latent).rank]

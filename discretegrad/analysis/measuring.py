@@ -205,7 +205,7 @@ class Stream:
             found = self.replicator.next(count - done)
             self.states = [generator.get_state() for generator in self.generators]
             # The sum is the quicker look.
-            if not (found.gradients.sum().isfinite() or found.gradients.isfinite().all()):
+            if not (math.isfinite(found.gradients.sum()) or found.gradients.isfinite().all()):
                 raise ValueError(
                     f"its gradients, {found.gradients.shape[1]} entries, are not finite; look for NaN or infinity in "
                     "the values of f."
