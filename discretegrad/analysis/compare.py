@@ -62,7 +62,8 @@ def compare(
         precision: an estimator is done when the relative standard error of its variance is no more than this.
         replicates: or when it has so many.
         confidence: of intervals, and of all that a ranking claims together.
-        seed: of everything random here; every estimator has its own numbers, whatever others are measured.
+        seed: of everything random here; every estimator has its own numbers, whatever others are measured. What a step
+            draws from Python's generator, numpy's, or one of its own does not follow it.
         rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. With few of them the error of a
             time is itself uncertain, and a ranking by time claims too much: with 9, in 9 % of comparisons of two.
         reference: the estimator of the long run; by default the unbiased candidate with the least variance times

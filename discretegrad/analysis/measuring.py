@@ -64,7 +64,7 @@ class Measuring:
             )
             exact = None
         if exact is not None:
-            self.found.truth, self.found.truth_name = Truth(exact.cpu()), "enumeration"
+            self.found.truth_name, self.found.truth = "enumeration", Truth(exact.cpu())
             return
         name, estimator = ("reference", reference) if reference is not None else self._cheapest(latent)
         stream = Stream(self.source, estimator, self._seed("the truth"))
@@ -79,8 +79,8 @@ class Measuring:
         except Exception as error:
             self.found.notes.append(f"there is no truth to compare with: {name}: {sentence(error)}")
             return
-        self.found.truth = Truth(moments.average(), moments)
         self.found.truth_name = f"{moments.replicates} replicates of {name}"
+        self.found.truth = Truth(moments.average(), moments)  # last: with it the search is over, also in a file
 
     def _known(self, moments: Moments) -> bool:
         """Whether the mean's noise is far below the precision that is asked of a variance."""
