@@ -66,9 +66,9 @@ def restored(device: torch.device, *things: object) -> Iterator[None]:
 def held(things: Iterable[object]) -> tuple[list[nn.Module], list[torch.Generator]]:
     """The modules and the generators among things, and those that functions among them hold.
 
-    A function holds what is in its closure, the globals that it names, and what functions there hold, of globals those
-    of the same file; a method its object; a partial its function and arguments. An object holds its attributes, but
-    not theirs. Not found is what a function gets at otherwise, such as the global of a function of another file.
+    A function holds what is in its closure and its defaults, the globals that it names, and what functions there hold,
+    of globals those of the same file; a method its object; a partial its function and arguments. An object holds its
+    attributes, but not theirs. Not found is what a function gets at otherwise, such as a global of another file.
     """
     modules: list[nn.Module] = []
     generators: list[torch.Generator] = []
@@ -91,7 +91,8 @@ def held(things: Iterable[object]) -> tuple[list[nn.Module], list[torch.Generato
         elif inspect.ismethod(thing):
             waiting += [(thing.__self__, True), (thing.__func__, True)]
         elif inspect.isfunction(thing):
-            waiting += [(part, True) for cell in thing.__closure__ or () for part in _contents(cell)]
+            within = [part for cell in thing.__closure__ or () for part in _contents(cell)]
+            waiting += [(part, True) for part in (thing.__defaults__, thing.__kwdefaults__, *within)]
             for part in (thing.__globals__.get(name) for name in thing.__code__.co_names):
                 if not inspect.isfunction(part) or part.__globals__ is thing.__globals__:
                     waiting.append((part, True))

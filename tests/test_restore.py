@@ -48,6 +48,7 @@ def forms():
     return {
         "closure": (inner, norm),
         "closure of a closure": (lambda points: inner(points), norm),
+        "default": (lambda points, norm=norm: normed(points, norm), norm),
         "partial": (functools.partial(normed, norm=norm), norm),
         "method": (trainer.f, within),
         "object": (trainer, within),

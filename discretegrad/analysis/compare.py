@@ -45,7 +45,7 @@ def compare(
 
     Nothing is changed: no `.grad`; no parameter, buffer or mode of a module that f or the step holds; neither the
     default random generators, Python's and numpy's among them, nor a `torch.Generator` that it holds. What cannot be
-    found, such as the globals of another file's functions, is not put back: see `discretegrad.restore.held`. Modules
+    found, such as a global of another file, is not put back: see `discretegrad.restore.held`. Modules
     inside estimators are judged as they are now.
 
     The truth is summed over all values where there are few enough; else it is the mean of a long run of an unbiased
