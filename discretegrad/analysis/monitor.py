@@ -148,10 +148,11 @@ class Monitor:
 
         Args:
             estimator: any of E f; modules in it are judged as they are now.
-            f: of the present batch, from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. What it
-                depends on the logits for besides its points is not part of the gradient. The processes of a parallel
-                training measure at different steps: where f waits for the others, as DistributedDataParallel may, call
-                the module within, or measure `every` so many steps.
+            f: of the present batch, from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. Whether it
+                is random or mixes the points of a call, and so is called for one replicate at a time, is looked at
+                once, at the first row. What it depends on the logits for besides its points is not part of the
+                gradient. The processes of a parallel training measure at different steps: where f waits for the others,
+                as DistributedDataParallel may, call the module within, or measure `every` so many steps.
             logits: of the present batch.
             step: its number; by default that of the call, from 1.
             mask, context, on: as in a call of an estimator.
@@ -266,9 +267,11 @@ class Monitor:
         self, problem: Problem, estimator: Estimator, reference: Estimator | None, step: int
     ) -> dict[str, Any] | None:
         device = problem.logits.device
-        # Its own generator, and a copy of what notes values: the training's next step must not see the same numbers.
+        # Its own generator, and copies of what notes values: the training's next step must not see the same numbers.
         generator = torch.Generator(device).manual_seed((self.seed * 0x9E3779B1 + step) % 2**63)
         used = copy.deepcopy(estimator) if estimator.learners else estimator
+        if reference is not None and reference.learners:
+            reference = copy.deepcopy(reference)
         with restored(device, problem.f, self.modules), torch.enable_grad():
             if self._known is None:
                 self._known = problem.look(estimator.latent)
