@@ -1,7 +1,7 @@
 /* What the C kernels share. `REAL` is float or double, and comes from the command line: one library for each.
 
-   Rows of categories are taken LANES at a time and laid out category by category, `[C, LANES]`. A loop over the lanes is
-   then a vector instruction whatever is done along the categories: sums one after the other, walks, searches. */
+   Rows of categories are taken LANES at a time and laid out category by category, `[C, LANES]`. A loop over the lanes
+   is then a vector instruction whatever is done along the categories: sums one after the other, walks, searches. */
 
 #include <math.h>
 #include <stdint.h>
@@ -9,18 +9,46 @@
 #include <string.h>
 
 #define LANES 16
-#define QUADS (LANES / 4)
 #define RESTRICT __restrict__
 
 typedef REAL real;
 /* Integers as wide: counting in them does not wait for the count before, as an addition of floats does. */
 typedef __typeof__(_Generic((real)0, float: (int32_t)0, double: (int64_t)0)) whole;
 
-/* Four lanes at a time, for what runs along the categories: it stays in registers from one to the next, while arrays of
-   all lanes would go through memory. */
-typedef real quad __attribute__((vector_size(4 * sizeof(real))));
-typedef double doubles __attribute__((vector_size(4 * sizeof(double))));
-typedef whole flags __attribute__((vector_size(4 * sizeof(real))));
+/* Vectors as wide as the processor has them: what stays in them from one category to the next stays in registers, while
+   arrays of all lanes would go through memory. LANES are one vector or several. Comparisons give integers, 0 or -1. */
+#ifdef __AVX512F__
+#define BYTES 64
+#pragma GCC target("prefer-vector-width=512")
+#else
+#define BYTES 32
+#endif
+typedef real reals __attribute__((vector_size(BYTES)));
+typedef whole wholes __attribute__((vector_size(BYTES)));
+typedef double doubles __attribute__((vector_size(BYTES)));
+typedef int64_t longs __attribute__((vector_size(BYTES)));
+#define IN_REALS (BYTES / (int)sizeof(real))
+#define IN_DOUBLES (BYTES / 8)
+#define OF_REALS (LANES / IN_REALS)
+#define OF_DOUBLES (LANES / IN_DOUBLES)
+typedef union {
+    reals vectors[OF_REALS];
+    real lanes[LANES];
+} Reals;
+typedef union {
+    wholes vectors[OF_REALS];
+    whole lanes[LANES];
+} Wholes;
+typedef union {
+    doubles vectors[OF_DOUBLES];
+    double lanes[LANES];
+} Doubles;
+typedef union {
+    longs vectors[OF_DOUBLES];
+    int64_t lanes[LANES];
+} Longs;
+#define CHOOSE(condition, one, other) \
+    ((__typeof__(one))(((__typeof__(condition))(one) & (condition)) | ((__typeof__(condition))(other) & ~(condition))))
 
 /* e^x for x <= 0, as a loop over it is vectorised: 2^n e^r with |r| < 0.35. Below the range of REAL it is 0; NaN stays.
    2^n is multiplied in two parts, for denormal results. The bound on x is put such that NaN goes by it. */
@@ -67,35 +95,86 @@ static inline real exp_of(real x) {
     return p * first * second;
 }
 
-/* Unnormalised probabilities of LANES rows from `row` on, the largest of each 1, `[C, LANES]`. Behind the last row it is
-   read again. `order` is the category at each position, of `order_stride` (0: all rows share it), or NULL. */
+/* Four numbers from each of four places, to four others: the first of all, the second, and so on. */
+typedef real quad __attribute__((vector_size(4 * sizeof(real))));
+typedef whole of_quad __attribute__((vector_size(4 * sizeof(real))));
+#ifdef __clang__
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (of_quad){i, j, k, l})
+#endif
+static inline void turn(const real *const from[4], real *const to[4]) {
+    quad row[4];
+    for (int k = 0; k < 4; k++) memcpy(&row[k], from[k], sizeof(quad));
+    const quad one = SHUFFLE(row[0], row[1], 0, 4, 1, 5), two = SHUFFLE(row[0], row[1], 2, 6, 3, 7);
+    const quad three = SHUFFLE(row[2], row[3], 0, 4, 1, 5), four = SHUFFLE(row[2], row[3], 2, 6, 3, 7);
+    const quad turned[4] = {SHUFFLE(one, three, 0, 1, 4, 5), SHUFFLE(one, three, 2, 3, 6, 7),
+                            SHUFFLE(two, four, 0, 1, 4, 5), SHUFFLE(two, four, 2, 3, 6, 7)};
+    for (int k = 0; k < 4; k++) memcpy(to[k], &turned[k], sizeof(quad));
+}
+
+/* LANES rows from `row` on, laid out `[C, LANES]`. Behind the last row it is read again. `order` is the category at
+   each position, of `order_stride` (0: all rows share it), or NULL. */
+static inline void to_lanes(const real *RESTRICT table, const int16_t *RESTRICT order, int64_t order_stride,
+                            int64_t row, int64_t rows, int64_t categories, real *RESTRICT lanes) {
+    for (int lane = 0; lane < LANES; lane += 4) {
+        int64_t own[4];
+        for (int k = 0; k < 4; k++) own[k] = row + lane + k < rows ? row + lane + k : rows - 1;
+        int64_t c = 0;
+        if (order == NULL)
+            for (; c + 4 <= categories; c += 4) {
+                const real *from[4];
+                real *to[4];
+                for (int k = 0; k < 4; k++) from[k] = table + own[k] * categories + c;
+                for (int k = 0; k < 4; k++) to[k] = lanes + (c + k) * LANES + lane;
+                turn(from, to);
+            }
+        for (; c < categories; c++)
+            for (int k = 0; k < 4; k++) {
+                const int64_t category = order == NULL ? c : order[own[k] * order_stride + c];
+                lanes[c * LANES + lane + k] = table[own[k] * categories + category];
+            }
+    }
+}
+
+/* And back. */
+static inline void from_lanes(const real *RESTRICT lanes, const int16_t *RESTRICT order, int64_t order_stride,
+                              int64_t row, int64_t rows, int64_t categories, real *RESTRICT table) {
+    for (int lane = 0; lane < LANES && row + lane < rows; lane += 4) {
+        int64_t c = 0;
+        if (order == NULL && row + lane + 4 <= rows)
+            for (; c + 4 <= categories; c += 4) {
+                const real *from[4];
+                real *to[4];
+                for (int k = 0; k < 4; k++) from[k] = lanes + (c + k) * LANES + lane;
+                for (int k = 0; k < 4; k++) to[k] = table + (row + lane + k) * categories + c;
+                turn(from, to);
+            }
+        for (; c < categories; c++)
+            for (int k = 0; k < 4 && row + lane + k < rows; k++) {
+                const int64_t own = row + lane + k, category = order == NULL ? c : order[own * order_stride + c];
+                table[own * categories + category] = lanes[c * LANES + lane + k];
+            }
+    }
+}
+
+/* Unnormalised probabilities of LANES rows, the largest of each 1; see `to_lanes`. */
 static inline void masses_of(const real *RESTRICT logits, const int16_t *RESTRICT order, int64_t order_stride,
                              int64_t row, int64_t rows, int64_t categories, real *RESTRICT mass) {
-    for (int64_t start = 0; start < categories; start += LANES) {
-        const int64_t end = start + LANES < categories ? start + LANES : categories;
-        for (int lane = 0; lane < LANES; lane++) {
-            const int64_t own = row + lane < rows ? row + lane : rows - 1;
-            const real *logit = logits + own * categories;
-            if (order == NULL)
-                for (int64_t c = start; c < end; c++) mass[c * LANES + lane] = logit[c];
-            else
-                for (int64_t c = start; c < end; c++) mass[c * LANES + lane] = logit[order[own * order_stride + c]];
-        }
-    }
-    const quad *at = (const quad *)mass;
-    quad best[QUADS];
-    for (int q = 0; q < QUADS; q++) best[q] = at[q];
+    to_lanes(logits, order, order_stride, row, rows, categories, mass);
+    const reals *at = (const reals *)mass;
+    Reals largest;
+    for (int k = 0; k < OF_REALS; k++) largest.vectors[k] = at[k];
     for (int64_t c = 1; c < categories; c++)
-        for (int q = 0; q < QUADS; q++) {
-            const quad one = at[c * QUADS + q];
-            const flags more = one > best[q];
-            best[q] = (quad)(((flags)one & more) | ((flags)best[q] & ~more));
+        for (int k = 0; k < OF_REALS; k++) {
+            const reals one = at[c * OF_REALS + k];
+            largest.vectors[k] = CHOOSE(one > largest.vectors[k], one, largest.vectors[k]);
         }
-    real largest[LANES];
-    memcpy(largest, best, sizeof(best));
-    for (int lane = 0; lane < LANES; lane++) largest[lane] = largest[lane] == -INFINITY ? 0 : largest[lane];
+    for (int lane = 0; lane < LANES; lane++)
+        largest.lanes[lane] = largest.lanes[lane] == -INFINITY ? 0 : largest.lanes[lane];
     for (int64_t c = 0; c < categories; c++)
-        for (int lane = 0; lane < LANES; lane++) mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest[lane]);
+        for (int lane = 0; lane < LANES; lane++)
+            mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest.lanes[lane]);
 }
 
 /* What a kernel returns; see `native.py`. */

@@ -3,8 +3,8 @@
 #include "../native.h"
 
 /* `indices[draws, rows]` from `logits[rows, C]` and uniform `noise[draws, rows]`. */
-int categorical(const real *logits, const real *noise, int64_t *indices, int64_t rows, int64_t categories, int64_t draws,
-                int64_t threads) {
+int categorical(const real *logits, const real *noise, int64_t *indices, int64_t rows, int64_t categories,
+                int64_t draws, int64_t threads) {
     int failed = FINE;
 #pragma omp parallel num_threads(threads)
     {
@@ -15,23 +15,24 @@ int categorical(const real *logits, const real *noise, int64_t *indices, int64_t
             if (sums == NULL) continue;
             masses_of(logits, NULL, 0, row, rows, categories, sums);
             /* Rounded from double, sums never fall, and rise at possible categories only. */
-            quad *at = (quad *)sums;
-            doubles total[QUADS] = {0};
+            double total[LANES] = {0};
             for (int64_t c = 0; c < categories; c++)
-                for (int q = 0; q < QUADS; q++) {
-                    total[q] += __builtin_convertvector(at[c * QUADS + q], doubles);
-                    at[c * QUADS + q] = __builtin_convertvector(total[q], quad);
+                for (int lane = 0; lane < LANES; lane++) {
+                    total[lane] += sums[c * LANES + lane];
+                    sums[c * LANES + lane] = (real)total[lane];
                 }
+            const reals *at = (const reals *)sums;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             for (int64_t draw = 0; draw < draws; draw++) {
-                quad threshold[QUADS] = {0};
-                flags below[QUADS] = {0};
-                memcpy(threshold, noise + draw * rows + row, lanes * sizeof(real));
-                for (int q = 0; q < QUADS; q++) threshold[q] *= at[(categories - 1) * QUADS + q];
+                Reals threshold = {0};
+                Wholes below = {0};
+                memcpy(threshold.lanes, noise + draw * rows + row, lanes * sizeof(real));
+                for (int k = 0; k < OF_REALS; k++) threshold.vectors[k] *= at[(categories - 1) * OF_REALS + k];
                 for (int64_t c = 0; c < categories; c++)
-                    for (int q = 0; q < QUADS; q++) below[q] -= at[c * QUADS + q] <= threshold[q]; /* true is -1 */
+                    for (int k = 0; k < OF_REALS; k++)
+                        below.vectors[k] -= at[c * OF_REALS + k] <= threshold.vectors[k]; /* true is -1 */
                 for (int lane = 0; lane < lanes; lane++) {
-                    const int64_t found = below[lane / 4][lane % 4];
+                    const int64_t found = below.lanes[lane];
                     indices[draw * rows + row + lane] = found < categories ? found : categories - 1;
                 }
             }

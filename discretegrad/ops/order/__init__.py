@@ -9,9 +9,7 @@ from discretegrad.ops.order import fused, native, reference
 def ascending(keys: Tensor) -> Tensor:
     """See `reference.ascending`."""
     chosen = dispatch.implementation(keys, keys.shape[-1])
-    if chosen == "native" and keys.shape[-1] <= native.LARGEST:
-        return native.ascending(keys)
-    return (reference if chosen == "reference" else fused).ascending(keys)
+    return {"native": native, "fused": fused}.get(chosen, reference).ascending(keys)
 
 
 __all__ = ["ascending"]

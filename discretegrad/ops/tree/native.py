@@ -44,7 +44,7 @@ class NativePairs(LogitPairs):
         super().__init__(shape, order, logits)
         self.tree = nodes(shape, logits.shape[-1])
         self.category_at: Tensor | None = None
-        if isinstance(shape, str) and order is not None and logits.shape[-1] <= sorting.LARGEST:
+        if isinstance(shape, str) and order is not None:
             self.category_at = sorting.by(logits, order)
         else:
             leaf_at = category_at(shape, order, logits)
