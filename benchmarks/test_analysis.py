@@ -16,9 +16,9 @@ from benchmarks.sizes import SMALL, Setting
 from benchmarks.steps import Step
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.analysis.measuring import Stream
+from discretegrad.analysis.record import Record
 from discretegrad.analysis.sources import OfFunction
 from discretegrad.measure import Problem
-from discretegrad.moments import Moments
 
 COUNTS = {"toy": 64 if SMALL else 1024, "vae": 4 if SMALL else 32}
 
@@ -50,11 +50,12 @@ VAES = {"rloo-2": dg.RLOO(2), "tree-2": dg.DisARMTree(), "rloo-4": dg.RLOO(4)}
 
 
 def measure(benchmark, suite_case, setting, name, source, estimator, loop, count):
-    stream, moments = Stream(source, estimator, seed=0), Moments(source.sizes)
+    stream, record = Stream(source, estimator, seed=0), Record.of(estimator, source.sizes)
+    truth = torch.ones(sum(source.sizes.values()), dtype=torch.float64)  # any: its cosine is taken
 
     def compared() -> None:
-        for gradients, _ in stream.take(count):
-            moments.update(gradients)
+        for gradients, evaluations in stream.take(count):
+            record.add(gradients, evaluations, truth, stream.states)
 
     def looped() -> None:
         for _ in range(count):

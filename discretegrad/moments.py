@@ -90,26 +90,27 @@ class Moments:
             turns = left // self.groups if first == 0 else 0
             taken = turns * self.groups or min(left, self.groups - first)
             groups, part = slice(first, first + taken // max(1, turns)), slice(done, done + taken)
-            several = gradients[part].unflatten(0, (max(1, turns), -1))
-            mean = several.mean(0, dtype=torch.float64)
-            count = torch.full_like(mean[:, 0], len(several))
-            squares, within = self.squares.new_zeros(()), self.within.new_zeros(())
             if turns > 1:
+                several = gradients[part].unflatten(0, (turns, -1))
+                mean = several.mean(0, dtype=torch.float64)
                 apart = (several - mean.to(several)).square_()
-                squares, within = self._by_layer(apart.sum(0)).double(), apart.sum((0, 1))
-            self._add(groups, count, mean, squares, within)
+                self.squares[groups] += self._by_layer(apart.sum(0))
+                self.within += apart.sum((0, 1))
+            else:
+                mean = gradients[part].double()
+            self._add(groups, torch.full_like(self.count[groups], max(1, turns)), mean)
             done += taken
 
-    def _add(self, groups: slice, count: Tensor, mean: Tensor, squares: Tensor, within: Tensor) -> None:
+    def _add(self, groups: slice, count: Tensor, mean: Tensor) -> None:
+        """As many to each of the groups, with such means: what lies between these and the groups' own."""
         before = self.count[groups]
         after = before + count
-        share = torch.where(after > 0, count / after.clamp_min(1.0), 0.0)
+        share = count / after.clamp_min(1.0)
         apart = mean - self.mean[groups]
         self.mean[groups].addcmul_(apart, share.unsqueeze(1))
-        between = apart.square_().mul_((before * share).unsqueeze(1))
-        self.squares[groups] += squares + self._by_layer(between)
-        self.within += within
-        self.within += between.sum(0)
+        between, weight = apart.square_(), before * share
+        self.squares[groups] += self._by_layer(between) * weight.unsqueeze(1)
+        self.within.addmv_(between.T, weight)
         self.count[groups] = after
 
     def _by_layer(self, entries: Tensor) -> Tensor:
@@ -122,7 +123,9 @@ class Moments:
         if other.groups != self.groups:
             raise ValueError(f"moments in {other.groups} groups do not merge with those in {self.groups}.")
         other = other.to(self.mean.device)
-        self._add(slice(None), other.count, other.mean, other.squares, other.within)
+        self._add(slice(None), other.count, other.mean)
+        self.squares += other.squares
+        self.within += other.within
         self.epsilon = torch.maximum(self.epsilon, other.epsilon)
 
     def average(self) -> Tensor:

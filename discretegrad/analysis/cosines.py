@@ -29,6 +29,8 @@ class Cosines:
         """Gradients over their lengths, summed; a gradient of zero counts as cosine 0."""
         self.sums = [0.0, 0.0, 0.0]
         """The number of replicates, their cosines, and the squares of these."""
+        self._towards: tuple[Tensor, Tensor] | None = None
+        """The direction of the last call, and the same of length 1 as replicates come."""
 
     def update(self, gradients: Tensor, direction: Tensor | None) -> None:
         """Take in replicates `[R, D]`.
@@ -42,9 +44,11 @@ class Cosines:
         gradients = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
         lengths = gradients.norm(dim=1)
         inverse = torch.where(lengths > 0, lengths.reciprocal(), 0.0)
-        self.units += (inverse @ gradients).to(self.units)
-        length = float(direction.norm())
-        cosines = (gradients @ direction.to(gradients) * inverse).double() / (length if length > 0 else 1.0)
+        self.units.addmv_(gradients.T.to(self.units), inverse.to(self.units))
+        if self._towards is None or self._towards[0] is not direction:
+            length = float(direction.norm())
+            self._towards = direction, (direction / (length if length > 0 else 1.0)).to(gradients)
+        cosines = (gradients @ self._towards[1] * inverse).double()
         for place, added in enumerate((len(cosines), float(cosines.sum()), float(cosines.square().sum()))):
             self.sums[place] += added
 
