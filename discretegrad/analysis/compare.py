@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.comparison import Comparison
-from discretegrad.analysis.measuring import FEWEST, Measuring
+from discretegrad.analysis.measuring import Measuring
+from discretegrad.analysis.record import FEWEST
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
 from discretegrad.core import Estimator
 from discretegrad.measure import Problem, named
@@ -71,7 +72,8 @@ def compare(
         on: what f is called with, "points" or "ids".
         mask, context: as in a call of an estimator.
         path: a file that is written now and then and at the end. If it is there already, what it holds is kept and
-            measured on to the precision that is now asked for.
+            measured on to the precision that is now asked for, the truth included. If a candidate has no time yet, all
+            candidates are timed again, in turns, and others lose theirs: only times of one sitting compare.
         progress: whether to show a bar; by default if there is a terminal.
 
     Raises:
@@ -106,9 +108,9 @@ def compare(
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():
         note = source.look(latent)
         started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
-        found = _resumed(started, path, candidates)
-        if note is not None and note not in found.notes:
-            found.notes.append(note)
+        found = _resumed(started, path, candidates, reference)
+        if note is not None:
+            found.note(note)
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
         try:
             measuring.find_truth(latent, reference)
@@ -165,7 +167,9 @@ def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None) ->
         )
 
 
-def _resumed(started: Comparison, path: str | Path | None, candidates: Mapping[str, Estimator]) -> Comparison:
+def _resumed(
+    started: Comparison, path: str | Path | None, candidates: Mapping[str, Estimator], reference: Estimator | None
+) -> Comparison:
     if path is None:
         return started
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -186,5 +190,12 @@ def _resumed(started: Comparison, path: str | Path | None, candidates: Mapping[s
             raise ValueError(
                 f"{path} has {name!r} as {known.recipe}, not {estimator!r}; give one of them another name."
             )
+    long_run = found.long_run
+    if reference is not None and long_run is not None and found.exact is None and long_run.recipe != repr(reference):
+        raise ValueError(
+            f"{path} has a truth that is a long run of {long_run.recipe}, not of {reference!r}; leave the reference "
+            "out, or give another path."
+        )
     found.confidence = started.confidence
+    found.note_versions(started.versions)
     return found

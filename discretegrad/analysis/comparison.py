@@ -14,16 +14,17 @@ import torch
 from torch import Tensor
 
 from discretegrad.analysis.files import write_whole
+from discretegrad.analysis.merging import merged
 from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
 from discretegrad.analysis.recommendation import Recommendation, recommend
-from discretegrad.analysis.record import Record
+from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, Result, norm2_of, result_of
 from discretegrad.analysis.table import table, wrapped
 from discretegrad.measure import Estimate
-from discretegrad.moments import Moments, Truth
+from discretegrad.moments import Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
-FORMAT = 2
+FORMAT = 3
 """Of the files."""
 
 
@@ -39,11 +40,17 @@ class Comparison:
     records: dict[str, Record] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     """Of estimators that could not be measured: what went wrong."""
-    truth: Truth | None = None
-    truth_name: str = "none"
-    """Where it is from."""
+    exact: Tensor | None = None
+    """The true gradient `[D]`, float64, where it was enumerated."""
+    long_run: Record | None = None
+    """Of an unbiased estimator, where it was not."""
+    reference: str = ""
+    """The name of that estimator."""
+    truth_failure: str = ""
+    """What went wrong with the long run."""
     notes: list[str] = field(default_factory=list)
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    """Of what it was measured with, several where runs differ."""
     _known: dict[str, tuple[Any, Result]] = field(default_factory=dict, init=False, repr=False)
     """Results, and what they were made of."""
 
@@ -53,24 +60,55 @@ class Comparison:
     ) -> Comparison:
         """Nothing measured yet."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
-        versions = {"torch": str(torch.__version__), "python": platform.python_version(), "device": name}
+        versions = {"torch": [str(torch.__version__)], "python": [platform.python_version()], "device": [name]}
         return cls(
             {name: tuple(shape) for name, shape in shapes.items()}, signature, confidence, seed, versions=versions
         )
 
     @property
     def results(self) -> dict[str, Result]:
-        """By name, in the order in which they were measured."""
-        for name, record in self.records.items():
+        """By name, in the order in which they were measured; without those that were interrupted too early."""
+        truth = self.truth
+        enough = {name: record for name, record in self.records.items() if record.moments.replicates >= FEWEST}
+        for name, record in enough.items():
             made_of = (record.moments.replicates, record.seconds, self.truth_name)
             if name not in self._known or self._known[name][0] != made_of:
-                self._known[name] = made_of, result_of(name, record, self.truth, self.shapes)
-        return {name: self._known[name][1] for name in self.records}
+                self._known[name] = made_of, result_of(name, record, truth, self.shapes)
+        return {name: self._known[name][1] for name in enough}
+
+    @property
+    def truth(self) -> Truth | None:
+        """What estimators are compared with: the enumerated gradient, or what the long run has so far."""
+        if self.exact is not None:
+            return Truth(self.exact)
+        if self.long_run is None or self.long_run.moments.replicates < FEWEST:
+            return None
+        return Truth(self.long_run.moments.average(), self.long_run.moments)
+
+    @property
+    def truth_name(self) -> str:
+        """Where it is from, or why there is none."""
+        if self.exact is not None:
+            return "enumeration"
+        if self.long_run is None or self.long_run.moments.replicates < FEWEST:
+            return f"none ({self.truth_failure})" if self.truth_failure else "none"
+        return f"{self.long_run.moments.replicates} replicates of {self.reference}"
+
+    def note(self, text: str) -> None:
+        """Add to the notes what is not there yet."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def note_versions(self, versions: Mapping[str, list[str]]) -> None:
+        """Add to the versions what is not there yet."""
+        for name, known in versions.items():
+            self.versions[name] = list(dict.fromkeys((*self.versions.get(name, ()), *known)))
 
     @property
     def norm2(self) -> Estimate | None:
         """The squared norm of the true gradient."""
-        return None if self.truth is None else norm2_of(self.truth)
+        truth = self.truth
+        return None if truth is None else norm2_of(truth)
 
     def ranking(self, criterion: str | None = None) -> Ranking:
         """All pairs compared.
@@ -162,7 +200,10 @@ class Comparison:
         )
         for name, failure in self.failures.items():
             lines += wrapped(f"{name} failed: {failure}")
-        for note in self.notes:
+        notes = self.notes
+        if self.truth_failure and self.truth is not None:
+            notes = [*notes, f"the truth could not be measured on: {self.truth_failure}"]
+        for note in notes:
             lines += wrapped(f"Note: {note}")
         return "\n".join((*lines, "", *wrapped(self.recommendation.sentence, "")))
 
@@ -177,45 +218,13 @@ class Comparison:
     def merge(self, other: Comparison) -> Comparison:
         """Both together: estimators of either, and those of both with all their replicates.
 
-        Raises:
-            ValueError: for another problem, and where both have the same replicates, since their seeds are equal.
-        """
-        if not self.same_problem(other):
-            raise ValueError("these comparisons are of different problems: f, logits or layers differ.")
-        both = self.records.keys() & other.records.keys()
-        if both and self.seed == other.seed:
-            raise ValueError(
-                f"both comparisons measured {', '.join(sorted(both))} with seed {self.seed}, so with the same random "
-                "numbers; measure one of them with another seed."
-            )
-        for name in both:
-            if self.records[name].recipe != other.records[name].recipe:
-                raise ValueError(
-                    f"{name!r} is {self.records[name].recipe} in one comparison and {other.records[name].recipe} in "
-                    "the other; give one of them another name."
-                )
-        merged = Comparison.of_state(self.state())
-        theirs = Comparison.of_state(other.state())
-        for name, record in theirs.records.items():
-            if name in merged.records:
-                merged.records[name].merge(record)
-            else:
-                merged.records[name] = record
-        failures = {**theirs.failures, **merged.failures}
-        merged.failures = {name: failure for name, failure in failures.items() if name not in merged.records}
-        merged.notes += [note for note in theirs.notes if note not in merged.notes]
-        if theirs.truth is not None and (merged.truth is None or merged.truth.moments is not None):
-            merged._merge_truth(theirs)
-        return merged
+        Long runs are joined as well. Times are this comparison's, where it has any: those of another run, perhaps on
+        another machine, do not compare with them.
 
-    def _merge_truth(self, other: Comparison) -> None:
-        assert other.truth is not None
-        if self.truth is None or self.truth.moments is None or other.truth.moments is None or self.seed == other.seed:
-            self.truth, self.truth_name = other.truth, other.truth_name
-            return
-        self.truth.moments.merge(other.truth.moments)
-        self.truth = Truth(self.truth.moments.average(), self.truth.moments)
-        self.truth_name = f"{self.truth_name} and {other.truth_name}"
+        Raises:
+            ValueError: for another problem, and where both have the same replicates, since they have a seed in common.
+        """
+        return merged(self, other)
 
     def save(self, path: str | Path) -> None:
         """Write a file, whole."""
@@ -241,24 +250,20 @@ class Comparison:
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values."""
-        truth = None
-        if self.truth is not None:
-            moments = self.truth.moments
-            truth = {"gradient": self.truth.gradient, "moments": None if moments is None else moments.state()}
         records = {name: record.state() for name, record in self.records.items()}
+        long_run = None if self.long_run is None else self.long_run.state()
         own = {name: value for name, value in self.__dict__.items() if name != "_known"}
-        return {**own, "format": FORMAT, "truth": truth, "records": records}
+        return {**own, "format": FORMAT, "long_run": long_run, "records": records}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Comparison:
         """What `state` was of, with nothing shared."""
         state = {name: value for name, value in state.items() if name != "format"}
-        truth = state["truth"]
-        if truth is not None:
-            moments = None if truth["moments"] is None else Moments.of_state(truth["moments"])
-            state["truth"] = Truth(truth["gradient"], moments)
         state["records"] = {name: Record.of_state(record) for name, record in state["records"].items()}
-        state["failures"], state["notes"] = dict(state["failures"]), list(state["notes"])
+        if state["long_run"] is not None:
+            state["long_run"] = Record.of_state(state["long_run"])
+        for name in ("failures", "notes", "versions"):
+            state[name] = state[name].copy()
         return cls(**state)
 
 

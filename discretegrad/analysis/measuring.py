@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +14,15 @@ from tqdm import tqdm
 
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.memory import peak
-from discretegrad.analysis.record import Record
+from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
 from discretegrad.known import sentence
 from discretegrad.measure import Replicator, in_turns
-from discretegrad.moments import GROUPS, Moments, Truth
+from discretegrad.moments import GROUPS, Moments
 from discretegrad.restore import default_generators
 
-FEWEST = 2 * GROUPS
-"""Replicates for a standard error, at least; twice as many before it is relied on."""
 PILOT = 64
 """Replicates of each candidate for the long run."""
 LONG = 512
@@ -50,37 +48,72 @@ class Measuring:
         self.next_save = time.monotonic()
 
     def find_truth(self, latent: str, reference: Estimator | None) -> None:
-        """The exact gradient, or a long run."""
-        if self.found.truth is not None:
+        """The exact gradient, or a long run, measured on where that of a file is not precise enough any more.
+
+        Raises:
+            ValueError: where it is not, and the estimator of the file's long run is not here.
+        """
+        found = self.found
+        if found.exact is None and found.long_run is None:
+            found.exact = self._enumerated(latent)
+        if found.exact is not None:
             return
+        before = found.long_run, found.reference
+        if found.long_run is None:
+            found.reference, estimator = ("reference", reference) if reference is not None else self._cheapest(latent)
+            found.long_run = Record.of(estimator, self.source.sizes, found.seed)
+        elif self._long_enough(found.long_run):
+            found.truth_failure = ""
+            return
+        else:
+            estimator = self._of_recipe(found.long_run.recipe, latent, reference)
+        try:
+            self._fill(found.long_run, estimator, "the truth", self._wants_longer)
+            found.truth_failure = ""
+        except Exception as error:
+            found.truth_failure = f"{found.reference}: {sentence(error)}"
+            found.long_run, found.reference = before  # what a file had is kept
+
+    def _enumerated(self, latent: str) -> Tensor | None:
         try:
             exact = self.source.exact(latent)
         except Exception as error:  # what is wrong with f will be said of each estimator as well
-            self.found.notes.append(sentence(error))
-            exact = None
+            self.found.note(sentence(error))
+            return None
         if exact is not None and not exact.isfinite().all():
-            self.found.notes.append(
+            self.found.note(
                 "the sum over all values is not finite; look for NaN or infinity in f at values that are hardly drawn."
             )
-            exact = None
-        if exact is not None:
-            self.found.truth_name, self.found.truth = "enumeration", Truth(exact.cpu())
-            return
-        name, estimator = ("reference", reference) if reference is not None else self._cheapest(latent)
-        stream = Stream(self.source, estimator, self._seed("the truth"))
-        moments, due = Moments(self.source.sizes), LONG
-        try:
-            for gradients, _ in self._bar(stream, self.replicates, f"truth ({name})"):
-                moments.update(gradients)
-                if moments.replicates >= due:
-                    if self._known(moments):
-                        break
-                    due = moments.replicates * 5 // 4  # a look takes as long as some replicates
-        except Exception as error:
-            self.found.notes.append(f"there is no truth to compare with: {name}: {sentence(error)}")
-            return
-        self.found.truth_name = f"{moments.replicates} replicates of {name}"
-        self.found.truth = Truth(moments.average(), moments)  # last: with it the search is over, also in a file
+            return None
+        return None if exact is None else exact.cpu()
+
+    def _of_recipe(self, recipe: str, latent: str, reference: Estimator | None) -> Estimator:
+        # Whatever it has learned meanwhile: its mean is the same.
+        for estimator in (reference, *self.candidates.values(), RLOO(4, latent)):
+            if repr(estimator) == recipe:
+                assert estimator is not None
+                return estimator
+        raise ValueError(
+            f"{self.path} has a truth that is a long run of {recipe}, and needs more of it for the precision that is "
+            "asked for; give it as the reference."
+        )
+
+    def _long_enough(self, record: Record) -> bool:
+        count = record.moments.replicates
+        if count < record.target:
+            return False
+        return count >= self.replicates or (count >= LONG and self._known(record.moments))
+
+    def _wants_longer(self, record: Record) -> bool:
+        """As `_wants_more`, for the long run."""
+        count = record.moments.replicates
+        if count < record.target:
+            return True
+        if self._long_enough(record):
+            return False
+        # A look takes as long as some replicates.
+        record.target = min(self.replicates, max(LONG, count * 5 // 4))
+        return True
 
     def _known(self, moments: Moments) -> bool:
         """Whether the mean's noise is far below the precision that is asked of a variance."""
@@ -112,47 +145,69 @@ class Measuring:
 
     def measure(self) -> None:
         """All candidates, one after the other."""
-        truth = None if self.found.truth is None else self.found.truth.gradient
-        known = set(self.found.records)
+        records, truth = self.found.records, self.found.truth
+        direction = None if truth is None else truth.gradient
         for name, estimator in self.candidates.items():
-            record = self.found.records.get(name) or Record.of(estimator, self.source.sizes)
-            stream = Stream(self.source, estimator, self._seed(name), record.stream)
+            before = records.get(name)
+            records[name] = before or Record.of(estimator, self.source.sizes, self.found.seed)
             try:
-                while self._wants_more(record):
-                    missing = record.target - record.moments.replicates
-                    for gradients, evaluations in self._bar(stream, missing, name):
-                        record.add(gradients, evaluations, truth, stream.states)
-                        self.found.records[name] = record
-                        self._save_now_and_then()
+                self._fill(records[name], estimator, name, self._wants_more, direction)
             except Exception as error:  # whatever a candidate or f stumbles over, the others go on
                 self.found.failures[name] = sentence(error)
-                if name not in known:  # what a file had is kept
-                    self.found.records.pop(name, None)
+                if before is None:  # what a file had is kept
+                    del records[name]
                 continue
             self.found.failures.pop(name, None)
 
+    def _fill(
+        self,
+        record: Record,
+        estimator: Estimator,
+        name: str,
+        wants_more: Callable[[Record], bool],
+        direction: Tensor | None = None,
+    ) -> None:
+        """Add replicates for as long as more are wanted.
+
+        Args:
+            record: to which.
+            estimator: whose.
+            name: of its random numbers, and of the bar.
+            wants_more: whether there is more to measure; sets the count at which that is asked again, which is kept
+                with what was measured: who goes on from a file draws the same numbers as who was never interrupted.
+            direction: the true gradient, if it is known.
+        """
+        stream = Stream(self.source, estimator, self._seed(name), record.stream)
+        while wants_more(record):
+            missing = record.target - record.moments.replicates
+            for gradients, evaluations in self._bar(stream, missing, name):
+                record.add(gradients, evaluations, direction, stream.states)
+                self._save_now_and_then()
+
     def cost(self, rounds: int) -> None:
-        """Seconds in turns, and memory; only of those that have none yet."""
-        waiting = [name for name, record in self.found.records.items() if record.seconds is None]
-        waiting = [name for name in waiting if name in self.candidates]
-        calls = [partial(self.source.gradient, self.candidates[name]) for name in waiting]
-        for name, call, seconds in zip(waiting, calls, in_turns(calls, rounds, self.source.device), strict=True):
-            record = self.found.records[name]
+        """Seconds in turns, and memory, of all candidates if one has no time yet.
+
+        Only times that were taken in turns compare: those that a file has are then dropped.
+        """
+        records = {name: self.found.records[name] for name in self.candidates if name not in self.found.failures}
+        if all(record.seconds is not None for record in records.values()):
+            return
+        calls = [partial(self.source.gradient, self.candidates[name]) for name in records]
+        times = in_turns(calls, rounds, self.source.device)
+        for record in self.found.records.values():
+            record.seconds = None
+        for name, call, seconds in zip(records, calls, times, strict=True):
             try:
                 if isinstance(seconds, Exception):
                     raise seconds
-                record.memory = peak(call, self.source.device)
+                records[name].memory = peak(call, self.source.device)
             except Exception as error:  # what was measured before is kept
                 self.found.failures[name] = f"while it was timed: {sentence(error)}"
             else:
-                record.seconds = seconds
+                records[name].seconds = seconds
 
     def _wants_more(self, record: Record) -> bool:
-        """Whether there is more to measure, and sets the count at which that is asked again.
-
-        The count is kept with what was measured: who goes on from a file draws the same numbers as who was never
-        interrupted.
-        """
+        """Whether the variance is not known well enough."""
         count = record.moments.replicates
         if count < record.target:
             return True
@@ -214,8 +269,9 @@ class Stream:
             yield found.gradients.cpu(), found.evaluations
 
     def _set_generators(self) -> None:
+        states = self.states or []
         for number, generator in enumerate(self.generators):
-            if self.states is None:
+            if number < len(states):
+                generator.set_state(states[number])
+            else:  # at the start, or where the numbers so far are another device's
                 generator.manual_seed(self.seed)
-            else:
-                generator.set_state(self.states[number])

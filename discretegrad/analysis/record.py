@@ -15,7 +15,10 @@ from torch import Tensor
 from discretegrad.analysis.cosines import Cosines
 from discretegrad.core import Estimator
 from discretegrad.measure import Estimate
-from discretegrad.moments import Moments
+from discretegrad.moments import GROUPS, Moments
+
+FEWEST = 2 * GROUPS
+"""Replicates for a standard error, at least; twice as many before it is relied on."""
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Record:
     """What it says of itself."""
     moments: Moments
     cosines: Cosines
+    seeds: set[int]
+    """Of the comparisons in which they were drawn."""
     target: int = 0
     """How many replicates there are to be before the precision is looked at again."""
     counts: list[float] = field(default_factory=lambda: [0.0, 0.0])
@@ -39,9 +44,9 @@ class Record:
     """The random generators' states, to go on from."""
 
     @classmethod
-    def of(cls, estimator: Estimator, sizes: Mapping[str, int]) -> Record:
+    def of(cls, estimator: Estimator, sizes: Mapping[str, int], seed: int) -> Record:
         """Nothing yet."""
-        return cls(repr(estimator), estimator.unbiased, Moments(sizes), Cosines(sum(sizes.values())))
+        return cls(repr(estimator), estimator.unbiased, Moments(sizes), Cosines(sum(sizes.values())), {seed})
 
     def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
         """Take in replicates `[r, D]`, each of so many evaluations of f; all or nothing, if the user interrupts."""
@@ -53,9 +58,10 @@ class Record:
             self.stream = stream
 
     def merge(self, other: Record) -> None:
-        """Take in another run of the same estimator; its time, taken elsewhere, only where there is none."""
+        """Take in another run with other seeds; its time, taken elsewhere, only where there is none."""
         self.moments.merge(other.moments)
         self.cosines.merge(other.cosines)
+        self.seeds |= other.seeds
         self.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
         if self.seconds is None:
             self.seconds, self.memory = other.seconds, other.memory
@@ -75,6 +81,7 @@ class Record:
             **self.__dict__,
             "moments": self.moments.state(),
             "cosines": self.cosines.state(),
+            "seeds": sorted(self.seeds),
             "seconds": seconds,
         }
 
@@ -87,6 +94,7 @@ class Record:
                 **state,
                 "moments": Moments.of_state(state["moments"]),
                 "cosines": Cosines.of_state(state["cosines"]),
+                "seeds": set(state["seeds"]),
                 "counts": list(state["counts"]),
                 "seconds": seconds,
             }
