@@ -76,9 +76,8 @@ class Problem:
     def look(self, latent: str) -> Known:
         """What is known of f, from two calls or three."""
         estimator, generator = RLOO(2, latent), torch.Generator(self.logits.device).manual_seed(0)
-        # Others that are as probable as any, unless forbidden: where all points are equal, mixing them cannot be seen.
-        uniform = torch.where(self.logits.abs() < 1e3, 0.0, self.logits)
-        own, others = (estimator.sample(logits, generator, self.mask) for logits in (self.logits, uniform))
+        # Others that are as probable as any: where all points are equal, mixing them cannot be seen.
+        own, others = (estimator.sample(logits, generator, self.mask) for logits in (self.logits, level(self.logits)))
         with restored(self.logits.device):
             return look(self.f, self.inputs(own), self.inputs(others))
 
@@ -154,6 +153,12 @@ class Problem:
             values.ndim - (1 if together == 1 or batch_dims else 2),
             surrogate.detach().reshape(together, -1).double().mean(1),
         )
+
+
+def level(logits: Tensor) -> Tensor:
+    """All that is not forbidden alike, with the logits' graph: what is drawn then does not hang on their rounding."""
+    values = logits.detach()
+    return torch.where(values.abs() < 1e3, logits - values, values)
 
 
 def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[Estimate | Exception]:

@@ -1,7 +1,11 @@
-"""Comparisons that are taken up or merged: nothing counts twice, nothing is lost."""
+"""Comparisons that are taken up or merged: nothing counts twice, nothing that differs is taken for the same."""
+
+import itertools
+import random
 
 import pytest
 import torch
+from torch import nn
 
 import discretegrad as dg
 from discretegrad import analysis, measure
@@ -17,6 +21,10 @@ LOGITS = torch.randn(B, V, C, dtype=torch.float64, generator=SEEDED)
 
 def f(points):
     return torch.einsum("...bi,bij->...bj", points.flatten(-2), WEIGHT).tanh().sum(-1)
+
+
+def of_ids(ids):
+    return f(nn.functional.one_hot(ids, C).double())
 
 
 @pytest.fixture
@@ -80,12 +88,161 @@ def test_times_of_two_runs_are_not_mixed():
     assert untimed.merge(two).results["b"].seconds == two.results["b"].seconds
 
 
+MASK = torch.tensor([[True, True], [True, False], [True, True], [True, True]])
+CONTEXT = torch.linspace(0, 1, B).double().unsqueeze(1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"mask": MASK.roll(1, 0)},
+        {"mask": None},
+        {"context": CONTEXT + 0.01},
+        {"context": None},
+        {"f": of_ids, "on": "ids"},
+        {"f": lambda points: f(points) + 0.01},
+        {"logits": LOGITS + 0.01 * torch.eye(V, C).double()},
+    ],
+)
+def test_a_function_of_another_problem_is_noticed(changed, tmp_path):
+    arguments = {
+        "f": f,
+        "logits": LOGITS,
+        "estimators": [dg.RLOO(2)],
+        "mask": MASK,
+        "context": CONTEXT,
+        "path": tmp_path / "found.pt",
+        "replicates": 64,
+        **QUICK,
+    }
+    analysis.compare(**arguments)
+    if changed:
+        with pytest.raises(ValueError, match="another problem"):
+            analysis.compare(**(arguments | changed))
+    else:
+        assert analysis.compare(**arguments).results["RLOO"].replicates == 64
+
+
+def test_another_way_to_the_same_logits_is_noticed(tmp_path):
+    raw = LOGITS.clone().requires_grad_()
+    arguments = {"wrt": {"raw": raw}, "replicates": 64, "path": tmp_path / "found.pt", **QUICK}
+    analysis.compare(f, raw * 1, TWO, **arguments)
+    analysis.compare(f, raw * 1, TWO, **arguments)
+    with pytest.raises(ValueError, match="another problem"):
+        analysis.compare(f, 2 * raw - raw.detach(), TWO, **arguments)
+
+
+def step_on(batch, encoder, decoder, weight=1.0, noise=0.0):
+    """A training step, and the parameters behind it."""
+
+    def step(estimator):
+        logits = encoder(batch).unflatten(-1, (V, C))
+        own = estimator(
+            lambda points: decoder(points.flatten(-2)).squeeze(-1) * weight + noise * random.random(), logits
+        )
+        return own.mean()
+
+    return step, dict(encoder.named_parameters()) | {"decoder": decoder.weight}
+
+
+@pytest.fixture
+def parts():
+    torch.manual_seed(0)
+    return torch.randn(16, 4), nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.1), nn.Linear(8, V * C)), nn.Linear(V * C, 1)
+
+
+def test_a_step_of_another_problem_is_noticed(parts, tmp_path):
+    batch, encoder, decoder = parts
+    arguments = {"estimators": TWO, "replicates": 64, "path": tmp_path / "found.pt", **QUICK}
+    before = [parameter.clone() for parameter in encoder.parameters()]
+    analysis.compare(*step_on(batch, encoder, decoder), **arguments)
+    torch.manual_seed(1)
+    random.seed(1)
+    analysis.compare(*step_on(batch, encoder, decoder), **arguments)
+    assert all(map(torch.equal, encoder.parameters(), before))
+    for other in (step_on(batch.roll(1, 1), encoder, decoder), step_on(batch, encoder, decoder, weight=1.01)):
+        with pytest.raises(ValueError, match="another problem"):
+            analysis.compare(*other, **arguments)
+    encoder.eval()
+    with pytest.raises(ValueError, match="another problem"):
+        analysis.compare(*step_on(batch, encoder, decoder), **arguments)
+
+
+def test_batches_that_a_step_draws_are_no_other_problem(parts, tmp_path):
+    """A loader that goes on between calls, and Python's generator."""
+    data, encoder, decoder = parts
+    batches = itertools.cycle(data.split(4))
+
+    def step(estimator):
+        own, _ = step_on(next(batches), encoder, decoder, noise=1.0)
+        return own(estimator)
+
+    arguments = {"replicates": 64, "path": tmp_path / "found.pt", **QUICK}
+    analysis.compare(step, encoder, {"RLOO(2)": dg.RLOO(2)}, **arguments)
+    next(batches)
+    found = analysis.compare(step, encoder, TWO, **arguments)
+    assert list(found.results) == list(TWO)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rounding_on_another_machine_is_no_other_problem(dtype, parts):
+    """As if every number had other last bits, with values that are large beside their differences."""
+    batch, encoder, decoder = (part.to(dtype) for part in parts)
+    encoder.eval()
+    epsilon = torch.finfo(dtype).eps
+    generator = torch.Generator().manual_seed(0)
+
+    def otherwise(tensor):
+        return tensor * (1 + epsilon * (2 * torch.rand(tensor.shape, generator=generator) - 1)).to(dtype)
+
+    class Other(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, inputs):
+            return otherwise(self.inner(inputs))
+
+    def rounded(points):
+        return otherwise(f(points.double()).to(dtype) + 100)
+
+    one = analysis.compare(
+        lambda points: f(points.double()).to(dtype) + 100, LOGITS.to(dtype), TWO, replicates=64, **QUICK
+    )
+    other = analysis.compare(rounded, otherwise(LOGITS.to(dtype)), TWO, replicates=64, seed=1, **QUICK)
+    assert one.merge(other).results["tree"].replicates == 128
+    step, wrt = step_on(batch, encoder, decoder)
+    noisy = step_on(batch, Other(encoder), decoder)[0]
+    one, other = (
+        analysis.compare(of, wrt, TWO, replicates=64, seed=seed, **QUICK) for seed, of in enumerate((step, noisy))
+    )
+    assert one.merge(other).results["tree"].replicates == 128
+
+
 def test_another_version_of_torch_is_written_down(monkeypatch, tmp_path):
     arguments = {"replicates": 64, "path": tmp_path / "found.pt", **QUICK}
     version = analysis.compare(f, LOGITS, TWO, **arguments).versions["torch"]
     monkeypatch.setattr(torch, "__version__", "9.9")
     for _ in range(2):
         assert analysis.compare(f, LOGITS, TWO, **arguments).versions["torch"] == [*version, "9.9"]
+
+
+def test_an_estimator_that_was_trained_on_is_another(tmp_path):
+    network = nn.Linear(1, 1).double()
+    baseline = dg.nn.LearnedBaseline(nn.Sequential(nn.BatchNorm1d(1).double(), network))  # counts its calls
+    estimators = {"learned": dg.Reinforce(1, baseline), "two": dg.Reinforce(2, baseline)}
+    arguments = {"context": CONTEXT, "replicates": 64, **QUICK}
+    path = tmp_path / "found.pt"
+    before = analysis.compare(f, LOGITS, estimators, path=path, **arguments)
+    analysis.compare(f, LOGITS, estimators, path=path, **arguments)
+    with torch.no_grad():
+        network.weight.add_(0.01)
+    with pytest.raises(ValueError, match="trained on meanwhile"):
+        analysis.compare(f, LOGITS, estimators, path=path, **arguments)
+    after = analysis.compare(f, LOGITS, estimators, seed=1, **arguments)
+    with pytest.raises(ValueError, match="trained on between"):
+        before.merge(after)
 
 
 def test_an_interrupted_long_run_goes_on_where_it_was(long_run, monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.comparison import Comparison
+from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring
 from discretegrad.analysis.record import FEWEST
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
@@ -73,7 +74,9 @@ def compare(
         mask, context: as in a call of an estimator.
         path: a file that is written now and then and at the end. If it is there already, what it holds is kept and
             measured on to the precision that is now asked for, the truth included. If a candidate has no time yet, all
-            candidates are timed again, in turns, and others lose theirs: only times of one sitting compare.
+            candidates are timed again, in turns, and others lose theirs: only times of one sitting compare. The problem
+            must be the same, but for rounding: logits, mask, context, `on`, and what f gives at two points, or the
+            parameters and the step's gradient at some; and so must what modules inside estimators have learned.
         progress: whether to show a bar; by default if there is a terminal.
 
     Raises:
@@ -178,7 +181,7 @@ def _resumed(
     found = Comparison.load(path)
     if not found.same_problem(started):
         raise ValueError(
-            f"{path} holds a comparison on another problem: f, logits or layers differ. Use another path, or remove it."
+            f"{path} holds a comparison on another problem: {DIFFERENCES} differ. Use another path, or remove it."
         )
     if found.seed != started.seed:
         raise ValueError(
@@ -189,6 +192,11 @@ def _resumed(
         if known is not None and known.recipe != repr(estimator):
             raise ValueError(
                 f"{path} has {name!r} as {known.recipe}, not {estimator!r}; give one of them another name."
+            )
+        if known is not None and not alike(known.learned, learned(estimator)):
+            raise ValueError(
+                f"{path} has {name!r} with modules that were trained on meanwhile, so it is another estimator; give it "
+                "another name."
             )
     long_run = found.long_run
     if reference is not None and long_run is not None and found.exact is None and long_run.recipe != repr(reference):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad.analysis.digest import alike
 from discretegrad.analysis.files import write_whole
 from discretegrad.analysis.merging import merged
 from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
@@ -209,11 +210,7 @@ class Comparison:
 
     def same_problem(self, other: Comparison) -> bool:
         """Whether both are of the same layers, logits and f, but for rounding on other machines."""
-        return (
-            self.shapes == other.shapes
-            and self.signature.shape == other.signature.shape
-            and torch.allclose(self.signature, other.signature, rtol=1e-4, atol=1e-6)
-        )
+        return self.shapes == other.shapes and alike(self.signature, other.signature)
 
     def merge(self, other: Comparison) -> Comparison:
         """Both together: estimators of either, and those of both with all their replicates.

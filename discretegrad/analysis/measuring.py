@@ -43,6 +43,11 @@ class Measuring:
         progress: bool | None,
     ) -> None:
         self.source, self.found, self.candidates = source, found, candidates
+        self.records = {
+            name: found.records.get(name) or Record.of(estimator, source.sizes, found.seed)
+            for name, estimator in candidates.items()
+        }
+        """Of the candidates as they are now: measuring may change what a module in them holds."""
         self.precision, self.replicates, self.path = precision, replicates, path
         self.disable = None if progress is None else not progress
         self.next_save = time.monotonic()
@@ -145,17 +150,16 @@ class Measuring:
 
     def measure(self) -> None:
         """All candidates, one after the other."""
-        records, truth = self.found.records, self.found.truth
+        known, truth = set(self.found.records), self.found.truth
         direction = None if truth is None else truth.gradient
         for name, estimator in self.candidates.items():
-            before = records.get(name)
-            records[name] = before or Record.of(estimator, self.source.sizes, self.found.seed)
+            self.found.records[name] = self.records[name]
             try:
-                self._fill(records[name], estimator, name, self._wants_more, direction)
+                self._fill(self.records[name], estimator, name, self._wants_more, direction)
             except Exception as error:  # whatever a candidate or f stumbles over, the others go on
                 self.found.failures[name] = sentence(error)
-                if before is None:  # what a file had is kept
-                    del records[name]
+                if name not in known:  # what a file had is kept
+                    del self.found.records[name]
                 continue
             self.found.failures.pop(name, None)
 
@@ -189,7 +193,7 @@ class Measuring:
 
         Only times that were taken in turns compare: those that a file has are then dropped.
         """
-        records = {name: self.found.records[name] for name in self.candidates if name not in self.found.failures}
+        records = {name: record for name, record in self.records.items() if name not in self.found.failures}
         if all(record.seconds is not None for record in records.values()):
             return
         calls = [partial(self.source.gradient, self.candidates[name]) for name in records]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from discretegrad.analysis.digest import DIFFERENCES, alike
+
 if TYPE_CHECKING:
     from discretegrad.analysis.comparison import Comparison
 
@@ -31,7 +33,7 @@ def merged(one: Comparison, other: Comparison) -> Comparison:
 
 def _refuse(one: Comparison, other: Comparison) -> None:
     if not one.same_problem(other):
-        raise ValueError("these comparisons are of different problems: f, logits or layers differ.")
+        raise ValueError(f"these comparisons are of different problems: {DIFFERENCES} differ.")
     twice: list[str] = []
     seeds: set[int] = set()
     for name in sorted(one.records.keys() & other.records.keys()):
@@ -40,6 +42,11 @@ def _refuse(one: Comparison, other: Comparison) -> None:
             raise ValueError(
                 f"{name!r} is {own.recipe} in one comparison and {others.recipe} in the other; give one of them "
                 "another name."
+            )
+        if not alike(own.learned, others.learned):
+            raise ValueError(
+                f"{name!r} holds modules that were trained on between these comparisons, so it is another estimator; "
+                "give one of them another name."
             )
         if own.seeds & others.seeds:
             twice.append(name)

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from discretegrad.analysis.cosines import Cosines
+from discretegrad.analysis.digest import learned
 from discretegrad.core import Estimator
 from discretegrad.measure import Estimate
 from discretegrad.moments import GROUPS, Moments
@@ -31,6 +32,8 @@ class Record:
     """What it says of itself."""
     moments: Moments
     cosines: Cosines
+    learned: Tensor
+    """The digest of what modules in it held."""
     seeds: set[int]
     """Of the comparisons in which they were drawn."""
     target: int = 0
@@ -46,7 +49,8 @@ class Record:
     @classmethod
     def of(cls, estimator: Estimator, sizes: Mapping[str, int], seed: int) -> Record:
         """Nothing yet."""
-        return cls(repr(estimator), estimator.unbiased, Moments(sizes), Cosines(sum(sizes.values())), {seed})
+        new = Moments(sizes), Cosines(sum(sizes.values()))
+        return cls(repr(estimator), estimator.unbiased, *new, learned(estimator), {seed})
 
     def add(self, gradients: Tensor, evaluations: int, truth: Tensor | None, stream: list[Tensor] | None) -> None:
         """Take in replicates `[r, D]`, each of so many evaluations of f; all or nothing, if the user interrupts."""

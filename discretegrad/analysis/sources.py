@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
+from discretegrad.analysis.digest import AtLevel, digest, reproduced, tensors_in, weights
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO, Exact
-from discretegrad.measure import ENTRIES, Problem, Replicates
-from discretegrad.restore import default_generators, restored
+from discretegrad.measure import ENTRIES, Problem, Replicates, level
 
 ENUMERATED = 2**24
 """The most entries of points over which the exact gradient of a function is summed, part by part."""
@@ -60,7 +60,7 @@ class Source(ABC):
 
     @abstractmethod
     def signature(self, latent: str) -> Tensor:
-        """Some numbers by which a problem is known again, `[N]`, float64."""
+        """Digests by which a problem is known again, `[N, 4]`."""
 
     @abstractmethod
     def look(self, latent: str) -> str | None:
@@ -157,19 +157,20 @@ class OfFunction(Source):
         flat = gradient.reshape(1, -1)
         return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0).double()
 
-    @torch.no_grad()
     def signature(self, latent: str) -> Tensor:
-        """Of the logits, and of f at two points from a fixed seed."""
-        logits = self.problem.logits
-        with restored(self.device):
-            for generator in default_generators(self.device):
-                generator.manual_seed(0)
-            try:
-                draw = RLOO(2, latent).sample(logits, mask=self.problem.mask)
-                values = self.problem.values(self.problem.inputs(draw))
-            except Exception:  # what f stumbles over will be said of each estimator
-                values = logits.new_zeros(1)
-        return torch.cat((_digest([logits]), _digest([values])))
+        """Of the logits, of f at two points that do not depend on them, of what else it takes, and of wrt."""
+        problem, wrt = self.problem, self.wrt
+        mask = None if problem.mask is None else problem.mask.cpu()
+        # On the CPU, for the same points on every machine.
+        draw = RLOO(2, latent).sample(level(problem.logits.cpu()), torch.Generator().manual_seed(0), mask)
+        inputs = problem.inputs(draw).to(self.device)
+        along = weights(problem.logits.numel()).to(problem.logits).unsqueeze(0)
+        rows = [digest([problem.logits]), digest(tensors_in(mask)), digest(tensors_in(problem.context))]
+        rows.append(digest([torch.tensor(problem.on == "ids")]))
+        rows.append(reproduced(self.device, problem.f, lambda: problem.values(inputs)))
+        if wrt is not None:
+            rows += [digest(wrt.values()), reproduced(self.device, None, lambda: self._pulled_back(along))]
+        return torch.stack(rows)
 
 
 class OfStep(Source):
@@ -230,8 +231,12 @@ class OfStep(Source):
         return once
 
     def signature(self, latent: str) -> Tensor:
-        """Of the parameters."""
-        return _digest(list(self.wrt.values()))
+        """Of the parameters, and of a gradient at points that do not depend on them."""
+
+        def gradient() -> Tensor:
+            return self.gradient(AtLevel(2, latent=latent)).gradients
+
+        return torch.stack((digest(self.wrt.values()), reproduced(self.device, self.step, gradient)))
 
 
 class Seen(NamedTuple):
@@ -278,9 +283,3 @@ def _flat(gradients: tuple[Tensor | None, ...], tensors: list[Tensor], batch: tu
         for gradient, tensor in zip(gradients, tensors, strict=True)
     ]
     return torch.cat(rows, -1)
-
-
-def _digest(tensors: list[Tensor]) -> Tensor:
-    entries = torch.cat([tensor.detach().flatten().double().cpu() for tensor in tensors]).nan_to_num(0.0, 1.0, -1.0)
-    places = torch.arange(1, len(entries) + 1, dtype=torch.float64).sqrt().cos()
-    return torch.stack((entries.sum(), entries.square().sum(), entries @ places))
