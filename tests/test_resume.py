@@ -84,6 +84,7 @@ def test_times_of_two_runs_are_not_mixed():
     )
     both = one.merge(two)
     assert both.results["a"].seconds == one.results["a"].seconds and both.results["b"].seconds is None
+    assert both.results["b"].memory == two.results["b"].memory is not None, "memory compares"
     untimed = analysis.compare(f, LOGITS, {"a": dg.RLOO(2)}, replicates=64, seed=1, **QUICK)
     assert untimed.merge(two).results["b"].seconds == two.results["b"].seconds
 
@@ -279,6 +280,21 @@ def test_a_long_run_is_measured_on_for_more_precision(long_run, tmp_path):
     longer = analysis.compare(f, LOGITS, TWO, replicates=1024, precision=0.01, **arguments)
     assert longer.truth.moments.replicates == 1024
     assert longer.norm2.error < short.norm2.error
+
+
+def test_a_file_goes_on_on_another_device(monkeypatch, tmp_path):
+    """Which has a random generator more, or less, than the one it was measured on."""
+    arguments = {"precision": 1e-9, "path": tmp_path / "found.pt", **QUICK}
+    analysis.compare(f, LOGITS, TWO, replicates=64, **arguments)
+    own = torch.Generator()
+    with monkeypatch.context() as patched:
+        patched.setattr(measuring, "default_generators", lambda device: [torch.default_generator, own])
+        analysis.compare(f, LOGITS, TWO, replicates=128, **arguments)
+    assert own.initial_seed() != torch.Generator().initial_seed(), "it was not seeded"
+    found = analysis.compare(f, LOGITS, TWO, replicates=192, **arguments)
+    at_once = analysis.compare(f, LOGITS, TWO, replicates=64, **(arguments | {"path": None}))
+    for name, result in found.results.items():
+        assert result.replicates == 192 and result.variance != at_once.results[name].variance
 
 
 def test_another_reference_is_refused(long_run, tmp_path):

@@ -17,7 +17,7 @@ def merged(one: Comparison, other: Comparison) -> Comparison:
     timed = any(record.seconds is not None for record in found.records.values())
     for name, record in theirs.records.items():
         if timed:
-            record.seconds = record.memory = None
+            record.seconds = None
         if name in found.records:
             found.records[name].merge(record)
         else:

@@ -67,8 +67,8 @@ class Record:
         self.cosines.merge(other.cosines)
         self.seeds |= other.seeds
         self.counts = [one + another for one, another in zip(self.counts, other.counts, strict=True)]
-        if self.seconds is None:
-            self.seconds, self.memory = other.seconds, other.memory
+        self.seconds = other.seconds if self.seconds is None else self.seconds
+        self.memory = other.memory if self.memory is None else self.memory
 
     @property
     def evaluations(self) -> Estimate:
