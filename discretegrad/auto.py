@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,10 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
+from discretegrad.estimate import Estimate, mean, p_value
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
 from discretegrad.known import sentence
-from discretegrad.measure import Estimate, Problem, Replicator, mean, named, student
+from discretegrad.measure import Problem, Replicator, named
 from discretegrad.moments import GROUPS, Moments, Truth
 from discretegrad.restore import restored
 
@@ -42,10 +42,9 @@ class Measurement:
     number: Estimate
     """What the criterion compares: less is better."""
 
-    def exceeds(self, other: Measurement, threshold: float) -> bool:
-        """Whether the number is larger by more than so many standard errors of the difference."""
-        error = math.hypot(self.number.error, other.number.error)
-        return self.number.value - other.number.value > threshold * error
+    def exceeds(self, other: Measurement, level: float) -> bool:
+        """Whether the number is larger by more than noise."""
+        return self.number.value > other.number.value and p_value(self.number, other.number) <= level
 
 
 @dataclass(frozen=True)
@@ -251,8 +250,7 @@ class Auto:
     def _choose(self, rows: list[Measurement], failures: dict[str, str]) -> Choice:
         best = min(rows, key=lambda row: row.number.value)
         others = sorted((row for row in rows if row is not best), key=lambda row: row.number.value)
-        threshold = student(self.level / (2 * max(1, len(others))), min(GROUPS, self.replicates) - 1)
-        rivals = [row for row in others if not row.exceeds(best, threshold)]
+        rivals = [row for row in others if not row.exceeds(best, self.level / len(others))]
         chosen = min(
             (best, *rivals), key=lambda row: (row.evaluations.value, row.estimator.needs_grad_f, rows.index(row))
         )

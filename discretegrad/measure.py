@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from discretegrad import checks
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.draw import Draw
+from discretegrad.estimate import Estimate, typical
 from discretegrad.estimators import RLOO
 from discretegrad.known import UNKNOWN, Known, look
 from discretegrad.restore import restored
@@ -28,19 +27,6 @@ from discretegrad.restore import restored
 ENTRIES = 2**17
 """How many entries of points are stacked for one call of f: enough for calls to cost little, and so few that what f
 makes of them stays in the caches."""
-
-
-class Estimate(NamedTuple):
-    """A number and its standard error."""
-
-    value: float
-    error: float
-
-    def __mul__(self, other: object) -> Estimate:
-        """The product of independent ones; the error to first order."""
-        if not isinstance(other, Estimate):
-            return NotImplemented
-        return Estimate(self.value * other.value, math.hypot(self.error * other.value, self.value * other.error))
 
 
 class Replicates(NamedTuple):
@@ -162,7 +148,7 @@ def level(logits: Tensor) -> Tensor:
 
 
 def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.device) -> list[Estimate | Exception]:
-    """Median seconds of calls, or what one raised.
+    """Seconds of calls, see `typical`, or what one raised.
 
     They take turns, so that what else the machine does falls on all alike.
     """
@@ -180,7 +166,7 @@ def in_turns(calls: Sequence[Callable[[], object]], rounds: int, device: torch.d
                 errors[number] = error
             wait(device)
             times[number].append(time.perf_counter() - start)
-    return [errors.get(number) or _median(of_call) for number, of_call in enumerate(times)]
+    return [errors.get(number) or typical(of_call) for number, of_call in enumerate(times)]
 
 
 class Replicator:
@@ -240,21 +226,6 @@ class Source(Protocol):
         """See `Problem.together`."""
 
 
-def mean(values: Tensor) -> Estimate:
-    """Of independent values `[N]`."""
-    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return Estimate(float(values.mean()), error)
-
-
-def student(tail: float, freedom: int) -> float:
-    """The quantile of Student's t that is exceeded with probability `tail`: its expansion about the normal one."""
-    z = statistics.NormalDist().inv_cdf(1 - tail)
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
-
-
 def named(estimators: Sequence[Estimator] | Mapping[str, Estimator]) -> dict[str, Estimator]:
     """Estimators by name: their own, numbered where several have the same."""
     if isinstance(estimators, Mapping):
@@ -289,9 +260,3 @@ def wait(device: torch.device) -> None:
     """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _median(times: list[float]) -> Estimate:
-    median = statistics.median(times)
-    spread = 1.4826 * statistics.median(abs(one - median) for one in times)
-    return Estimate(median, math.sqrt(math.pi / 2) * spread / math.sqrt(len(times)))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate, joint_error
 
 GROUPS = 32
 """G: Student's t has 31 degrees of freedom, whose quantiles are 4 % above the normal ones at 95 %."""
@@ -163,7 +163,7 @@ class Moments:
             _jackknife(part.along(mean) / scale * (norm2[0] / norm2).sqrt())
             for part, mean, norm2 in zip((own, others), (others.total_mean, own.total_mean), norms2, strict=True)
         ]
-        return Estimate(found[0].value, math.hypot(*(one.error for one in found)))
+        return Estimate(found[0].value, *joint_error(*found))
 
     def summary(self, truth: Truth | None = None, layer: str | None = None) -> Summary:
         """What the moments say, with standard errors; a variance or a squared bias of rounding's size is zero.
@@ -172,27 +172,28 @@ class Moments:
             truth: without it there is no bias, and the mean squared error is the variance.
             layer: one of them; None for all.
         """
-        own = _Part(self, layer)
+        own, noise = _Part(self, layer), Estimate(0.0, 0.0)
         average = own.mean.mean(0)  # any centre would do; near the mean nothing cancels
         variance, norm2 = own.variance(average), own.squared_distance(torch.zeros_like(average))
         if truth is None:
             bias2 = torch.zeros_like(variance)
-            noise = 0.0
         else:
             exact = truth.gradient[own.entries]
-            bias2, noise = own.squared_distance(exact), 0.0
+            bias2 = own.squared_distance(exact)
             if truth.moments is not None:
                 of_truth = _Part(truth.moments, layer)
                 # Of the same distance, now with groups of the long run left out.
-                noise = _jackknife(of_truth.squared_distance(own.total_mean)).error
+                noise = _jackknife(of_truth.squared_distance(own.total_mean))
                 bias2 = bias2 - of_truth.variance(exact)[0] / of_truth.count.sum()
-        bias, error = _jackknife(bias2), _jackknife(variance + bias2)
+        bias, loss = (
+            Estimate(float(one[0]), *joint_error(_jackknife(one), noise)) for one in (bias2, variance + bias2)
+        )
         floor = own.rounding2
         variance = torch.where(variance[0] <= floor, 0.0, variance)  # NaN stays
         return Summary(
             _jackknife(variance),
-            _at_least(floor, bias._replace(error=math.hypot(bias.error, noise))),
-            _at_least(2 * floor, error._replace(error=math.hypot(error.error, noise))),
+            _at_least(floor, bias),
+            _at_least(2 * floor, loss),
             _jackknife(norm2),
             _jackknife((norm2.clamp_min(0.0) / torch.where(variance > 0, variance, torch.inf)).sqrt()),
         )
@@ -301,4 +302,4 @@ def _jackknife(values: Tensor) -> Estimate:
     without = values[1:]
     groups = len(without)
     error = ((groups - 1) / groups * (without - without.mean()).square().sum()).sqrt()
-    return Estimate(float(values[0]), float(error))
+    return Estimate(float(values[0]), float(error), groups - 1)

@@ -7,7 +7,7 @@ from catalogue import logits_of, table_function
 from scipy import stats
 
 import discretegrad as dg
-from discretegrad.measure import Problem, Replicator, student
+from discretegrad.measure import Problem, Replicator
 from discretegrad.moments import Moments, Truth
 
 COMPARISONS = 8
@@ -40,7 +40,7 @@ def error_of(samples, reference):
 
 def assert_estimates(estimates, exact, relative_bias):
     """Independent estimates with their errors: the mean is exact, and the errors are what repetition shows."""
-    values, errors = torch.tensor(estimates, dtype=torch.float64).T
+    values, errors, _ = torch.tensor(estimates, dtype=torch.float64).T
     assert_mean(values, exact, relative_bias, COMPARISONS)
     assert 1 / 1.5 < float(errors.square().mean().sqrt() / values.std()) < 1.5
 
@@ -113,7 +113,7 @@ def test_time_is_part_of_the_criterion_that_says_so():
     f, logits = weighted()
     choice = dg.Auto([dg.RLOO(2), dg.Exact()], criterion="variance_time")(f, logits, seeded())
     assert choice.name == "Exact"  # whatever it takes
-    assert choice.table[1].variance == (0.0, 0.0)
+    assert choice.table[1].variance[:2] == (0.0, 0.0)
     row = choice.table[0]
     assert row.number.value == pytest.approx(row.variance.value * row.seconds.value)
     assert row.number.error >= row.variance.error * row.seconds.value
@@ -240,7 +240,7 @@ def test_both_latents_any_shape_and_a_mask(latent, shape):
         padded[:, 1] = 0.0
         assert masked.table[0].variance == auto(f, padded, seeded(), mask).table[0].variance
         off = auto(f, padded, seeded(), torch.zeros(3, dtype=torch.bool))
-        assert all(row.variance == (0.0, 0.0) for row in off.table)
+        assert all(row.variance[:2] == (0.0, 0.0) for row in off.table)
 
 
 def test_names_can_be_given():
@@ -270,9 +270,3 @@ def test_names_can_be_given():
 def test_refusals(arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         dg.Auto(**arguments)
-
-
-@pytest.mark.parametrize("freedom", [15, 31, 127])
-@pytest.mark.parametrize("tail", [0.025, 0.005, 1e-4])
-def test_student_quantiles(tail, freedom):
-    assert student(tail, freedom) == pytest.approx(stats.t.isf(tail, freedom), rel=5e-3)

@@ -13,7 +13,8 @@ from torch import nn
 import discretegrad as dg
 from discretegrad import analysis, measure
 from discretegrad.analysis.ranking import rank
-from discretegrad.measure import Estimate, Problem
+from discretegrad.estimate import Estimate
+from discretegrad.measure import Problem
 
 B, V, C = 4, 2, 3
 
@@ -123,7 +124,7 @@ def test_layers_behind_the_logits():
 
     by_step = analysis.compare(step, encoder, FOUR, replicates=512, **QUICK)
     torch.testing.assert_close(by_step.truth.gradient, found.truth.gradient)
-    assert by_step.results["RLOO(4)"].evaluations == (4.0, 0.0)
+    assert by_step.results["RLOO(4)"].evaluations[:2] == (4.0, 0.0)
     for name, result in found.results.items():
         for layer, of_layer in result.layers.items():
             other = by_step.results[name].layers[layer]
@@ -609,6 +610,6 @@ def test_rounding_is_no_bias_and_is_not_ranked():
     found = analysis.compare(lambda points: 8 + (points.flatten(-2) @ weight).tanh().sum(-1), logits, three, **QUICK)
     apart = found.truth.gradient - found.records["sum"].moments.average()
     assert 0 < apart.norm() < 1e-5 * found.truth.gradient.norm()
-    assert {result.bias2 for result in found.results.values()} == {(0.0, 0.0)}
+    assert {result.bias2[:2] for result in found.results.values()} == {(0.0, 0.0)}
     assert not found.ranking("mse").claims and not found.ranking("variance").claims
     assert "Beware" not in str(found.recommendation)

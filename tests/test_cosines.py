@@ -56,7 +56,7 @@ def test_two_runs_that_merge_each_with_a_truth_of_its_own():
         one.merge(other)
         runs[0].merge(runs[1])
         found.append(one.mean(Truth(runs[0].average(), runs[0])))
-    values, errors = torch.tensor(found, dtype=torch.float64).T
+    values, errors, _ = torch.tensor(found, dtype=torch.float64).T
     spread = values.std()
     assert abs(values.mean() - exact) < 5 * spread / 400**0.5
     assert 1 / 1.25 < errors.square().mean().sqrt() / spread < 1.25

@@ -56,8 +56,8 @@ def test_a_small_variance_beside_a_large_mean_keeps_its_digits():
 
 def test_equal_replicates_have_no_variance_and_no_error():
     found = moments_of(torch.full((64, 3), 0.1)).summary(Truth(torch.full((3,), 0.1).double()))
-    assert found.variance == (0.0, 0.0)
-    assert found.bias2 == (0.0, 0.0)
+    assert found.variance[:2] == (0.0, 0.0)
+    assert found.bias2[:2] == (0.0, 0.0)
     assert found.snr.value == 0.0
 
 
@@ -73,7 +73,7 @@ def test_what_rounding_can_do_is_neither_variance_nor_bias(dtype, seen):
         for layer in (None, "a", "b"):
             found = moments.summary(truth, layer)
             if is_zero:
-                assert found.variance == found.bias2 == found.mean_squared_error == (0.0, 0.0)
+                assert found.variance[:2] == found.bias2[:2] == found.mean_squared_error[:2] == (0.0, 0.0)
             else:
                 assert found.variance.value > 0 and found.bias2.value > 5 * found.bias2.error
         assert (moments.bias_p_value(truth) == 1.0) == is_zero
@@ -99,7 +99,7 @@ def test_estimates_have_the_errors_they_state(exact):
         for name, estimates in found.items():
             estimates.append(getattr(summary, name))
     for name, estimates in found.items():
-        values, errors = torch.tensor(estimates, dtype=torch.float64).T
+        values, errors, _ = torch.tensor(estimates, dtype=torch.float64).T
         spread = values.std()
         assert abs(values.mean() - truths[name]) < 5 * spread / 400**0.5, name
         assert 1 / 1.25 < errors.square().mean().sqrt() / spread < 1.25, name

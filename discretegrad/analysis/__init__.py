@@ -10,6 +10,18 @@ from discretegrad.analysis.monitor import Monitor
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.recommendation import Recommendation
 from discretegrad.analysis.result import Result
+from discretegrad.estimate import Estimate, p_value
 from discretegrad.moments import Moments, Truth
 
-__all__ = ["Comparison", "Moments", "Monitor", "Ranking", "Recommendation", "Result", "Truth", "compare"]
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "Moments",
+    "Monitor",
+    "Ranking",
+    "Recommendation",
+    "Result",
+    "Truth",
+    "compare",
+    "p_value",
+]

@@ -66,8 +66,8 @@ def compare(
         confidence: of intervals, and of all that a ranking claims together.
         seed: of everything random here; every estimator has its own numbers, whatever others are measured. What a step
             draws from Python's generator, numpy's, or one of its own does not follow it.
-        rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. With few of them the error of a
-            time is itself uncertain, and a ranking by time claims too much: with 9, in 9 % of comparisons of two.
+        rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. From one alone there is no
+            error, and so no claim.
         reference: the estimator of the long run; by default the unbiased candidate with the least variance times
             evaluations in a short pilot.
         on: what f is called with, "points" or "ids".

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from discretegrad.analysis.digest import alike
 from discretegrad.analysis.files import write_whole
+from discretegrad.analysis.inference import interval, positive_interval, squared_interval
 from discretegrad.analysis.merging import merged
-from discretegrad.analysis.ranking import Ranking, interval, positive_interval, rank, squared_interval
+from discretegrad.analysis.ranking import Ranking, rank
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import FEWEST, Record
-from discretegrad.analysis.result import ESTIMATES, Result, norm2_of, result_of
+from discretegrad.analysis.result import ESTIMATES, TIMES, Result, norm2_of, result_of
 from discretegrad.analysis.table import table, wrapped
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 from discretegrad.moments import Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
@@ -163,7 +164,9 @@ class Comparison:
             }
             for name in ESTIMATES:
                 estimate = getattr(result, name)
-                row[name], row[f"{name}_se"] = (None, None) if estimate is None else estimate
+                row[name], row[f"{name}_se"] = (None, None) if estimate is None else estimate[:2]
+                if name in TIMES:
+                    row[f"{name}_freedom"] = None if estimate is None else estimate.freedom
             for name in ("variance", "bias2", "mse"):
                 if row[name] is not None:
                     row[f"{name}_low"], row[f"{name}_high"] = self.interval(result.name, name)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate, joint_error
 from discretegrad.moments import Truth
 
 
@@ -69,14 +69,14 @@ class Cosines:
         if truth.moments is None:
             found, norm2 = Estimate(float(unit @ truth.gradient) / math.sqrt(length2 or 1.0), 0.0), length2
         else:
-            found, (norm2, error) = truth.moments.along(unit), truth.moments.summary().norm2
+            found, (norm2, error, _) = truth.moments.along(unit), truth.moments.summary().norm2
             if norm2 <= 2 * error:
                 return None
         if math.isnan(found.value) or not norm2 > 0:
             return None
         # Noise makes a long run longer, and single cosines with it smaller.
         spread = max(0.0, squares / count - (total / count) ** 2) / (count - 1) * length2 / norm2
-        return Estimate(found.value, math.hypot(found.error, math.sqrt(spread)))
+        return Estimate(found.value, *joint_error(found, Estimate(0.0, math.sqrt(spread), count - 1)))
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""

@@ -30,9 +30,10 @@ from discretegrad.analysis.snapshot import (
 from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summed_up
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
+from discretegrad.estimate import Estimate
 from discretegrad.estimators import RLOO
 from discretegrad.known import Known
-from discretegrad.measure import Estimate, Problem, wait
+from discretegrad.measure import Problem, wait
 from discretegrad.restore import restored
 
 

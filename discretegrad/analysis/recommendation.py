@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.result import Result
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 
 WORDS = {
     "variance_time": "variance x time",

@@ -15,7 +15,7 @@ from torch import Tensor
 from discretegrad.analysis.cosines import Cosines
 from discretegrad.analysis.digest import learned
 from discretegrad.core import Estimator
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 from discretegrad.moments import GROUPS, Moments
 
 FEWEST = 2 * GROUPS
@@ -76,7 +76,7 @@ class Record:
         count = self.moments.replicates
         mean = self.counts[0] / count
         spread = max(0.0, self.counts[1] / count - mean**2)
-        return Estimate(mean, math.sqrt(spread / (count - 1)))
+        return Estimate(mean, math.sqrt(spread / (count - 1)), count - 1)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values, for a file."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from discretegrad.analysis.record import Record
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 from discretegrad.moments import Truth
 
 ESTIMATES = (
@@ -25,6 +25,8 @@ ESTIMATES = (
     "variance_time",
 )
 """The numbers that have a standard error."""
+TIMES = ("seconds", "variance_time")
+"""Those of them whose errors may be known with fewer degrees of freedom than a variance's, `GROUPS - 1`."""
 
 
 class Layer(NamedTuple):

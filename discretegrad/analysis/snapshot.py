@@ -14,8 +14,9 @@ from discretegrad.autograd import append_dims
 from discretegrad.core import Estimator
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
+from discretegrad.estimate import Estimate, mean
 from discretegrad.latent import Latent
-from discretegrad.measure import Estimate, Problem, Replicator, mean
+from discretegrad.measure import Problem, Replicator
 from discretegrad.moments import Moments, Truth
 
 GROUPS = 8
@@ -80,7 +81,7 @@ def columns(found: Mapping[str, Estimate]) -> dict[str, float | None]:
     cells = {}
     for name in ESTIMATED:
         if name in found:
-            cells[name], cells[f"{name}_se"] = (one if math.isfinite(one) else None for one in found[name])
+            cells[name], cells[f"{name}_se"] = (one if math.isfinite(one) else None for one in found[name][:2])
     return cells
 
 

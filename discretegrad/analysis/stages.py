@@ -12,7 +12,7 @@ from typing import Any
 
 from discretegrad import checks
 from discretegrad.analysis.table import WIDTH
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 
 EXACT = ("entropy", "effective_categories", "saturated")
 ESTIMATED = ("value", "evaluations", "variance", "norm2", "snr", "bias2", "reference_norm2", "cosine")

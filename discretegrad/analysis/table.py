@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.result import Result
-from discretegrad.measure import Estimate
+from discretegrad.estimate import Estimate
 
 WIDTH = 80
 

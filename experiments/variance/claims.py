@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy import stats
 
+from discretegrad.analysis import Estimate, p_value
 from discretegrad.moments import GROUPS
 from experiments.variance.report import Claim, Report
 
@@ -61,9 +62,9 @@ class Verdict:
 def decide(report: Report, rows: Sequence[Mapping[str, Any]], confidence: float) -> list[Verdict]:
     """All claims of a report.
 
-    Each comparison is a two-sided t-test of the difference `less - (1 + margin) more` of independent estimates, with
-    as many degrees of freedom as one standard error has; Bonferroni's correction over all comparisons of the report
-    keeps the probability of any false "yes" or "no" in it at `1 - confidence` at most.
+    Each comparison is `analysis.p_value` of two independent estimates, `less` and `(1 + margin) more`; Bonferroni's
+    correction over all comparisons of the report keeps the probability of any false "yes" or "no" in it at
+    `1 - confidence` at most.
     """
     measured = {(row["cell"], row["name"]): row for row in rows if row["failure"] is None}
     wanted = [
@@ -84,21 +85,24 @@ def decide(report: Report, rows: Sequence[Mapping[str, Any]], confidence: float)
     return [Verdict(claim, tuple(lines[number]), _word(lines[number])) for number, claim in enumerate(report.claims, 1)]
 
 
-def test(less: float, less_se: float, more: float, more_se: float, level: float) -> str:
+def estimate(row: Mapping[str, Any], criterion: str) -> Estimate:
+    """What a row of a comparison says, with the degrees of freedom of a variance where it names no others."""
+    return Estimate(row[criterion], row[f"{criterion}_se"], row.get(f"{criterion}_freedom", GROUPS - 1))
+
+
+def test(less: Estimate, more: Estimate, level: float) -> str:
     """Whether one number is below another: "yes", "no", or "open"."""
-    error = math.hypot(less_se, more_se)
-    threshold = float(stats.t.isf(level / 2, GROUPS - 1)) * error
-    if less < more - threshold:
-        return "yes"
-    return "no" if less > more + threshold else "open"
+    if p_value(less, more) > level:
+        return "open"
+    return "yes" if less.value < more.value else "no"
 
 
 def _line(number: int, claim: Claim, one: Mapping[str, Any], other: Mapping[str, Any], level: float) -> Line:
-    key, allowed = claim.criterion, 1 + claim.margin
+    key = claim.criterion
     less, less_se, more, more_se = one[key], one[f"{key}_se"], other[key], other[f"{key}_se"]
     ratio = less / more if more > 0 else math.nan
     error = abs(ratio) * math.hypot(less_se / less, more_se / more) if less and more > 0 else math.nan
-    decision = test(less, less_se, allowed * more, allowed * more_se, level)
+    decision = test(estimate(one, key), estimate(other, key) * Estimate(1 + claim.margin, 0.0), level)
     return Line(
         number, one["cell"], key, one["name"], other["name"], less, less_se, more, more_se, ratio, error, decision
     )

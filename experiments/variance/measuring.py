@@ -8,8 +8,8 @@ from typing import Any
 
 from discretegrad import analysis
 from discretegrad.analysis.ranking import rank
-from discretegrad.measure import Estimate
 from experiments.errors import UserError
+from experiments.variance.claims import estimate
 from experiments.variance.problems import Problem
 from experiments.variance.report import Cell, Report
 from experiments.variance.specs import estimator
@@ -89,7 +89,7 @@ def _add(found: Found, comparison: analysis.Comparison, cell: Cell, problem: Pro
     found.rows += rows
     for criterion in ("variance", "variance_evaluations", "variance_time", "mse"):
         numbers = {
-            row["name"]: Estimate(row[criterion], row[f"{criterion}_se"])
+            row["name"]: estimate(row, criterion)
             for row in rows
             if row["failure"] is None and row[criterion] is not None and (row["unbiased"] or criterion == "mse")
         }
@@ -105,7 +105,8 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
         return row
     least, zero = ROUNDING * row["norm2"], list[str]()
     if row["variance"] < least:
-        zero += [name for name in row if name.startswith("variance")]
+        measured = [name for name, cell in row.items() if cell is not None and not name.endswith("_freedom")]
+        zero += [name for name in measured if name.startswith("variance")]
     if row["bias2"] is not None and abs(row["bias2"]) < least and row["bias2_se"] < least:
         zero += ["bias2", "bias2_se"]
     if row["mse"] is not None and row["mse"] < least:

@@ -15,6 +15,7 @@ from test_conf import CONF, configure, options
 
 import discretegrad as dg
 from discretegrad import analysis
+from discretegrad.analysis import Estimate
 from experiments.errors import UserError
 from experiments.train import train
 from experiments.variance import findings, page, report, show
@@ -200,13 +201,25 @@ def test_what_failed_decides_nothing():
 
 
 def test_a_decision_on_equal_numbers_is_as_rare_as_stated():
-    """40,000 tests of level 0.05 on standard errors of 32 groups: a rate of 0.05 with a standard error of 0.001."""
+    """4,000 tests of level 0.05 on standard errors of 32 groups: a rate of 0.05 with a standard error of 0.0034."""
     generator = torch.Generator().manual_seed(1)
-    groups = torch.randn(2, 40_000, 32, generator=generator, dtype=torch.float64)
+    groups = torch.randn(2, 4000, 32, generator=generator, dtype=torch.float64)
     means, errors = groups.mean(-1), groups.std(-1) / math.sqrt(32)
-    numbers = torch.stack((means[0], errors[0], means[1], errors[1]), -1)[:4000].tolist()
-    wrong = sum(below(*four, level=0.05) != "open" for four in numbers) / len(numbers)
-    assert 0.03 < wrong < 0.06  # one standard error's degrees of freedom for two: a little conservative
+    numbers = torch.stack((means, errors), -1).tolist()
+    pairs = ([Estimate(*one, 31) for one in pair] for pair in zip(*numbers, strict=True))
+    wrong = sum(below(*pair, level=0.05) != "open" for pair in pairs) / 4000
+    assert abs(wrong - 0.05) < 5 * 0.0034
+
+
+def test_times_are_judged_by_their_own_degrees_of_freedom():
+    rows = [row("table seed=0", name, 1.0, 0.01) for name in ("RLOO(2)", "DisARM()")]
+    for one, value in zip(rows, (1.0, 0.93), strict=True):
+        one |= {"variance_time": value, "variance_time_se": 0.02}
+    claim = Claim("less", "somebody", "DisARM()", "RLOO(2)", criterion="variance_time")
+    report = Report("r", "t", "q", by_hand().cells[:1], (claim,), {}, (), None, {})
+    for freedom, word in ((31, "held"), (2, "undecided")):
+        (verdict,) = decide(report, [{**one, "variance_time_freedom": freedom} for one in rows], 0.95)
+        assert verdict.word == word
 
 
 def test_crossovers_by_hand():
