@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad.analysis import bias
 from discretegrad.analysis.digest import alike
 from discretegrad.analysis.files import write_whole
-from discretegrad.analysis.inference import interval, positive_interval, squared_interval
+from discretegrad.analysis.inference import interval, positive_interval
 from discretegrad.analysis.merging import merged
 from discretegrad.analysis.ranking import Ranking, rank
 from discretegrad.analysis.recommendation import Recommendation, recommend
@@ -138,9 +139,9 @@ class Comparison:
         estimate = getattr(result, quantity)
         if estimate is None:
             raise ValueError(f"the {quantity} of {name} was not measured: there is no truth, or rounds was 0.")
-        if quantity == "bias2":
-            assert result.bias_p_value is not None
-            return squared_interval(estimate, result.bias_p_value, self.confidence)
+        if quantity == "bias2" and estimate.error > 0:  # else it is zero, but for rounding
+            assert result.distance is not None
+            return bias.interval(result.distance, self.confidence)
         return (interval if quantity in ("snr", "cosine") else positive_interval)(estimate, self.confidence)
 
     @property

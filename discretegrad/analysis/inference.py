@@ -22,12 +22,3 @@ def positive_interval(estimate: Estimate, confidence: float) -> tuple[float, flo
         return max(0.0, low), max(0.0, high)
     low, high = interval(logarithm(estimate), confidence)
     return math.exp(low), math.exp(min(high, 700.0))  # which is about as much as a float can be
-
-
-def squared_interval(estimate: Estimate, p_value: float, confidence: float) -> tuple[float, float]:
-    """Of a squared norm without its noise, which is far from normal where it is near zero.
-
-    There the test of zero says whether the interval reaches it.
-    """
-    low, high = interval(estimate, confidence)
-    return 0.0 if p_value > 1 - confidence else max(0.0, low), max(0.0, high)

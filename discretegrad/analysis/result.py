@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from discretegrad.analysis.bias import Distance, distance
 from discretegrad.analysis.record import Record
 from discretegrad.estimate import Estimate
 from discretegrad.moments import Truth
@@ -52,6 +53,8 @@ class Result:
     """The squared norm of the bias; None without a truth to compare with."""
     bias_p_value: float | None
     """How probable a bias that looks so large or larger is where there is none."""
+    distance: Distance | None
+    """What the interval of the squared bias is made of."""
     mse: Estimate | None
     """The mean squared distance of one estimate from the truth, variance + bias^2."""
     snr: Estimate
@@ -119,6 +122,7 @@ def result_of(name: str, record: Record, truth: Truth | None, shapes: Mapping[st
         summary.variance,
         None if truth is None else summary.bias2,
         None if truth is None else moments.bias_p_value(truth),
+        None if truth is None else distance(moments, truth),
         None if truth is None else summary.mean_squared_error,
         summary.snr,
         None if truth is None else record.cosines.mean(truth),
