@@ -34,7 +34,7 @@ UNKNOWN = Known()
 
 
 def look(f: Callable[[Tensor], Tensor], own: Tensor, others: Tensor) -> Known:
-    """From two calls of f, or three.
+    """From three calls of f, or four.
 
     What a random f draws once a call is common to all in it, and what mixes the points of a call, as batch
     normalisation does in training, makes them depend on each other.
@@ -46,8 +46,13 @@ def look(f: Callable[[Tensor], Tensor], own: Tensor, others: Tensor) -> Known:
     """
     for known in (UNKNOWN, Known(differentiates=True)):
         try:
-            alone, among = known.values(f, own), known.values(f, torch.cat((own, others)))
-            if not _differ(alone, among[: len(own)], among):
+            alone = known.values(f, own)
+            # Twice: where f makes few different values, a mean over one of the calls may be what it was by chance.
+            for more in (others[:1], others):
+                among = known.values(f, torch.cat((own, more)))
+                if _differ(alone, among[: len(own)], among):
+                    break
+            else:
                 return known
             if _differ(alone, known.values(f, own), among):
                 shape = tuple(alone.shape)

@@ -60,7 +60,7 @@ class Problem:
     """See `look`."""
 
     def look(self, latent: str) -> Known:
-        """What is known of f, from two calls or three."""
+        """What is known of f, from a few calls."""
         estimator, generator = RLOO(2, latent), torch.Generator(self.logits.device).manual_seed(0)
         # Others that are as probable as any: where all points are equal, mixing them cannot be seen.
         own, others = (estimator.sample(logits, generator, self.mask) for logits in (self.logits, level(self.logits)))

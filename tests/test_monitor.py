@@ -169,7 +169,7 @@ def test_the_share_of_the_time_is_kept_and_used(seconds, steps, estimator):
         torch.zeros(2, 3, 4),
     )
     one = seconds * (4 if estimator.unbiased else 5)
-    learned = 2 * one + 6 * seconds  # and a look at f
+    learned = 2 * one + 9 * seconds  # and a look at f
     for _ in range(steps):
         clock.now += 1.0
         monitor.after(estimator, f, logits)
