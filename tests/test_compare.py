@@ -83,14 +83,15 @@ def test_the_numbers_are_those_of_the_oracle(long_run, monkeypatch):
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_state():
-    """95 +- 2 % of 1,000 repetitions; where there is no bias, that of the bias covers zero at least so often.
+    """95 +- 2 % of 2,000 repetitions; where there is no bias, that of the bias covers zero at least so often.
 
-    An interval that covers with 95 % probability is outside with probability 0.004.
+    An interval that covers with 94.5 % probability, as that of a variance of 400 replicates, is outside with
+    probability 0.003; of 1,000 repetitions it would be with 0.02.
     """
     f, logits = problem()
     exact = {name: exact_moments(estimator, f, logits) for name, estimator in FOUR.items()}
     hits = {}
-    for seed in range(1000):
+    for seed in range(2000):
         found = analysis.compare(f, logits, FOUR, seed=seed, **QUICK)
         for name, (variance, bias2, _) in exact.items():
             for quantity, value in (("variance", variance), ("mse", variance + bias2), ("bias2", bias2)):
@@ -98,9 +99,9 @@ def test_intervals_cover_the_truth_as_often_as_they_state():
                 value = 0.0 if FOUR[name].unbiased and quantity == "bias2" else value
                 hits[name, quantity] = hits.get((name, quantity), 0) + (low <= value <= high)
     for (name, quantity), count in hits.items():
-        assert count >= 930, (name, quantity, count)
+        assert count >= 1860, (name, quantity, count)
         if quantity != "bias2" or name == "ST":
-            assert count <= 970, (name, quantity, count)
+            assert count <= 1940, (name, quantity, count)
 
 
 def test_layers_behind_the_logits():
