@@ -7,9 +7,10 @@ import textwrap
 
 import pytest
 import torch
+from scipy import stats
 
 import discretegrad as dg
-from discretegrad.ops import dispatch, native, tree
+from discretegrad.ops import dispatch, native, noise, tree
 
 PROGRAM = """
     import sys, warnings
@@ -148,6 +149,69 @@ def test_exponentials_are_right_to_the_last_digit(tmp_path, real):
     flags = [*native.FLAGS, f"-DREAL={real}", f"-I{native.HERE}"]
     subprocess.run(["cc", *flags, "main.c", "-lm", "-o", "main"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout == "1"
+
+
+def threefry(key, x):
+    """Threefry4x32-20 of four words, from the paper's formulas."""
+    bits = [(10, 26), (11, 21), (13, 27), (23, 5), (6, 20), (17, 11), (25, 10), (18, 20)]
+    key, mask = [*key, 0x1BD11BDA ^ key[0] ^ key[1] ^ key[2] ^ key[3]], 2**32 - 1
+    x = [(word + own) & mask for word, own in zip(x, key, strict=False)]
+    for turn in range(20):
+        for one, two, by in zip((0, 2), (1, 3) if turn % 2 == 0 else (3, 1), bits[turn % 8], strict=True):
+            x[one] = (x[one] + x[two]) & mask
+            x[two] = ((x[two] << by | x[two] >> (32 - by)) & mask) ^ x[one]
+        if turn % 4 == 3:
+            s = (turn + 1) // 4
+            x = [(word + key[(s + k) % 5] + (s if k == 3 else 0)) & mask for k, word in enumerate(x)]
+    return x
+
+
+def test_threefry_has_its_authors_words():
+    """The known answers that come with the authors' Random123."""
+    assert threefry([0] * 4, [0] * 4) == [0x9C6CA96A, 0xE17EAE66, 0xFC10ECD4, 0x5256A7D8]
+    assert threefry([2**32 - 1] * 4, [2**32 - 1] * 4) == [0x2A881696, 0x57012287, 0xF6C7446E, 0xA16A6732]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32, 2**63 - 2])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 200, 20_000])
+def test_noise_is_threefry(count, seed):
+    key, lanes = [seed % 2**32, seed >> 32, 0, 0], 16
+    single = noise.native.uniform((count,), torch.float32, seed)
+    double = noise.native.uniform((count,), torch.float64, seed)
+    for at in {*range(min(count, 70)), *range(max(0, count - 3), count)}:
+        block, place = divmod(at, 4 * lanes)
+        words = threefry(key, [block * lanes + place % lanes, 0, 0, 0])
+        assert float(single[at]) == (words[place // lanes] >> 8) / 2**24
+        block, place = divmod(at, 2 * lanes)
+        words = threefry(key, [block * lanes + place % lanes, 0, 0, 0])
+        first, second = words[2 * (place // lanes) :][:2]
+        assert float(double[at]) == ((first >> 5) * 2**26 + (second >> 6)) / 2**53
+
+
+def test_noise_is_uniform_and_independent():
+    """Of one call, of its neighbours, and of calls with successive seeds: false alarm once in 10^6 runs."""
+    drawn = torch.stack([noise.native.uniform((3, 40_000), torch.float32, seed) for seed in range(20)])
+    cells = (drawn * 100).long().flatten().bincount(minlength=100)
+    p_values = [stats.chisquare(cells).pvalue]
+    for one, two in (
+        (drawn[..., 1:], drawn[..., :-1]),
+        (drawn[..., 16:], drawn[..., :-16]),
+        (drawn[:, 1], drawn[:, 0]),
+        (drawn[1:], drawn[:-1]),
+    ):
+        cells = ((one * 16).long() * 16 + (two * 16).long()).flatten().bincount(minlength=256)
+        p_values.append(stats.chisquare(cells).pvalue)
+    assert min(p_values) > 1e-6 / len(p_values), p_values
+
+
+def test_noise_follows_the_generator():
+    like = torch.zeros(1)
+    one, again, other = (noise.uniform((5,), like, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    torch.manual_seed(3)
+    assert torch.equal(noise.uniform((5,), like), one)
+    assert not torch.equal(noise.uniform((5,), like), one)
 
 
 def test_values_of_another_dtype_than_the_logits():

@@ -19,9 +19,9 @@ from calibration import assert_law, assert_mean
 from catalogue import USER_TREES, every, make
 
 import discretegrad as dg
-from discretegrad.coupling import base as coupling_base
 from discretegrad.ops import dispatch
 from discretegrad.ops import inverse_cdf as draws
+from discretegrad.ops import noise as noise_ops
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.tree import reference as tree_reference
@@ -356,7 +356,7 @@ def given_noise(monkeypatch):
     """The same noise for every implementation, in place of a seed."""
 
     def noise(shape, like, generator, seeded=False):
-        return coupling_base.uniform(shape, like, generator)
+        return noise_ops.uniform(shape, like, generator)
 
     for name in ("independent", "tree"):
         monkeypatch.setattr(f"discretegrad.coupling.{name}.uniform", noise)

@@ -11,10 +11,11 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.taylor import needed
-from discretegrad.coupling import Coupling, Independent, uniform
+from discretegrad.coupling import Coupling, Independent
 from discretegrad.draw import Draw, category_logits
 from discretegrad.ops import relaxation as relaxation_ops
 from discretegrad.ops.gumbel import gumbel
+from discretegrad.ops.noise import uniform
 
 
 class Perturbation(NamedTuple):

@@ -1,6 +1,6 @@
 """Couplings: the joint law of the S points."""
 
-from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, law_of_pairs, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, law_of_pairs
 from discretegrad.coupling.copula import Copula
 from discretegrad.coupling.distinct import NearlyDistinct
 from discretegrad.coupling.enumerate import Enumerate
@@ -29,5 +29,4 @@ __all__ = [
     "Tree",
     "WithoutReplacement",
     "law_of_pairs",
-    "uniform",
 ]

@@ -129,20 +129,3 @@ def law_of_pairs(pair_law: Tensor, num_pairs: int) -> Law:
     pairs = torch.tensor(list(itertools.product(range(pair.shape[-1]), repeat=num_pairs)), device=pair.device)
     outcomes = torch.stack((pairs // categories, pairs % categories), -1).flatten(-2)
     return Law(outcomes, pair[..., pairs].prod(-1))
-
-
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, seeded: bool = False) -> Tensor:
-    """Uniform noise on [0, 1) with the dtype and device of `like`.
-
-    Args:
-        shape: of the noise.
-        like: any tensor.
-        generator: the source; None for the default one.
-        seeded: whether the noise is made where it is used, in a kernel. Then this draws one int64 seed, on the device
-            of `like` so that nothing waits for it, and returns it expanded to the shape.
-    """
-    # A generator that is named, even as None, would keep torch.compile from sizes that vary.
-    source: dict[str, Any] = {} if generator is None else {"generator": generator}
-    if seeded:
-        return torch.randint(2**63 - 1, (), device=like.device, **source).expand(shape)
-    return torch.rand(shape, dtype=like.dtype, device=like.device, **source)

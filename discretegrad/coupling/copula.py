@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.base import Coupling, Law
 from discretegrad.ops import copula as copula_ops
+from discretegrad.ops.noise import uniform
 
 
 class CopulaPlan(NamedTuple):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, law_of_pairs, uniform
+from discretegrad.coupling.base import Coupling, Law, law_of_pairs
 from discretegrad.ops import flow
+from discretegrad.ops.noise import uniform
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, Probs, uniform
+from discretegrad.coupling.base import Coupling, Law, Probs
 from discretegrad.ops import dispatch
 from discretegrad.ops.inverse_cdf import categorical, inverse_cdf
+from discretegrad.ops.noise import uniform
 
 
 @dataclass(frozen=True)

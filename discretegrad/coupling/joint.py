@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.base import Coupling, Law
 from discretegrad.ops import joint as joint_ops
 from discretegrad.ops.joint.race import LARGEST
+from discretegrad.ops.noise import uniform
 
 MOST = 2**20
 """The most outcomes of a joint law that the oracle is given."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, uniform
+from discretegrad.coupling.base import Coupling, Law
 from discretegrad.coupling.joint import MOST, all_words, as_rows, as_table, one_event
 from discretegrad.ops import local as local_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.noise import uniform
 
 
 class LocalPlan(NamedTuple):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
+from discretegrad.ops.noise import uniform
 
 
 @dataclass(frozen=True)

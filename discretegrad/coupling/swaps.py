@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law
 from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
 from discretegrad.ops import swap as swap_ops
+from discretegrad.ops.noise import uniform
 
 
 class SwapPlan(NamedTuple):

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs, uniform
+from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs
 from discretegrad.ops import tree as tree_ops
+from discretegrad.ops.noise import uniform
 
 ORDERS = (None, "ascending", "descending", "abs")
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from discretegrad.coupling import uniform
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import uniform
 from discretegrad.ops.gumbel import conditional_gumbel, gumbel
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.noise import uniform
 from discretegrad.pathwise.base import straight_through
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import uniform
 from discretegrad.ops.gumbel import gumbel
+from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
 
 

@@ -25,7 +25,7 @@ class Pairs(ABC):
         """`[*v, C]`, the same in the order of the tree."""
 
     seeded: bool = False
-    """Whether `sample` makes its noise itself, from a seed: see `discretegrad.coupling.base.uniform`."""
+    """Whether `sample` makes its noise itself, from a seed: see `discretegrad.ops.noise`."""
 
     @property
     def like(self) -> Tensor:
