@@ -190,6 +190,7 @@ def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge, fast):
 def test_the_rule(monkeypatch):
     """What runs where, without the devices."""
     assert dispatch.implementation(torch.zeros(2), 4) == "native"
+    assert dispatch.implementation(torch.nn.Parameter(torch.zeros(2)), 4) == "native"
     assert dispatch.implementation(torch.zeros(2), dispatch.LARGEST + 1) == "fused"
     assert dispatch.implementation(torch.zeros(2, dtype=torch.bfloat16), 4) == "fused"
     assert dispatch.implementation(torch.zeros(2, dtype=torch.int64), 4, torch.float64) == "native"

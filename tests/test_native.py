@@ -252,3 +252,13 @@ def test_logits_that_are_not_numbers_draw_some_category(estimator):
     logits[torch.rand(logits.shape) < 0.3] = torch.nan
     indices = estimator.sample(logits, validate=False).indices
     assert ((indices >= 0) & (indices < 5)).all()
+
+
+@pytest.mark.parametrize("estimator", [dg.RLOO(), dg.DisARMTree(), dg.DisARMIW()])
+def test_logits_that_are_a_parameter(estimator):
+    logits = torch.randn(4, 3, 5, dtype=torch.float64)
+    gradients = []
+    for leaf in (logits.clone().requires_grad_(), torch.nn.Parameter(logits.clone())):
+        draw = estimator.sample(leaf, torch.Generator().manual_seed(0))
+        gradients += torch.autograd.grad(estimator.surrogate(draw, draw.points[..., 1].sum(-1).square()).sum(), leaf)
+    assert torch.equal(*gradients)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from discretegrad.ops import native
 
@@ -99,7 +99,7 @@ def using(name: str) -> Iterator[None]:
 
 def has_entries(tensor: Tensor) -> bool:
     """Whether it is an ordinary tensor with entries in memory: not traced, not batched by vmap, not fake or meta."""
-    if torch.compiler.is_compiling() or type(tensor) is not Tensor or tensor.is_meta:
+    if torch.compiler.is_compiling() or type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta:
         return False
     return not (_functorch.is_functorch_wrapped_tensor(tensor) or _functorch.is_legacy_batchedtensor(tensor))
 
