@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -230,6 +230,8 @@ def named(estimators: Sequence[Estimator] | Mapping[str, Estimator]) -> dict[str
     """Estimators by name: their own, numbered where several have the same."""
     if isinstance(estimators, Mapping):
         return dict(estimators)
+    if isinstance(estimators, Estimator) or not isinstance(estimators, Iterable):
+        raise TypeError(f"estimators come in a list, such as [RLOO(2)], or a mapping from names; not {estimators!r}.")
     by_name: dict[str, Estimator] = {}
     for estimator in estimators:
         name, number = type(estimator).__name__, 2

@@ -520,6 +520,13 @@ LINEAR = nn.Linear(2, 2).requires_grad_(False)
 REFUSED = [
     (lambda: analysis.compare(F, LOGITS, []), "there are no estimators"),
     (lambda: analysis.compare(F, LOGITS, ["rloo"]), "such as RLOO"),
+    (lambda: analysis.compare(F, LOGITS, dg.RLOO(2)), r"in a list.*not RLOO\("),
+    (lambda: analysis.compare(F, LOGITS, 2), "in a list.*not 2"),
+    (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], truth=[0.0]), "tensor of floats.*not a list"),
+    (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], truth=torch.zeros(3)), r"shape \[3\].*'logits' has \["),
+    (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], truth={"w": LOGITS}), "layers 'w', but .* 'logits'"),
+    (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], truth=LOGITS * torch.nan), "not finite"),
+    (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], truth=LOGITS, reference=dg.RLOO(4)), "leave out"),
     (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2), dg.DisARM()]), "different latents"),
     (lambda: analysis.compare(F, LOGITS, [dg.VIMCO(2)]), "multi-sample bound"),
     (lambda: analysis.compare(F, LOGITS, [dg.RLOO(2)], replicates=10), "at least 64"),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
+from discretegrad.analysis import given
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring
@@ -32,6 +33,7 @@ def compare(
     seed: int = 0,
     rounds: int = 25,
     reference: Estimator | None = None,
+    truth: Tensor | Mapping[str, Tensor] | None = None,
     on: str = "points",
     mask: Tensor | None = None,
     context: Any = None,
@@ -50,8 +52,8 @@ def compare(
     found, such as a global of another file, is not put back: see `discretegrad.restore.held`. Modules
     inside estimators are judged as they are now.
 
-    The truth is summed over all values where there are few enough; else it is the mean of a long run of an unbiased
-    estimator, whose own noise is taken off biases and counted in their errors.
+    The truth is yours, if you know it; or summed over all values where there are few enough; else it is the mean of a
+    long run of an unbiased estimator, whose own noise is taken off biases and counted in their errors.
 
     Args:
         f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; or the step. Where f is random, or a
@@ -70,6 +72,7 @@ def compare(
             error, and so no claim.
         reference: the estimator of the long run; by default the unbiased candidate with the least variance times
             evaluations in a short pilot.
+        truth: the exact gradient, if it is known: `[D]`, or in the shape of the logits, or by layer.
         on: what f is called with, "points" or "ids".
         mask, context: as in a call of an estimator.
         path: a file that is written now and then and at the end. If it is there already, what it holds is kept and
@@ -94,7 +97,7 @@ def compare(
         True
     """
     candidates = named(estimators)
-    _refuse(candidates, reference)
+    _refuse(candidates, reference, truth)
     latent = next(iter(candidates.values())).latent
     checks.positive(precision, "precision")
     checks.count(replicates, "replicates")
@@ -106,11 +109,14 @@ def compare(
         raise ValueError(f"confidence is a probability between 0 and 1, not {confidence!r}.")
     source = _source(f, logits, wrt, mask, context, on)
     source.refuse(latent)
+    exact = None if truth is None else given.flat(truth, source.layers)
     used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
     learners = [learner for estimator in used for learner in estimator.learners]
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():
         note = source.look(latent)
         started = Comparison.empty(source.layers, source.signature(latent), confidence, seed, source.device)
+        if exact is not None:
+            started.exact, started.exact_from = exact, "given"
         found = _resumed(started, path, candidates, reference)
         if note is not None:
             found.note(note)
@@ -152,7 +158,7 @@ def _source(
     return OfStep(f, tensors_of(logits))
 
 
-def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None) -> None:
+def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None, truth: object) -> None:
     if not candidates:
         raise ValueError("there are no estimators to compare; give some, such as [RLOO(4), DisARMTree(2)].")
     for name, estimator in candidates.items():
@@ -168,6 +174,8 @@ def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None) ->
         raise ValueError(
             "the reference must be an unbiased estimator such as RLOO(4): the others' bias is measured by it."
         )
+    if reference is not None and truth is not None:
+        raise ValueError("a truth that is known needs no long run; leave out the reference, or the truth.")
 
 
 def _resumed(
@@ -198,6 +206,13 @@ def _resumed(
                 f"{path} has {name!r} with modules that were trained on meanwhile, so it is another estimator; give it "
                 "another name."
             )
+    if started.exact is not None:
+        if found.exact is not None and not given.same(found.exact, started.exact):
+            raise ValueError(
+                f"{path} has another truth ({found.exact_from}) than the one that is given; give that one, or another "
+                "path."
+            )
+        found.exact, found.exact_from = started.exact, started.exact_from
     long_run = found.long_run
     if reference is not None and long_run is not None and found.exact is None and long_run.recipe != repr(reference):
         raise ValueError(

@@ -44,9 +44,11 @@ class Comparison:
     failures: dict[str, str] = field(default_factory=dict)
     """Of estimators that could not be measured: what went wrong."""
     exact: Tensor | None = None
-    """The true gradient `[D]`, float64, where it was enumerated."""
+    """The true gradient `[D]`, float64, where it is known."""
+    exact_from: str = "enumeration"
+    """Or "given", by the user."""
     long_run: Record | None = None
-    """Of an unbiased estimator, where it was not."""
+    """Of an unbiased estimator, where it is not."""
     reference: str = ""
     """The name of that estimator."""
     truth_failure: str = ""
@@ -92,7 +94,7 @@ class Comparison:
     def truth_name(self) -> str:
         """Where it is from, or why there is none."""
         if self.exact is not None:
-            return "enumeration"
+            return self.exact_from
         if self.long_run is None or self.long_run.moments.replicates < FEWEST:
             return f"none ({self.truth_failure})" if self.truth_failure else "none"
         return f"{self.long_run.moments.replicates} replicates of {self.reference}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from discretegrad.analysis.digest import DIFFERENCES, alike
+from discretegrad.analysis.given import same
 
 if TYPE_CHECKING:
     from discretegrad.analysis.comparison import Comparison
@@ -34,6 +35,11 @@ def merged(one: Comparison, other: Comparison) -> Comparison:
 def _refuse(one: Comparison, other: Comparison) -> None:
     if not one.same_problem(other):
         raise ValueError(f"these comparisons are of different problems: {DIFFERENCES} differ.")
+    given = "given" in (one.exact_from, other.exact_from)
+    if given and one.exact is not None and other.exact is not None and not same(one.exact, other.exact):
+        raise ValueError(
+            f"these comparisons have different truths ({one.exact_from} and {other.exact_from}); look which is true."
+        )
     twice: list[str] = []
     seeds: set[int] = set()
     for name in sorted(one.records.keys() & other.records.keys()):
@@ -59,7 +65,8 @@ def _refuse(one: Comparison, other: Comparison) -> None:
 
 
 def _merge_truth(found: Comparison, other: Comparison) -> None:
-    found.exact = other.exact if found.exact is None else found.exact
+    if found.exact is None:
+        found.exact, found.exact_from = other.exact, other.exact_from
     own, others = found.long_run, other.long_run
     if own is not None and others is not None and not own.seeds & others.seeds:
         own.merge(others)
