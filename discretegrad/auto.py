@@ -67,7 +67,7 @@ class Choice:
         for row in self.table:
             lines.append(
                 f"{'*' if row.name == self.name else ' '} {row.name[:21]:<22}{row.evaluations.value:>5.4g}"
-                f"{_written(row.variance):>18}{row.seconds.value:>10.1e}{_written(row.number):>23}"
+                f"{row.variance!s:>18}{row.seconds.value:>10.1e}{row.number!s:>23}"
             )
         for name, failure in self.failures.items():
             lines += textwrap.wrap(f"{name} failed: {failure}", 80, initial_indent="  ", subsequent_indent="    ")
@@ -290,7 +290,3 @@ def _defaults(latent: str) -> list[Estimator]:
         else [DisARMTree(2), DisARMSB(2), Flow(NearlyDistinct(2)), CARMS(4)]
     )
     return [RLOO(4, latent), *of_latent, MuProp(3, latent), DoubleCV(4, latent=latent)]
-
-
-def _written(estimate: Estimate) -> str:
-    return f"{estimate.value:.3g} +- {estimate.error:.1g}"

@@ -20,6 +20,10 @@ class Estimate(NamedTuple):
     freedom: float = math.inf
     """Degrees of freedom of the error: how well it is known itself."""
 
+    def __str__(self) -> str:
+        """Three digits, and one of the error."""
+        return f"{self.value:.3g} +- {self.error:.1g}"
+
     def __mul__(self, other: object) -> Estimate:
         """The product of independent ones; the error to first order."""
         if not isinstance(other, Estimate):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.result import Result
-from discretegrad.estimate import Estimate
 
 WIDTH = 80
 
@@ -24,7 +23,7 @@ def table(results: Mapping[str, Result], ranking: Ranking) -> list[str]:
         place = "biased" if not first else str(first) if first == last else f"{first}-{last}"
         number = ranking.numbers.get(result.name)
         lines.append(
-            f"{place:<7}{_short(result.name, 19):<20}{result.evaluations.value:>5.4g}{_with_error(result.variance):>17}"
+            f"{place:<7}{_short(result.name, 19):<20}{result.evaluations.value:>5.4g}{result.variance!s:>17}"
             f"{_bias(result):>6}{'-' if result.cosine is None else f'{result.cosine.value:.3f}':>7}"
             f"{'-' if result.seconds is None else f'{1e3 * result.seconds.value:.3g}':>7}"
             f"{'-' if number is None else f'{number.value:.3g}':>11}"
@@ -43,10 +42,6 @@ def _bias(result: Result) -> str:
     if result.bias2.value <= 2 * result.bias2.error or result.norm2 <= 0:
         return ""
     return f"{100 * (result.bias2.value / result.norm2) ** 0.5:.2g}%"
-
-
-def _with_error(estimate: Estimate) -> str:
-    return f"{estimate.value:.3g} +- {estimate.error:.1g}"
 
 
 def _short(name: str, width: int) -> str:
