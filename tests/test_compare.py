@@ -1,6 +1,7 @@
 """`analysis.compare`: right where the answer is known, in both forms; nothing lost, nothing changed."""
 
 import math
+import re
 import signal
 import time
 
@@ -13,6 +14,7 @@ from torch import nn
 import discretegrad as dg
 from discretegrad import analysis, measure
 from discretegrad.analysis.ranking import rank
+from discretegrad.analysis.result import ESTIMATES
 from discretegrad.estimate import Estimate
 from discretegrad.measure import Problem
 
@@ -513,6 +515,17 @@ def test_local_costs_and_single_variables():
     )
     assert alone.truth_name == "enumeration"
     assert alone.results["tree"].bias_p_value > FALSE_ALARM
+
+
+def test_rows_have_the_columns_that_are_listed():
+    found = analysis.compare(*problem(), FOUR, replicates=64, rounds=3, progress=False)
+    listed = set(re.findall(r"`(\w+)`", analysis.Comparison.rows.__doc__))
+    named = {*listed, *(f"{name}_se" for name in ESTIMATES), "bias2_low", "bias2_high", "mse_low", "mse_high"}
+    assert all(set(row) == named for row in found.rows())
+    assert all(row["variance_time_freedom"] < 31 for row in found.rows())
+    assert {(row["name"], row["unbiased"]) for row in found.layer_rows()} == {
+        (name, result.unbiased) for name, result in found.results.items()
+    }
 
 
 F, LOGITS = problem()

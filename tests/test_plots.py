@@ -3,12 +3,23 @@
 import io
 import itertools
 import math
+import subprocess
+import sys
 
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
+from discretegrad import analysis
 from discretegrad.analysis import drawing, plots
+
+
+def test_they_are_there_with_the_analysis_but_not_imported_before():
+    code = "import sys; from discretegrad import analysis; print('matplotlib' in sys.modules, analysis.plots.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "discretegrad.analysis.plots"]
+    with pytest.raises(AttributeError, match="no attribute 'plot'"):
+        _ = analysis.plot
 
 
 def rows(cells=2, failed=True):

@@ -152,7 +152,14 @@ class Comparison:
         return recommend(self.results, self.ranking(), self.ranking("mse"), self.confidence)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One for each estimator, for tables and plots; those that failed have numbers None and say why."""
+        """One for each estimator, for tables and plots; those that failed have numbers None and say why.
+
+        Columns: `name`, `unbiased`, `replicates`, `bias_p_value`, `memory` (bytes), `norm2`, `seconds_to_10_percent`
+        (see `Result.seconds_to`), `failure`; `evaluations`, `variance`, `bias2`, `mse`, `snr`, `cosine`, `seconds`,
+        `variance_evaluations` and `variance_time`, each with its standard error as `variance_se`; the degrees of
+        freedom of the errors of times, `seconds_freedom` and `variance_time_freedom` (those of all others are 31 or
+        more); and the ends of confidence intervals, `variance_low`, `variance_high`, and so on of `bias2` and `mse`.
+        """
         rows = []
         for result in self.results.values():
             row: dict[str, Any] = {
@@ -180,10 +187,11 @@ class Comparison:
         return rows
 
     def layer_rows(self) -> list[dict[str, Any]]:
-        """One for each estimator and layer."""
+        """One for each estimator and layer: `name`, `unbiased`, `layer`, `entries`; `variance`, `bias2` and errors."""
         return [
             {
                 "name": name,
+                "unbiased": result.unbiased,
                 "layer": layer,
                 "entries": math.prod(self.shapes[layer]),
                 "variance": found.variance.value,
@@ -196,7 +204,8 @@ class Comparison:
         ]
 
     def __str__(self) -> str:
-        lines = table(self.results, self.ranking())
+        results, ranking = self.results, self.ranking()
+        lines = table(results, ranking)
         norm2 = self.norm2
         length = "" if norm2 is None else f", squared norm {norm2.value:.4g}"
         length += f" +- {norm2.error:.1g}" if norm2 is not None and norm2.error else ""
@@ -212,7 +221,8 @@ class Comparison:
             notes = [*notes, f"the truth could not be measured on: {self.truth_failure}"]
         for note in notes:
             lines += wrapped(f"Note: {note}")
-        return "\n".join((*lines, "", *wrapped(self.recommendation.sentence, "")))
+        found = recommend(results, ranking, self.ranking("mse"), self.confidence)
+        return "\n".join((*lines, "", *wrapped(found.sentence, "")))
 
     def same_problem(self, other: Comparison) -> bool:
         """Whether both are of the same layers, logits and f, but for rounding on other machines."""

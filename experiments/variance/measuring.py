@@ -82,10 +82,9 @@ def _add(found: Found, comparison: analysis.Comparison, cell: Cell, problem: Pro
     rows = [
         {**own, "family": wanted[row["name"]], **_rounded(row)} for row in comparison.rows() if row["name"] in wanted
     ]
-    unbiased = {row["name"]: row["unbiased"] for row in rows}
     for row in comparison.layer_rows():
         if row["name"] in wanted:
-            found.layers.append({**own, "family": wanted[row["name"]], "unbiased": unbiased[row["name"]], **row})
+            found.layers.append({**own, "family": wanted[row["name"]], **row})
     found.rows += rows
     for criterion in ("variance", "variance_evaluations", "variance_time", "mse"):
         numbers = {
