@@ -33,7 +33,7 @@ def distance(moments: Moments, truth: Truth) -> Distance:
     apart = moments.mean - (truth.gradient if truth.moments is None else truth.moments.mean)
     whole = moments.average() - truth.gradient
     groups, freedom = moments.groups, moments.groups - 1
-    apart = (apart - apart.mean(0)) / math.sqrt(groups * freedom)
+    apart.sub_(apart.mean(0)).div_(math.sqrt(groups * freedom))
     products = apart @ apart.T
     square, noise, noise2 = float(whole.square().sum()), float(products.trace()), float(products.square().sum())
     # Without what the noise of the estimate of S adds to its square, if the groups are normal.

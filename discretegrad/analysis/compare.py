@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.analysis import given
+from discretegrad.analysis import given, memory
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring
@@ -52,6 +52,9 @@ def compare(
     found, such as a global of another file, is not put back: see `discretegrad.restore.held`. Modules
     inside estimators are judged as they are now.
 
+    Memory: 36 doubles on the CPU for each entry of the gradient and each estimator, the long run among them, and 100
+    more at work: 0.4 GB for ten estimators and 100,000 entries. What the machine cannot hold is refused.
+
     The truth is yours, if you know it; or summed over all values where there are few enough; else it is the mean of a
     long run of an unbiased estimator, whose own noise is taken off biases and counted in their errors.
 
@@ -83,8 +86,9 @@ def compare(
         progress: whether to show a bar; by default if there is a terminal.
 
     Raises:
-        TypeError, ValueError: for arguments that cannot be meant, and for a file of another problem, before anything is
-            measured. What an estimator stumbles over is in `Comparison.failures`, and the others go on.
+        TypeError, ValueError: for arguments that cannot be meant, for more than the machine's memory, and for a file of
+            another problem, before anything is measured. What an estimator stumbles over is in `Comparison.failures`,
+            and the others go on.
 
     Example:
         >>> import torch, discretegrad as dg
@@ -110,6 +114,7 @@ def compare(
     source = _source(f, logits, wrt, mask, context, on)
     source.refuse(latent)
     exact = None if truth is None else given.flat(truth, source.layers)
+    memory.refuse(sum(source.sizes.values()), len(candidates) + (exact is None))
     used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
     learners = [learner for estimator in used for learner in estimator.learners]
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():

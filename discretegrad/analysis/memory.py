@@ -1,4 +1,4 @@
-"""Peak memory of a call, as torch's allocators see it."""
+"""Peak memory of a call, as torch's allocators see it; what a comparison holds, and whether the machine can."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from discretegrad.moments import GROUPS
+
+KEPT = GROUPS + 4
+"""Doubles for each entry of the gradient and each estimator: group means, spread, unit vectors, and the result."""
+AT_WORK = 3 * GROUPS + 4
+"""Doubles for each entry beside, whoever's turn it is."""
 
 
 def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
@@ -30,3 +37,31 @@ def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
         held += event.nbytes()
         most = max(most, held)
     return most
+
+
+def held(entries: int, records: int) -> int:
+    """Bytes on the CPU for so many estimators, the long run among them."""
+    return 8 * entries * (KEPT * records + AT_WORK)
+
+
+def installed() -> int | None:
+    """Bytes of the machine; None where it does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no sysconf, or not of these names
+        return None
+
+
+def refuse(entries: int, records: int) -> None:
+    """Raise where a comparison would hold more than the machine has.
+
+    Raises:
+        ValueError: with how much that is.
+    """
+    needed, there = held(entries, records), installed()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"the gradient has {entries} entries, so that the comparison would hold {needed / 2**30:.3g} GiB, and the "
+            f"machine has {there / 2**30:.3g} GiB; measure fewer layers, by wrt or the second argument, or fewer "
+            "estimators at a time."
+        )
