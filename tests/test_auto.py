@@ -1,5 +1,7 @@
 """The choice among estimators by measurement: right where the answer is known, silent where there is none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from calibration import FALSE_ALARM, POWER, assert_mean
@@ -7,6 +9,7 @@ from catalogue import logits_of, table_function
 from scipy import stats
 
 import discretegrad as dg
+from discretegrad.estimate import Estimate
 from discretegrad.measure import Problem, Replicator
 from discretegrad.moments import Moments, Truth
 
@@ -241,6 +244,14 @@ def test_both_latents_any_shape_and_a_mask(latent, shape):
         assert masked.table[0].variance == auto(f, padded, seeded(), mask).table[0].variance
         off = auto(f, padded, seeded(), torch.zeros(3, dtype=torch.bool))
         assert all(row.variance[:2] == (0.0, 0.0) for row in off.table)
+
+
+@pytest.mark.parametrize(("freedom", "exceeds"), [(31, True), (2, False)])
+def test_a_time_of_few_rounds_leads_by_more(freedom, exceeds):
+    """As far above as 2.5 standard errors."""
+    choice = dg.Auto([dg.RLOO(2)], replicates=16, rounds=1)(weighted()[0], weighted()[1], seeded())
+    one, other = (replace(choice.table[0], number=Estimate(value, 0.02, freedom)) for value in (1.0, 1.0707))
+    assert other.exceeds(one, 0.05) == exceeds and not one.exceeds(other, 0.05)
 
 
 def test_names_can_be_given():
