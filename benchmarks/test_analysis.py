@@ -50,7 +50,7 @@ VAES = {"rloo-2": dg.RLOO(2), "tree-2": dg.DisARMTree(), "rloo-4": dg.RLOO(4)}
 
 
 def measure(benchmark, suite_case, setting, name, source, estimator, loop, count):
-    stream, record = Stream(source, estimator, seed=0), Record.of(estimator, source.sizes)
+    stream, record = Stream(source, estimator, seed=0), Record.of(estimator, source.sizes, seed=0)
     truth = torch.ones(sum(source.sizes.values()), dtype=torch.float64)  # any: its cosine is taken
 
     def compared() -> None:
