@@ -5,6 +5,7 @@ import torch
 from catalogue import logits_of, table_function
 
 import discretegrad as dg
+from discretegrad.ops.noise import uniform
 
 
 def gradient(surrogate, logits, *args, **kwargs):
@@ -186,7 +187,7 @@ def test_straight_through_is_the_softmax_jacobian_times_the_gradient_of_f():
 def test_gumbel_softmax_is_its_published_formula(temperature):
     """softmax((logits + G) / temperature) with G = -log(-log U), given the same uniforms; hard is its arg max."""
     logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
-    uniforms = torch.rand(2, 6, 3, 4, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    uniforms = uniform((2, 6, 3, 4), logits, torch.Generator().manual_seed(7))
     expected = ((logits - (-uniforms.log()).log()) / temperature).softmax(-1)
     cotangent = torch.randn_like(expected)
     (expected_gradient,) = torch.autograd.grad((expected * cotangent).sum(), logits)

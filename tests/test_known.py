@@ -119,7 +119,7 @@ def test_variances_of_a_random_f_are_those_of_single_calls(measure):
         for _ in range(256):
             torch.rand(100)  # as the next step's numbers; else all rows had the same
             monitor.after(estimator, f, logits)
-        variance = dg.measure.mean(torch.tensor([row["variance"] for row in monitor.rows]))
+        variance = dg.estimate.mean(torch.tensor([row["variance"] for row in monitor.rows]))
     assert variance.error < 0.06 * exact
     assert abs(variance.value - exact) < 5 * variance.error
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 import discretegrad as dg
 from discretegrad.ops.gumbel import conditional_gumbel, gumbel
+from discretegrad.ops.noise import uniform
 from discretegrad.pathwise import DiscretePath
 from discretegrad.pathwise.base import straight_through
 
@@ -136,8 +137,8 @@ def test_one_noise_makes_gumbel_rao_st_gumbel():
     logits = torch.randn(6, 3, 4, dtype=torch.float64)
     got, draw, of_f = gradients_of(dg.GumbelRao(1, 0.7, num_samples=2), smooth((3, 4)), logits, seed=5)
     generator = torch.Generator().manual_seed(5)
-    torch.rand(2, 6, 3, generator=generator, dtype=torch.float64)
-    uniforms = torch.rand(1, 2, 6, 3, 4, generator=generator, dtype=torch.float64)
+    uniform((2, 6, 3), logits, generator)
+    uniforms = uniform((1, 2, 6, 3, 4), logits, generator)
     noise = (conditional_gumbel(logits.log_softmax(-1), draw.indices, uniforms) - logits.log_softmax(-1))[0]
     assert torch.equal((logits + noise).argmax(-1), draw.indices)
     leaf = logits.clone().requires_grad_()
@@ -149,8 +150,8 @@ def test_gumbel_rao_averages_over_its_noises():
     logits = torch.randn(6, 3, 4, dtype=torch.float64)
     got, draw, of_f = gradients_of(dg.GumbelRao(7, 0.7), smooth((3, 4)), logits, seed=5)
     generator = torch.Generator().manual_seed(5)
-    torch.rand(1, 6, 3, generator=generator, dtype=torch.float64)
-    uniforms = torch.rand(7, 1, 6, 3, 4, generator=generator, dtype=torch.float64)
+    uniform((1, 6, 3), logits, generator)
+    uniforms = uniform((7, 1, 6, 3, 4), logits, generator)
     expected = torch.zeros_like(logits)
     for k in range(7):
         q = (conditional_gumbel(logits.log_softmax(-1), draw.indices, uniforms[k : k + 1])[0, 0] / 0.7).softmax(-1)
@@ -206,7 +207,7 @@ def test_gumbel_rao_has_the_mean_of_st_gumbel_and_less_variance():
 def test_imle_is_its_published_algorithm():
     logits = torch.randn(4, 2, 5, dtype=torch.float64)
     got, draw, of_f = gradients_of(dg.IMLE(3.0, num_samples=2), smooth((2, 5)), logits, seed=5)
-    noise = gumbel(torch.rand(2, 4, 2, 5, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
+    noise = gumbel(uniform((2, 4, 2, 5), logits, torch.Generator().manual_seed(5)))
     expected = torch.zeros_like(logits)
     for s in range(2):
         for b in range(4):

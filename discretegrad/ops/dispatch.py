@@ -104,6 +104,11 @@ def has_entries(tensor: Tensor) -> bool:
     return not (_functorch.is_functorch_wrapped_tensor(tensor) or _functorch.is_legacy_batchedtensor(tensor))
 
 
+def in_transform() -> bool:
+    """Whether a transform of torch.func is at work, which may want random numbers for each of its batch."""
+    return not torch.compiler.is_compiling() and _functorch.peek_interpreter_stack() is not None
+
+
 def _in_transform(tensor: Tensor) -> bool:
     # torch.compile traces no functorch built-in, and brings none of its wrappers here. The legacy one is for gradients.
     if torch.compiler.is_compiling():

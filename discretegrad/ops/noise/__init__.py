@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretegrad.ops.dispatch import has_entries
+from discretegrad.ops.dispatch import has_entries, in_transform
 from discretegrad.ops.native import library
 from discretegrad.ops.noise import native
 
@@ -33,7 +33,7 @@ def uniform(
     source: dict[str, Any] = {} if generator is None else {"generator": generator}
     if seeded:
         return torch.randint(LARGEST_SEED, (), device=like.device, **source).expand(shape)
-    if has_entries(like) and like.is_cpu and library(like.dtype) is not None:
+    if has_entries(like) and like.is_cpu and not in_transform() and library(like.dtype) is not None:
         return native.uniform(shape, like.dtype, int(torch.randint(LARGEST_SEED, (), **source)))
     return torch.rand(shape, dtype=like.dtype, device=like.device, **source)
 
