@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -42,13 +44,26 @@ class Summary(NamedTuple):
     """The norm of the mean over the standard deviation, the square root of the variance."""
 
 
-class Truth(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Truth:
     """What the mean is compared with: the exact gradient, or the moments of a long run."""
 
     gradient: Tensor
     """`[D]`, float64."""
     moments: Moments | None = None
-    """Of the long run; None where the gradient is exact."""
+    """Of the long run, as they are now; None where the gradient is exact."""
+
+    @property
+    def of_groups(self) -> Tensor:
+        """`[D]`, or `[G, D]` where a long run lends a gradient to each group."""
+        return self.gradient if self.moments is None else self.moments.mean
+
+    @cached_property
+    def norm2(self) -> Estimate:
+        """The squared norm of the gradient, without its noise."""
+        if self.moments is None:
+            return Estimate(float(self.gradient.square().sum()), 0.0)
+        return self.moments.summary().norm2
 
 
 class Moments:
@@ -204,7 +219,7 @@ class Moments:
         By flipping the signs of the groups' distances from the truth at random: the groups are independent, and near
         enough to symmetric for being means. A long run lends a group to each.
         """
-        apart = self.mean - (truth.gradient if truth.moments is None else truth.moments.mean)
+        apart = self.mean - truth.of_groups
         weighted = apart * self.count.unsqueeze(1)
         products = weighted @ weighted.T
         if float(products.sum()) <= _Part(self, None).rounding2 * self.replicates**2:

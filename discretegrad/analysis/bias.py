@@ -30,7 +30,7 @@ class Distance(NamedTuple):
 
 def distance(moments: Moments, truth: Truth) -> Distance:
     """From the differences between the groups, to each of which a long run lends one of its own."""
-    apart = moments.mean - (truth.gradient if truth.moments is None else truth.moments.mean)
+    apart = moments.mean - truth.of_groups
     whole = moments.average() - truth.gradient
     groups, freedom = moments.groups, moments.groups - 1
     apart.sub_(apart.mean(0)).div_(math.sqrt(groups * freedom))

@@ -21,7 +21,7 @@ from discretegrad.analysis.merging import merged
 from discretegrad.analysis.ranking import Ranking, rank
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import FEWEST, Record
-from discretegrad.analysis.result import ESTIMATES, TIMES, Result, norm2_of, result_of
+from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
 from discretegrad.estimate import Estimate
 from discretegrad.moments import Truth
@@ -73,12 +73,13 @@ class Comparison:
     @property
     def results(self) -> dict[str, Result]:
         """By name, in the order in which they were measured; without those that were interrupted too early."""
-        truth = self.truth
         enough = {name: record for name, record in self.records.items() if record.moments.replicates >= FEWEST}
-        for name, record in enough.items():
-            made_of = (record.moments.replicates, record.seconds, self.truth_name)
-            if name not in self._known or self._known[name][0] != made_of:
-                self._known[name] = made_of, result_of(name, record, truth, self.shapes)
+        truth_name = self.truth_name
+        made_of = {name: (one.moments.replicates, one.seconds, truth_name) for name, one in enough.items()}
+        stale = [name for name in enough if name not in self._known or self._known[name][0] != made_of[name]]
+        truth = self.truth if stale else None  # a long run's mean takes as long as all else here
+        for name in stale:
+            self._known[name] = made_of[name], result_of(name, enough[name], truth, self.shapes)
         return {name: self._known[name][1] for name in enough}
 
     @property
@@ -113,7 +114,7 @@ class Comparison:
     def norm2(self) -> Estimate | None:
         """The squared norm of the true gradient."""
         truth = self.truth
-        return None if truth is None else norm2_of(truth)
+        return None if truth is None else truth.norm2
 
     def ranking(self, criterion: str | None = None) -> Ranking:
         """All pairs compared.

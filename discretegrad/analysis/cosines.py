@@ -65,14 +65,15 @@ class Cosines:
         count, total, squares = self.sums
         if count < 2:
             return None
-        unit, length2 = self.units / count, float(truth.gradient.square().sum())
+        unit, (norm2, error, _) = self.units / count, truth.norm2
+        if not norm2 > 2 * error:
+            return None
+        length2 = float(truth.gradient.square().sum())
         if truth.moments is None:
-            found, norm2 = Estimate(float(unit @ truth.gradient) / math.sqrt(length2 or 1.0), 0.0), length2
+            found = Estimate(float(unit @ truth.gradient) / math.sqrt(length2), 0.0)
         else:
-            found, (norm2, error, _) = truth.moments.along(unit), truth.moments.summary().norm2
-            if norm2 <= 2 * error:
-                return None
-        if math.isnan(found.value) or not norm2 > 0:
+            found = truth.moments.along(unit)
+        if math.isnan(found.value):
             return None
         # Noise makes a long run longer, and single cosines with it smaller.
         spread = max(0.0, squares / count - (total / count) ** 2) / (count - 1) * length2 / norm2

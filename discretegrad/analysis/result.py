@@ -94,13 +94,6 @@ class Result:
         return self.variance.value / left * self.seconds.value if left > 0 else math.inf
 
 
-def norm2_of(truth: Truth) -> Estimate:
-    """The squared norm of the true gradient."""
-    if truth.moments is None:
-        return Estimate(float(truth.gradient.square().sum()), 0.0)
-    return truth.moments.summary().norm2
-
-
 def result_of(name: str, record: Record, truth: Truth | None, shapes: Mapping[str, tuple[int, ...]]) -> Result:
     """What a record says.
 
@@ -128,7 +121,7 @@ def result_of(name: str, record: Record, truth: Truth | None, shapes: Mapping[st
         None if truth is None else record.cosines.mean(truth),
         record.seconds,
         record.memory,
-        (summary.norm2 if truth is None else norm2_of(truth)).value,
+        (summary if truth is None else truth).norm2.value,
         {layer: Layer(found.variance, found.bias2) for layer, found in layers.items()},
         {layer: part.reshape(shape) for part, (layer, shape) in zip(variances, shapes.items(), strict=True)},
     )
