@@ -41,11 +41,7 @@ def restored(device: torch.device, *things: object) -> Iterator[None]:
     numpy = sys.modules.get("numpy")
     of_numpy = None if numpy is None else numpy.random.get_state()
     tensors = {id(tensor): tensor for module in modules for tensor in (*module.buffers(), *module.parameters())}
-    before = [
-        (tensor, tensor.detach().clone())
-        for tensor in tensors.values()
-        if not isinstance(tensor, nn.UninitializedParameter | nn.UninitializedBuffer)
-    ]
+    before = [(tensor, tensor.detach().clone()) for tensor in tensors.values() if not nn.parameter.is_lazy(tensor)]
     modes = [(part, part.training) for module in modules for part in module.modules()]
     try:
         yield

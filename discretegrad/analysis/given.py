@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-ROUNDING = 1e-4
-"""Of a gradient's norm: two that are so near are the same."""
+from discretegrad.analysis.digest import ROUNDING
 
 
 def flat(truth: Tensor | Mapping[str, Tensor], layers: Mapping[str, Sequence[int]]) -> Tensor:

@@ -111,13 +111,11 @@ class Measuring:
 
     def _wants_longer(self, record: Record) -> bool:
         """As `_wants_more`, for the long run."""
-        count = record.moments.replicates
-        if count < record.target:
-            return True
         if self._long_enough(record):
             return False
-        # A look takes as long as some replicates.
-        record.target = min(self.replicates, max(LONG, count * 5 // 4))
+        count = record.moments.replicates
+        if count >= record.target:  # a look takes as long as some replicates
+            record.target = min(self.replicates, max(LONG, count * 5 // 4))
         return True
 
     def _known(self, moments: Moments) -> bool:
