@@ -6,6 +6,7 @@ import pytest
 import torch
 from calibration import FALSE_ALARM, POWER, assert_mean
 from catalogue import logits_of, table_function
+from failing import Failing
 from scipy import stats
 
 import discretegrad as dg
@@ -189,26 +190,18 @@ def test_what_fails_is_reported_and_the_others_go_on():
 def test_what_fails_while_it_is_timed_is_said_and_the_others_go_on():
     """Timing is the last that is done, so that the first call that fails is in it."""
     f, logits = weighted()
-    calls = 0
-
-    def counted(points):
-        nonlocal calls
-        if len(points) == 3:
-            calls += 1
-            if calls > limit:
-                raise KeyError("three")
-        return f(points)
-
-    auto, limit = dg.Auto([dg.RLOO(2), dg.RLOO(3)], replicates=16, rounds=5), 10**9
-    auto(counted, logits, seeded())
-    limit, calls = calls - 2, 0
-    choice = auto(counted, logits, seeded())
+    failing = Failing(f, KeyError("three"), points=3)
+    auto = dg.Auto([dg.RLOO(2), dg.RLOO(3)], replicates=16, rounds=5)
+    auto(failing, logits, seeded())
+    last = failing.calls - 1
+    failing.from_call(last)
+    choice = auto(failing, logits, seeded())
     assert choice.failures == {"RLOO (2)": "while it was timed: KeyError: 'three'"}
     assert [row.name for row in choice.table] == ["RLOO"]
     alone = dg.Auto([dg.RLOO(3)], replicates=16, rounds=5)
-    calls = 0
+    failing.from_call(last)
     with pytest.raises(ValueError, match=r"no unbiased candidate could be measured\. RLOO: while it was timed"):
-        alone(counted, logits, seeded())
+        alone(failing, logits, seeded())
 
 
 def test_it_raises_where_nothing_can_be_measured():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from calibration import FALSE_ALARM
 from catalogue import every, make
+from failing import Failing
 from torch import nn
 
 import discretegrad as dg
@@ -199,15 +200,7 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path, monkeypatch):
     """Interrupted twice, by the user, and as good as never interrupted: to the last bit."""
     monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
     f, logits = problem()
-    path, calls = tmp_path / "found.pt", 0
-
-    def interrupted(points):
-        nonlocal calls
-        calls += 1
-        if calls in (12, 25):
-            raise KeyboardInterrupt
-        return f(points)
-
+    path, interrupted = tmp_path / "found.pt", Failing(f, KeyboardInterrupt(), at=(12, 25))
     arguments = {"precision": 0.03, "path": path, **QUICK}
     whole = analysis.compare(f, logits, FOUR, **(arguments | {"path": None}))
     for _ in range(2):
@@ -222,9 +215,9 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path, monkeypatch):
     loaded = analysis.Comparison.load(path)
     assert loaded.rows() == whole.rows()
     assert str(loaded) == str(whole)
-    calls = 100
+    interrupted.calls = 100
     again = analysis.compare(interrupted, logits, FOUR, **arguments)
-    assert calls < 110, "what was measured was measured again"
+    assert interrupted.calls < 110, "what was measured was measured again"
     assert again.rows() == whole.rows()
     more = analysis.compare(f, logits, FOUR, **(arguments | {"precision": 0.015}))
     assert more.results["tree"].replicates > whole.results["tree"].replicates
@@ -261,19 +254,9 @@ def test_a_record_that_is_added_to_is_not_interrupted(tmp_path, monkeypatch):
 
 
 def test_what_fails_while_it_is_timed_is_said_and_the_others_are_timed():
-    calls = 0
-
-    def f(points):
-        nonlocal calls
-        if len(points) == 3:
-            calls += 1
-            if calls > limit:
-                raise KeyError("three")
-        return F(points)
-
-    candidates, limit = {"two": dg.RLOO(2), "three": dg.RLOO(3)}, 10**9
+    f, candidates = Failing(F, KeyError("three"), points=3), {"two": dg.RLOO(2), "three": dg.RLOO(3)}
     analysis.compare(f, LOGITS, candidates, replicates=64, **QUICK)
-    limit, calls = calls + 2, 0
+    f.from_call(f.calls + 3)
     found = analysis.compare(f, LOGITS, candidates, replicates=64, rounds=4, progress=False)
     assert found.results["two"].seconds is not None and found.results["three"].seconds is None
     assert found.failures == {"three": "while it was timed: KeyError: 'three'"}

@@ -5,6 +5,7 @@ import random
 
 import pytest
 import torch
+from failing import Failing
 from torch import nn
 
 import discretegrad as dg
@@ -248,15 +249,7 @@ def test_an_estimator_that_was_trained_on_is_another(tmp_path):
 
 def test_an_interrupted_long_run_goes_on_where_it_was(long_run, monkeypatch, tmp_path):
     monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
-    path, calls = tmp_path / "found.pt", 0
-
-    def interrupted(points):
-        nonlocal calls
-        calls += 1
-        if calls in (24, 39):
-            raise KeyboardInterrupt
-        return f(points)
-
+    path, interrupted = tmp_path / "found.pt", Failing(f, KeyboardInterrupt(), at=(24, 39))
     arguments = {"precision": 0.05, "reference": dg.RLOO(2), **QUICK}
     whole = analysis.compare(f, LOGITS, TWO, **arguments)
     counts = []
