@@ -24,9 +24,11 @@ from discretegrad.estimators import RLOO
 from discretegrad.known import UNKNOWN, Known, look
 from discretegrad.restore import restored
 
-ENTRIES = 2**17
+ENTRIES = 2**20
 """How many entries of points are stacked for one call of f: enough for calls to cost little, and so few that what f
-makes of them stays in the caches."""
+makes of them takes little memory."""
+KEPT = 2**25 - 2**14
+"""Bytes: nearly the largest block that glibc's malloc learns from."""
 
 
 class Replicates(NamedTuple):
@@ -183,6 +185,7 @@ class Replicator:
         """How many together, and `Replicates.batch_dims`; the first replicate alone tells."""
         self._shared = False
         """Whether several were drawn together."""
+        keep_freed_memory()
 
     def find_size(self) -> None:
         """By a replicate, and two together where that should do, that are thrown away."""
@@ -239,6 +242,16 @@ def named(estimators: Sequence[Estimator] | Mapping[str, Estimator]) -> dict[str
             name, number = f"{type(estimator).__name__} ({number})", number + 1
         by_name[name] = estimator
     return by_name
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the blocks it frees for its next ones, as it does once a large tensor was freed.
+
+    glibc's malloc hands freed memory back to the system where it is more than twice the largest block that was freed
+    so far. What f made for every call would come and go like that, page by page, which can take as long as f. Of other
+    allocators, and of devices with their own, nothing is asked.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)
 
 
 def _element_by_element(estimator: Estimator) -> bool:

@@ -1,5 +1,11 @@
 """What a comparison holds, and that more than there is is refused before it begins."""
 
+import os
+import platform
+import resource
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -44,3 +50,35 @@ def test_a_machine_that_does_not_tell_refuses_nothing(monkeypatch):
     assert memory.installed() > 2**28
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.installed() is None
+
+
+OTHERWISE = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or any(name.startswith(OTHERWISE) for name in os.environ),
+    reason="another malloc, or one that was told what to do",
+)
+@pytest.mark.parametrize("kept", [False, True])
+def test_freed_memory_is_kept_where_replicates_are_drawn(kept):
+    """Pages that the system hands out anew in ten calls of a function of three times 10 MB: none, or all of them."""
+    program = f"""if True:
+        import resource, torch
+        from discretegrad import RLOO
+        from discretegrad.measure import Problem, Replicator
+
+        def three_blocks():
+            return [torch.ones(10 * 2**18) for _ in range(3)]
+
+        if {kept}:
+            Replicator(Problem(None, torch.zeros(1, 2)), RLOO())
+        for _ in range(5):
+            three_blocks()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            three_blocks()
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    faults = int(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout)
+    pages = 10 * 3 * 10 * 2**20 // resource.getpagesize()
+    assert faults < 0.01 * pages if kept else faults > 0.5 * pages

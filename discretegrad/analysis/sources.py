@@ -132,7 +132,7 @@ class OfFunction(Source):
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
         """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
-        return max(1, min(self.problem.together(estimator, one), 4 * ENTRIES // max(1, one.gradients.shape[1])))
+        return max(1, min(self.problem.together(estimator, one), ENTRIES // max(1, one.gradients.shape[1])))
 
     def exact(self, latent: str) -> Tensor | None:
         """By enumeration of the values that the variables of one batch element can have."""
