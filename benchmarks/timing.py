@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.sizes import FEWEST, MOST, SECONDS
+from discretegrad.measure import keep_freed_memory
 
 Row = dict[str, Any]
 WARMUPS = 2
@@ -45,7 +46,11 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def rounds_within(budget: float, most: int, turn: Callable[[], object]) -> int:
-    """How many rounds the budget of seconds allows; runs a few, or one if that takes longer, to warm up and to see."""
+    """How many rounds the budget of seconds allows; runs a few, or one if that takes longer, to warm up and to see.
+
+    Both sides of a ratio have a malloc that keeps what they free: by itself it does so or not, for no reason of theirs.
+    """
+    keep_freed_memory()
     for _ in range(WARMUPS):
         seconds = timed(turn)
         if seconds > budget:
