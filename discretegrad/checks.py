@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.latent import LATENTS, Latent
+from discretegrad.ops.finite import all_finite
 
 
 def named_latent(name: str) -> Latent:
@@ -130,11 +131,12 @@ def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool |
     if mask is not None:
         takes_part(mask, logits.shape[: logits.ndim - latent.rank], " (the logits' shape without the categories)")
     if looks_at_data(logits, validate):
-        used = logits.detach()
+        used = logits
         if mask is not None:
-            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, used, 0.0)
-        if _finite(used.sum()):  # the cheapest look at all entries, and nearly always the last
+            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits.detach(), 0.0)
+        if _finite(used):  # the cheapest look at all entries, and nearly always the last
             return
+        used = used.detach()
         largest = used.amax(-1) if latent.rank else used  # NaN if any entry is
         if _any(largest.isnan()):
             raise ValueError("logits hold NaN; look for a division by zero or a diverged network before this call.")
@@ -281,9 +283,9 @@ def gradient_of_f(reaches_points: bool, name: str) -> None:
         )
 
 
-def _finite(number: Tensor) -> bool:
+def _finite(tensor: Tensor) -> bool:
     try:
-        return math.isfinite(number)
+        return all_finite(tensor)
     except RuntimeError as error:
         if "vmap" in str(error):  # under torch.func.vmap no entry can be looked at
             return True

@@ -277,16 +277,16 @@ class Composition(Estimator):
         )
         return self.complete(draw, generator)
 
-    @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of the coupling's points what the control variate asks for besides."""
         control_variate = self.control_variate
         if control_variate is None or not (control_variate.asks or control_variate.needs_grad_f):
             return draw
-        if draw.plan is None:
-            plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
-            draw = dataclasses.replace(draw, plan=plan)
-        extra, record = control_variate.extra_points(draw, generator)
+        with torch.no_grad():
+            if draw.plan is None:
+                plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
+                draw = dataclasses.replace(draw, plan=plan)
+            extra, record = control_variate.extra_points(draw, generator)
         return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
 
     def _drew(self, draw: Draw) -> bool:
@@ -312,7 +312,7 @@ class Composition(Estimator):
             if plan is None:
                 plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
             value_weights = self.coupling.value_weights(plan, draw.indices)
-        own = values[: draw.indices.shape[0]]  # without those at the extra points
+        own = values if draw.extra is None else values[: draw.indices.shape[0]]
         if value_weights is not None:
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
@@ -324,7 +324,7 @@ class Composition(Estimator):
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
-            evaluation = Evaluation(draw, plan, wide[: own.shape[0]], wide[own.shape[0] :], grad_f, context)
+            evaluation = Evaluation(draw, plan, wide.narrow(0, 0, len(own)), wide[len(own) :], grad_f, context)
             signals, added_back = self._signals(evaluation, value_weights)
         gradient = functools.partial(self._gradient, draw.latent, draw.mask, signals, added_back)
         if self.weights.can_wait and has_entries(draw.logits) and has_entries(values):

@@ -8,6 +8,7 @@ from catalogue import USER_TREES
 
 import discretegrad as dg
 from discretegrad.ops import dispatch, inverse_cdf, order, score, tree
+from discretegrad.ops.finite import all_finite
 from discretegrad.ops.score import both_ways
 
 SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
@@ -168,6 +169,46 @@ def check_pairs(shape, order_of, categories, kind, dtype, fast):
             for found in (None, kept[1]):
                 got = plans[1].ratio(drawn[1], found)[apart]
                 torch.testing.assert_close(got, expected, rtol=TOLERANCE[dtype]["rtol"], atol=0)
+            for differences, extra in ((values, None), (values, others), (values.double(), others)):
+                expected = plans[0].importance(drawn[1], differences, extra)
+                for found in (None, kept[1]):
+                    got = plans[1].importance(drawn[1], differences, extra, found)
+                    assert got.dtype == differences.dtype
+                    torch.testing.assert_close(got, expected, check_dtype=False, **TOLERANCE[dtype])
+
+
+def test_rows_without_probability_do_not_reach_beyond_themselves(fast):
+    """Nobody looks at logits under `validate=False`: other variables are what they would be, and ids are categories."""
+    for name, (shape, order_of) in TREES.items():
+        if fast == "fused" and shape == "balanced":  # refers such logits to the reference as a whole
+            continue
+        logits, noise = torch.randn(64, 9, dtype=torch.float64), torch.rand(3, 2, 64, dtype=torch.float64)
+        worse = logits.clone()
+        worse[::5], worse[1::5, 3], worse[2::5, 2] = -torch.inf, torch.nan, torch.inf
+        good, bad = torch.ones(64, dtype=torch.bool), torch.zeros(64, dtype=torch.bool)
+        for start in range(3):
+            good[start::5], bad[start::5] = False, True
+        with dispatch.using(fast):
+            clean, _ = tree.pairs(shape, order_of, logits).sample(noise)
+            found, _ = tree.pairs(shape, order_of, worse).sample(noise)
+        assert torch.equal(clean[:, good], found[:, good]), name
+        assert ((found[:, bad] >= 0) & (found[:, bad] < 9)).all(), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 2, 15, 4096, 4097, 100_000])
+def test_what_is_not_finite_is_found_wherever_it_is(count, dtype, fast):
+    largest = torch.finfo(dtype).max
+    with dispatch.using(fast):
+        numbers = torch.randn(count, dtype=dtype)
+        assert all_finite(numbers)
+        assert all_finite(numbers.new_zeros(0))
+        assert all_finite(torch.tensor([[-largest, 0.0], [1e-40, largest]], dtype=dtype).T)
+        for place in {0, count // 2, count - 1}:
+            for number in (torch.nan, -torch.nan, torch.inf, -torch.inf):
+                kept, numbers[place] = numbers[place].clone(), number
+                assert not all_finite(numbers)
+                numbers[place] = kept
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])

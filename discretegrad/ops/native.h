@@ -3,6 +3,8 @@
    Rows of categories are taken LANES at a time and laid out category by category, `[C, LANES]`. A loop over the lanes
    is then a vector instruction whatever is done along the categories: sums one after the other, walks, searches. */
 
+#pragma once
+
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -158,10 +160,8 @@ static inline void from_lanes(const real *RESTRICT lanes, const int16_t *RESTRIC
     }
 }
 
-/* Unnormalised probabilities of LANES rows, the largest of each 1; see `to_lanes`. */
-static inline void masses_of(const real *RESTRICT logits, const int16_t *RESTRICT order, int64_t order_stride,
-                             int64_t row, int64_t rows, int64_t categories, real *RESTRICT mass) {
-    to_lanes(logits, order, order_stride, row, rows, categories, mass);
+/* Unnormalised probabilities of LANES rows `[C, LANES]`, the largest of each 1, in place of their logits. */
+static inline void exponentials(real *RESTRICT mass, int64_t categories) {
     const reals *at = (const reals *)mass;
     Reals largest;
     for (int k = 0; k < OF_REALS; k++) largest.vectors[k] = at[k];
@@ -178,8 +178,21 @@ static inline void masses_of(const real *RESTRICT logits, const int16_t *RESTRIC
 }
 
 /* What a kernel returns; see `native.py`. */
-enum { FINE, NO_MEMORY, NO_CATEGORY };
+enum { FINE, NO_MEMORY, NO_CATEGORY, NOT_FINITE };
 
 static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
+
+/* Numbers of `lanes` of LANES rows, and back; nearly always of all, for which a copy is one instruction. */
+static inline void copy(void *RESTRICT to, const void *RESTRICT from, int lanes, int64_t bytes) {
+    if (lanes == LANES)
+        memcpy(to, from, LANES * bytes);
+    else
+        memcpy(to, from, lanes * bytes);
+}
+
+/* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */
+static inline void fetch(const real *table, int64_t columns, int64_t count) {
+    for (int64_t at = 0; at < count; at++) __builtin_prefetch(table + at * columns);
+}
 
 static inline void *memory(int64_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }

@@ -39,11 +39,12 @@ def available() -> bool:
     return library(torch.float32) is not None
 
 
-def function(name: str, pointers: int, sizes: int) -> Callable[..., None]:
+def function(name: str, pointers: int, sizes: int) -> Callable[..., bool]:
     """A kernel for Python: it takes so many tensors or None, then so many integers.
 
     Called with the dtype of its real numbers, then with the arguments; all tensors are contiguous. Its threads are
-    torch's, unless `work`, how many numbers it looks at, is small.
+    torch's, unless `work`, how many numbers it looks at, is small. Returns False where it found what is not finite, and
+    looked for that.
     """
 
     @functools.cache
@@ -55,13 +56,15 @@ def function(name: str, pointers: int, sizes: int) -> Callable[..., None]:
         kernel.restype = ctypes.c_int  # type: ignore[attr-defined]
         return kernel
 
-    def run(dtype: torch.dtype, *arguments: Tensor | int | None, work: int) -> None:
+    def run(dtype: torch.dtype, *arguments: Tensor | int | None, work: int) -> bool:
         threads = torch.get_num_threads() if work > SERIAL else 1
-        failed = found(dtype)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments], threads)
+        addresses = [a if a is None else a.data_ptr() for a in arguments[:pointers]]  # type: ignore[union-attr]
+        failed = found(dtype)(*addresses, *arguments[pointers:], threads)
         if failed == 1:
             raise MemoryError(f"the kernel {name} could not allocate its tables.")
-        if failed:
+        if failed == 2:
             raise IndexError("indices must lie in 0..C-1, the categories that there are.")
+        return failed == 0
 
     return run
 
@@ -105,8 +108,8 @@ def _load(compiler: list[str], real: str) -> ctypes.CDLL:
     then shared: a pool of our own would wait for the processors that torch's is still spinning on. If torch has another
     OpenMP than the compiler means, loading fails, and kernels without threads serve.
     """
-    sources = sorted(HERE.glob("*/native.c"))
-    text = [_run([*compiler, "--version"]), _processor(), *(path.read_text() for path in (HERE / "native.h", *sources))]
+    sources, headers = sorted(HERE.glob("*/native.c")), sorted(HERE.rglob("*.h"))
+    text = [_run([*compiler, "--version"]), _processor(), *(path.read_text() for path in (*headers, *sources))]
 
     def load(openmp: str) -> ctypes.CDLL:
         flags = [*FLAGS, real, openmp]

@@ -122,14 +122,7 @@ class Importance(PairWeights):
         """The closed form."""
         if not isinstance(signals.plan, tree_ops.Pairs):
             return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
-        pairs, categories = signals.plan, signals.categories
-
-        def within(indices: Tensor, differences: Tensor, others: Tensor | None) -> Tensor:
-            differences = torch.where(
-                indices[0::2] == indices[1::2], 0.0, differences * pairs.ratio(indices, signals.kept)
-            )
-            return score_ops.scatter(indices, score_ops.both_ways(differences, others), categories)
-
+        within = functools.partial(signals.plan.importance, kept=signals.kept)
         return pair_statistic(within, signals.indices, signals.values, self.alpha)
 
 
@@ -177,9 +170,9 @@ def pair_statistic(
         `[*variables, C]`.
     """
     points = indices.shape[0]
-    half = (values[0::2] - values[1::2]) / 2
     if points == 2:
-        return within(indices, half, None)
+        return within(indices, values.diff(dim=0).mul_(-0.5), None)
+    half = (values[0::2] - values[1::2]) / 2
     # Over all pairs i < j: sum (f_i - f_j)(e_i - e_j) = S * sum (f_i - mean f) e_i; take off the coupled ones.
     across = (points / 2 * (values - values.mean(0)) - score_ops.both_ways(half)) / (points * (points - 2) / 2)
     differences, default = half / (points / 2), 1 / (points - 1)

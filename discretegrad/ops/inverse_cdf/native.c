@@ -13,7 +13,9 @@ int categorical(const real *logits, const real *noise, int64_t *indices, int64_t
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < rows; row += LANES) {
             if (sums == NULL) continue;
-            masses_of(logits, NULL, 0, row, rows, categories, sums);
+            fetch(noise + row, rows, draws);
+            to_lanes(logits, NULL, 0, row, rows, categories, sums);
+            exponentials(sums, categories);
             /* Rounded from double, sums never fall, and rise at possible categories only. */
             double total[LANES] = {0};
             for (int64_t c = 0; c < categories; c++)

@@ -1,10 +1,16 @@
-/* Sorting of short rows by a network: many rows at once, without a branch. */
+/* The categories of short rows, sorted. */
 
-#include "../native.h"
+#include "network.h"
+
+typedef struct {
+    reals *keys;
+    wholes *category_at;
+} Row;
 
 /* The smaller of two keys first; of equal ones, where `ties` count, that of the smaller category. */
-static inline __attribute__((always_inline)) void exchange(reals *keys, wholes *category_at, int64_t one, int64_t two,
-                                                           int ties) {
+static inline __attribute__((always_inline)) void exchange(Row row, int64_t one, int64_t two, int ties) {
+    reals *keys = row.keys;
+    wholes *category_at = row.category_at;
     for (int k = 0; k < OF_REALS; k++) {
         const reals first = keys[one * OF_REALS + k], second = keys[two * OF_REALS + k];
         const wholes own = category_at[one * OF_REALS + k], other = category_at[two * OF_REALS + k];
@@ -16,29 +22,24 @@ static inline __attribute__((always_inline)) void exchange(reals *keys, wholes *
     }
 }
 
-/* Batcher's merge exchange (Knuth, The Art of Computer Programming 3, 5.2.2, algorithm M). */
-static inline __attribute__((always_inline)) void network(reals *keys, wholes *category_at, int64_t categories,
-                                                          int ties) {
-    int64_t largest = 1;
-    while (2 * largest < categories) largest *= 2;
-    for (int64_t p = largest; p > 0; p /= 2)
-        for (int64_t q = largest, r = 0, d = p;; d = q - p, q /= 2, r = p) {
-            for (int64_t start = r; start + d < categories; start += 2 * p)
-                for (int64_t c = start; c < start + p && c + d < categories; c++)
-                    exchange(keys, category_at, c, c + d, ties);
-            if (q == p) break;
-        }
+static inline __attribute__((always_inline)) void by_key(void *row, int64_t one, int64_t two) {
+    exchange(*(const Row *)row, one, two, 0);
+}
+
+static inline __attribute__((always_inline)) void by_key_and_category(void *row, int64_t one, int64_t two) {
+    exchange(*(const Row *)row, one, two, 1);
 }
 
 /* Sorted, with equal keys by category: that is done anew, and in more steps, only where some are out of order. */
 static void sort(reals *keys, wholes *category_at, int64_t categories) {
-    network(keys, category_at, categories, 0);
+    Row row = {keys, category_at};
+    network(&row, categories, by_key);
     wholes wrong = {0};
     for (int64_t at = OF_REALS; at < categories * OF_REALS; at++)
         wrong |= (keys[at] == keys[at - OF_REALS]) & (category_at[at] < category_at[at - OF_REALS]);
     whole any = 0;
     for (int lane = 0; lane < IN_REALS; lane++) any |= wrong[lane];
-    if (any) network(keys, category_at, categories, 1);
+    if (any) network(&row, categories, by_key_and_category);
 }
 
 /* `order[rows, C]`: the categories from the smallest key to the largest, equal ones by their number. Keys are the

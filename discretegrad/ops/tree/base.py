@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from discretegrad.ops import score as score_ops
 
 
 class Pairs(ABC):
@@ -78,6 +81,19 @@ class Pairs(ABC):
         Returns:
             `[P, *v]`; where the two points of a pair are equal it is finite and means nothing.
         """
+
+    def importance(
+        self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Any = None
+    ) -> Tensor:
+        """The gradient of pairs that are weighed by what independent points would be drawn more often.
+
+            sum_k differences_k ratio_k (e_2k - e_2k+1) + sum_s others_s e_s
+
+        A pair of equal points counts nothing in the first sum. Arguments and result are those of `gradient`.
+        """
+        apart = indices[0::2] != indices[1::2]
+        weighed = torch.where(apart, differences * self.ratio(indices, kept), 0.0)
+        return score_ops.scatter(indices, score_ops.both_ways(weighed, others), self.like.shape[-1])
 
     @abstractmethod
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:

@@ -5,7 +5,7 @@
    Masses are sums from below, in double, so that a light subtree keeps its digits beside a heavy one, and a subtree has
    mass 0 only if all its leaves have: a walk that never enters such a one draws nothing impossible, however it is rounded. */
 
-#include "../native.h"
+#include "../order/network.h"
 
 /* The sum over each node of LANES rows, `[nodes, LANES]`, from those of the leaves, `[C, LANES]`. */
 static inline void sums_below(const real *leaf, const int32_t *right, const int32_t *low, int64_t nodes,
@@ -41,79 +41,173 @@ typedef struct {
     Doubles leaves, together;
     /* Twice the node where they part, and one more if the first point goes to the right there; -1 where they do not. */
     Longs parted;
-    /* The mass of the heavier child there; 0 where one of both has none. */
-    Doubles heavier;
 } Paths;
+
+/* Nodes of the lanes, and the masses of their children. */
+typedef struct {
+    Longs node, go_left, go_right;
+    Doubles left, right;
+} Fork;
+
+/* Of the lanes `here` the second point, which has parted from the first one before, falls to the left or the right. */
+static inline __attribute__((always_inline)) void second_falls(Paths *at, int k, longs here, const Fork *fork) {
+    const doubles zero = {0}, left = fork->left.vectors[k];
+    const longs to = (at->at_second.vectors[k] >= left) & (fork->right.vectors[k] > zero);
+    at->at_second.vectors[k] -= CHOOSE(here & to, left, zero);
+    at->second.vectors[k] =
+        CHOOSE(here, CHOOSE(to, fork->go_right.vectors[k], fork->go_left.vectors[k]), at->second.vectors[k]);
+}
+
+/* Of the lanes `here` the first point falls, and the second one follows it, or parts from it, or has done so before.
+
+   Points that are given are where their positions are, left or right of `middle`. */
+static inline __attribute__((always_inline)) void first_falls(Paths *at, const Longs *here, const Fork *fork,
+                                                              double middle, int drawn) {
+    const doubles zero = {0};
+    longs to[OF_DOUBLES], joint = {0};
+    for (int k = 0; k < OF_DOUBLES; k++) {
+        const longs possible = fork->right.vectors[k] > zero;
+        to[k] = drawn ? (at->at_first.vectors[k] >= fork->left.vectors[k]) & possible : at->at_first.vectors[k] >= middle;
+        joint |= here->vectors[k] & (at->parted.vectors[k] < 0);
+    }
+    for (int k = 0; k < OF_DOUBLES && any(joint); k++) {
+        const longs both = here->vectors[k] & (at->parted.vectors[k] < 0);
+        const doubles own = CHOOSE(to[k], fork->right.vectors[k], fork->left.vectors[k]);
+        const doubles other = CHOOSE(to[k], fork->left.vectors[k], fork->right.vectors[k]);
+        const longs possible = other > zero;
+        /* Into a heavier child the second point follows with probability 1 - lighter / heavier, into a lighter one never. */
+        const doubles follows = at->together.vectors[k] * CHOOSE(own > other, (own - other) / own, zero);
+        const longs parts = both & (drawn ? ~(at->leaves.vectors[k] < follows) & possible
+                                          : (at->at_second.vectors[k] >= middle) ^ to[k]);
+        at->parted.vectors[k] = CHOOSE(parts, 2 * fork->node.vectors[k] - to[k], at->parted.vectors[k]);
+        at->together.vectors[k] = CHOOSE(both & ~parts & possible, follows, at->together.vectors[k]);
+        if (!drawn) continue;
+        const longs opposite = CHOOSE(to[k], fork->go_left.vectors[k], fork->go_right.vectors[k]);
+        at->second.vectors[k] = CHOOSE(parts, opposite, at->second.vectors[k]);
+        at->at_second.vectors[k] *= CHOOSE(parts, other, zero + 1);
+    }
+    for (int k = 0; k < OF_DOUBLES; k++) {
+        const longs next = CHOOSE(to[k], fork->go_right.vectors[k], fork->go_left.vectors[k]);
+        if (drawn) at->at_first.vectors[k] -= CHOOSE(here->vectors[k] & to[k], fork->left.vectors[k], zero);
+        at->first.vectors[k] = CHOOSE(here->vectors[k], next, at->first.vectors[k]);
+    }
+}
 
 /* All nodes in the order of a walk, for all lanes at once: a lane takes part where its path is at the node. A walk of
    each lane by itself would visit fewer, but branch at each of them in a way that nobody can predict. */
 static inline __attribute__((always_inline)) void walk(Paths *paths, const int32_t *right, const int32_t *low,
                                                        int64_t nodes, const Doubles *mass, int drawn) {
     Paths at = *paths; /* for the compiler to keep in registers */
-    const doubles zero = {0};
     const longs none = {0};
     for (int64_t node = 0; node < nodes; node++) {
         if (right[node] == 0) continue;
-        const Doubles *left = mass + node + 1, *rest = mass + right[node];
-        const longs go_left = none + (node + 1), go_right = none + right[node];
-        const double middle = low[right[node]];
-        longs here[OF_DOUBLES], to[OF_DOUBLES], joint = none;
+        Fork fork;
+        Longs here;
         for (int k = 0; k < OF_DOUBLES; k++) {
-            const longs possible = rest->vectors[k] > zero;
-            here[k] = at.first.vectors[k] == node;
-            to[k] = drawn ? (at.at_first.vectors[k] >= left->vectors[k]) & possible : at.at_first.vectors[k] >= middle;
-            joint |= here[k] & (at.parted.vectors[k] < 0);
-            if (!drawn) continue;
-            const longs second_here = at.second.vectors[k] == node;
-            const longs second_to = (at.at_second.vectors[k] >= left->vectors[k]) & possible;
-            at.at_second.vectors[k] -= CHOOSE(second_here & second_to, left->vectors[k], zero);
-            at.second.vectors[k] = CHOOSE(second_here, CHOOSE(second_to, go_right, go_left), at.second.vectors[k]);
+            fork.node.vectors[k] = none + node;
+            fork.go_left.vectors[k] = none + (node + 1);
+            fork.go_right.vectors[k] = none + right[node];
+            fork.left.vectors[k] = mass[node + 1].vectors[k];
+            fork.right.vectors[k] = mass[right[node]].vectors[k];
+            here.vectors[k] = at.first.vectors[k] == node;
         }
-        for (int k = 0; k < OF_DOUBLES && any(joint); k++) {
-            const longs both = here[k] & (at.parted.vectors[k] < 0);
-            const doubles own = CHOOSE(to[k], rest->vectors[k], left->vectors[k]);
-            const doubles other = CHOOSE(to[k], left->vectors[k], rest->vectors[k]);
-            const longs possible = other > zero, heavy = own > other;
-            /* Into a heavier child the second point follows with probability 1 - lighter / heavier, into a lighter one
-               never. */
-            const doubles follows = at.together.vectors[k] * CHOOSE(heavy, (own - other) / own, zero);
-            const longs parts = both & (drawn ? ~(at.leaves.vectors[k] < follows) & possible
-                                              : (at.at_second.vectors[k] >= middle) ^ to[k]);
-            at.parted.vectors[k] = CHOOSE(parts, 2 * node - to[k], at.parted.vectors[k]);
-            at.heavier.vectors[k] =
-                CHOOSE(parts & possible & (own > zero), CHOOSE(heavy, own, other), at.heavier.vectors[k]);
-            at.together.vectors[k] = CHOOSE(both & ~parts & possible, follows, at.together.vectors[k]);
-            if (!drawn) continue;
-            at.second.vectors[k] = CHOOSE(parts, CHOOSE(to[k], go_left, go_right), at.second.vectors[k]);
-            at.at_second.vectors[k] *= CHOOSE(parts, other, zero + 1);
-        }
-        for (int k = 0; k < OF_DOUBLES; k++) {
-            if (drawn) at.at_first.vectors[k] -= CHOOSE(here[k] & to[k], left->vectors[k], zero);
-            at.first.vectors[k] = CHOOSE(here[k], CHOOSE(to[k], go_right, go_left), at.first.vectors[k]);
-        }
+        for (int k = 0; k < OF_DOUBLES && drawn; k++) second_falls(&at, k, at.second.vectors[k] == node, &fork);
+        first_falls(&at, &here, &fork, low[right[node]], drawn);
     }
     *paths = at;
+}
+
+/* Of any nodes; a leaf is its own child. */
+static inline __attribute__((always_inline)) Fork fork_at(Longs node, const int32_t *right, const Doubles *mass) {
+    const double *masses = (const double *)mass;
+    Fork found = {.node = node};
+    for (int lane = 0; lane < LANES; lane++) found.go_right.lanes[lane] = right[node.lanes[lane]];
+    for (int k = 0; k < OF_DOUBLES; k++) {
+        const longs inner = found.go_right.vectors[k] > 0;
+        found.go_left.vectors[k] = node.vectors[k] - inner;
+        found.go_right.vectors[k] = CHOOSE(inner, found.go_right.vectors[k], node.vectors[k]);
+    }
+    for (int lane = 0; lane < LANES; lane++) found.left.lanes[lane] = masses[found.go_left.lanes[lane] * LANES + lane];
+    for (int lane = 0; lane < LANES; lane++) found.right.lanes[lane] = masses[found.go_right.lanes[lane] * LANES + lane];
+    return found;
+}
+
+/* The same for points that are drawn on a bushy tree: a level deeper at a time, each lane at its own node. */
+static inline __attribute__((always_inline)) void descend(Paths *paths, const int32_t *right, const Doubles *mass,
+                                                          int64_t depth) {
+    Paths at = *paths;
+    for (int64_t level = 0; level < depth; level++) {
+        Longs apart, here;
+        for (int k = 0; k < OF_DOUBLES; k++)
+            apart.vectors[k] = CHOOSE(at.second.vectors[k] < 0, at.first.vectors[k], at.second.vectors[k]);
+        const Fork own = fork_at(apart, right, mass), fork = fork_at(at.first, right, mass);
+        for (int k = 0; k < OF_DOUBLES; k++) {
+            second_falls(&at, k, (at.second.vectors[k] >= 0) & (own.go_right.vectors[k] != apart.vectors[k]), &own);
+            here.vectors[k] = fork.go_right.vectors[k] != fork.node.vectors[k];
+        }
+        first_falls(&at, &here, &fork, 0, 1);
+    }
+    *paths = at;
+}
+
+/* The categories at positions of rows that were sorted, equal ones by category: `logits[C, LANES]` before and after. */
+static void look_up(const reals *logits, const reals *sorted, int64_t categories, const Wholes *positions, Wholes *found) {
+    const wholes zero = {0};
+    Reals value;
+    for (int lane = 0; lane < LANES; lane++)
+        value.lanes[lane] = ((const real *)sorted)[positions->lanes[lane] * LANES + lane];
+    for (int k = 0; k < OF_REALS; k++) {
+        wholes equal = zero, last = zero;
+        for (whole c = 0; c < categories; c++) {
+            const wholes same = logits[c * OF_REALS + k] == value.vectors[k];
+            equal -= same;
+            last = CHOOSE(same, zero + c, last);
+        }
+        whole most = 0;
+        for (int lane = 0; lane < IN_REALS; lane++) most |= equal[lane] > 1;
+        if (most) { /* the one before which as many are equal as before the position */
+            wholes before = zero, seen = zero;
+            for (whole c = 0; c < categories; c++)
+                before -= (sorted[c * OF_REALS + k] == value.vectors[k]) & (positions->vectors[k] > c);
+            for (whole c = 0; c < categories; c++) {
+                const wholes same = logits[c * OF_REALS + k] == value.vectors[k];
+                last = CHOOSE(same & (seen == before), zero + c, last);
+                seen -= same;
+            }
+        }
+        found->vectors[k] = last;
+    }
 }
 
 /* Draw pairs, or, without noise, look at those whose ids are given.
 
    `parted[pairs, rows]`: twice the node where the two paths part, and one more if the first point goes to the right
-   there; -1 where they do not. `ratio[pairs, rows]`: `p(z1) p(z2) / r(z1, z2)`, 0 where they do not part or never do so. */
+   there; -1 where they do not. `ratio[pairs, rows]`: `p(z1) p(z2) / r(z1, z2)`, 0 where they do not part or never do so.
+   `sorted` is 1 or -1 where the leaves are in ascending or descending order of logits, of which no `order` is given. */
 int pairs(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const real *noise,
-          int64_t *indices, int32_t *parted, real *ratio, int64_t rows, int64_t categories, int64_t order_stride,
-          int64_t pairs, int64_t threads) {
+          int64_t *indices, int32_t *parted, real *ratio, int64_t rows, int64_t categories,
+          int64_t order_stride, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
     int failed = FINE;
     const int64_t nodes = 2 * categories - 1, each = pairs * rows;
 #pragma omp parallel num_threads(threads)
     {
-        Doubles *mass = memory(nodes * sizeof(Doubles) + categories * LANES * sizeof(real));
-        real *leaf = (real *)(mass + nodes);
+        const int64_t size = categories * LANES;
+        Doubles *mass = memory(nodes * sizeof(Doubles) + 3 * size * sizeof(real));
+        real *leaf = (real *)(mass + nodes), *logit = leaf + size, *in_order = logit + size;
         if (mass == NULL) failed = NO_MEMORY;
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < rows; row += LANES) {
             if (mass == NULL) continue;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
-            masses_of(logits, order, order_stride, row, rows, categories, leaf);
+            if (noise != NULL) fetch(noise + row, rows, 3 * pairs);
+            to_lanes(logits, order, order_stride, row, rows, categories, leaf);
+            if (sorted) {
+                memcpy(logit, leaf, size * sizeof(real));
+                for (int64_t at = 0; at < size; at++) leaf[at] *= sorted;
+                network(leaf, categories, smaller_first);
+                for (int64_t at = 0; at < size; at++) in_order[at] = leaf[at] *= sorted;
+            }
+            exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
@@ -125,13 +219,34 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
                     at.together.vectors[k] += 1;
                 }
                 if (noise != NULL) {
-                    for (int lane = 0; lane < lanes; lane++) {
-                        at.at_first.lanes[lane] = noise[own + lane];
-                        at.leaves.lanes[lane] = noise[each + own + lane];
-                        at.at_second.lanes[lane] = noise[2 * each + own + lane];
+                    real drawn[3][LANES] = {0};
+                    for (int k = 0; k < 3; k++) copy(drawn[k], noise + k * each + own, lanes, sizeof(real));
+                    for (int lane = 0; lane < LANES; lane++) {
+                        at.at_first.lanes[lane] = drawn[0][lane];
+                        at.leaves.lanes[lane] = drawn[1][lane];
+                        at.at_second.lanes[lane] = drawn[2][lane];
                     }
                     for (int k = 0; k < OF_DOUBLES; k++) at.at_first.vectors[k] *= mass->vectors[k];
-                    walk(&at, right, low, nodes, mass, 1);
+                    if (4 * depth < categories)
+                        descend(&at, right, mass, depth);
+                    else
+                        walk(&at, right, low, nodes, mass, 1);
+                    Wholes first = {0}, second = {0};
+                    for (int lane = 0; lane < lanes; lane++) {
+                        const int16_t *category_at = order == NULL ? NULL : order + (row + lane) * order_stride;
+                        const int64_t to = low[at.first.lanes[lane]];
+                        const int64_t other = at.parted.lanes[lane] < 0 ? to : low[at.second.lanes[lane]];
+                        first.lanes[lane] = (whole)(category_at == NULL ? to : category_at[to]);
+                        second.lanes[lane] = (whole)(category_at == NULL ? other : category_at[other]);
+                    }
+                    if (sorted) {
+                        look_up((reals *)logit, (reals *)in_order, categories, &first, &first);
+                        look_up((reals *)logit, (reals *)in_order, categories, &second, &second);
+                    }
+                    for (int lane = 0; lane < lanes; lane++) {
+                        one[lane] = first.lanes[lane];
+                        two[lane] = second.lanes[lane];
+                    }
                 } else {
                     for (int lane = 0; lane < lanes; lane++) {
                         const int16_t *category_at = order == NULL ? NULL : order + (row + lane) * order_stride;
@@ -140,18 +255,25 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
                     }
                     walk(&at, right, low, nodes, mass, 0);
                 }
-                for (int lane = 0; lane < lanes; lane++) {
-                    const double share = at.heavier.lanes[lane] / mass->lanes[lane];
-                    const double together = at.together.lanes[lane];
-                    ratio[own + lane] = (real)(together > 0 ? share / together : 0);
-                    parted[own + lane] = (int32_t)at.parted.lanes[lane];
-                    if (noise == NULL) continue;
-                    const int16_t *category_at = order == NULL ? NULL : order + (row + lane) * order_stride;
-                    const int64_t first = low[at.first.lanes[lane]];
-                    const int64_t second = at.parted.lanes[lane] < 0 ? first : low[at.second.lanes[lane]];
-                    one[lane] = category_at == NULL ? first : category_at[first];
-                    two[lane] = category_at == NULL ? second : category_at[second];
+                Doubles left, rest;
+                real numbers[LANES];
+                int32_t where[LANES];
+                for (int lane = 0; lane < LANES; lane++) {
+                    const int64_t node = at.parted.lanes[lane] < 0 ? 0 : at.parted.lanes[lane] >> 1;
+                    left.lanes[lane] = mass[node + (right[node] > 0)].lanes[lane];
+                    rest.lanes[lane] = mass[right[node]].lanes[lane];
                 }
+                for (int k = 0; k < OF_DOUBLES; k++) {
+                    const doubles zero = {0}, one = left.vectors[k], two = rest.vectors[k];
+                    const doubles follows = at.together.vectors[k] * mass->vectors[k];
+                    const longs possible = (at.parted.vectors[k] >= 0) & (one > zero) & (two > zero) & (follows > zero);
+                    left.vectors[k] = CHOOSE(possible, CHOOSE(one > two, one, two), zero);
+                    left.vectors[k] /= CHOOSE(possible, follows, zero + 1);
+                }
+                for (int lane = 0; lane < LANES; lane++) numbers[lane] = (real)left.lanes[lane];
+                copy(ratio + own, numbers, lanes, sizeof(real));
+                for (int lane = 0; lane < LANES; lane++) where[lane] = (int32_t)at.parted.lanes[lane];
+                copy(parted + own, where, lanes, sizeof(int32_t));
             }
         }
         free(mass);
@@ -255,6 +377,30 @@ int gradient(const real *logits, const int16_t *order, const int32_t *right, con
                 }
         }
         free(logit);
+    }
+    return failed;
+}
+
+/* `out[rows, C]`, see `Pairs.importance`, from the ratios that `pairs` found; the rest as above. */
+int importance(const int64_t *indices, const real *ratio, const real *differences, const real *others, real *out,
+               int64_t rows, int64_t categories, int64_t pairs, int64_t groups, int64_t shared_by, int64_t others_groups,
+               int64_t others_shared_by, int64_t threads) {
+    int failed = FINE;
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        real *sum = out + row * categories;
+        memset(sum, 0, categories * sizeof(real));
+        for (int64_t pair = 0; pair < pairs; pair++) {
+            const int64_t one = indices[2 * pair * rows + row], two = indices[(2 * pair + 1) * rows + row];
+            if (!is_category(one, categories) || !is_category(two, categories)) {
+                failed = NO_CATEGORY;
+                continue;
+            }
+            const int64_t group = 2 * pair * others_groups + (others == NULL ? 0 : row / others_shared_by);
+            const real apart = one == two ? 0 : differences[pair * groups + row / shared_by] * ratio[pair * rows + row];
+            sum[one] += apart + (others == NULL ? 0 : others[group]);
+            sum[two] += (others == NULL ? 0 : others[group + others_groups]) - apart;
+        }
     }
     return failed;
 }

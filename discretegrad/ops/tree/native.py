@@ -1,7 +1,8 @@
 """Antithetic pairs on fixed trees as C kernels. The mathematics is in README.md.
 
-A draw is one pass over the logits, a gradient another one over the leaves below the node where a pair parts; both make
-what they need of the softmax as they go. An order of the leaves by the logits is sorted before.
+A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go: to write it
+and reading it takes as long. Where leaves are in the order of the logits, a draw sorts logits only: which categories
+they are of is looked up for those that are drawn, and for all only where a gradient needs it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from discretegrad.ops.tree import fused
 from discretegrad.ops.tree.lazy import LogitPairs
 from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
 
-_pairs = native.function("pairs", pointers=8, sizes=4)
+_pairs = native.function("pairs", pointers=8, sizes=6)
 _gradient = native.function("gradient", pointers=10, sizes=8)
+_importance = native.function("importance", pointers=5, sizes=7)
 
 
 class Parted(NamedTuple):
-    """Where the paths of pairs part, each `[P, *v]`."""
+    """Where the paths of pairs part."""
 
     where: Tensor
-    """int32, twice the node, and one more if the first point goes to the right there; -1 where they do not."""
+    """int32 `[P, *v]`: twice the node, one more if the first point goes to the right there; -1 where they do not."""
     ratio: Tensor
-    """`p(z1) p(z2) / r(z1, z2)`."""
+    """`[P, *v]`: `p(z1) p(z2) / r(z1, z2)`."""
 
 
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePairs | None:
@@ -38,17 +40,21 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePai
 
 
 class NativePairs(LogitPairs):
-    """Logits, and the category at each position of the tree."""
+    """Logits, and tables of the tree."""
 
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
         super().__init__(shape, order, logits)
         self.tree = nodes(shape, logits.shape[-1])
-        self.category_at: Tensor | None = None
-        if isinstance(shape, str) and order is not None:
-            self.category_at = sorting.by(logits, order)
-        else:
-            leaf_at = category_at(shape, order, logits)
-            self.category_at = None if leaf_at is None else leaf_at.to(torch.int16)
+        self.sorted = sorting.SIGNS[order] if isinstance(shape, str) and order is not None else 0
+        """1 or -1 where leaves are in ascending or descending order."""
+
+    @functools.cached_property
+    def category_at(self) -> Tensor | None:
+        """int16, the category at each position of the tree; None where that is its own."""
+        if isinstance(self.shape, str) and self.order is not None:
+            return sorting.by(self.logits, self.order)
+        leaf_at = category_at(self.shape, self.order, self.logits)
+        return None if leaf_at is None else leaf_at.to(torch.int16)
 
     @property
     def leaves(self) -> Tensor:
@@ -59,7 +65,7 @@ class NativePairs(LogitPairs):
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         """See `Pairs.sample`."""
         indices = native.empty((2 * noise.shape[1], *noise.shape[2:]), torch.int64)
-        return indices, self._look_at(noise.to(self.logits.dtype).contiguous(), indices)
+        return indices, self._look_at(noise.to(self.logits.dtype).contiguous(), indices, self.logits.dtype)
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
@@ -67,56 +73,93 @@ class NativePairs(LogitPairs):
         """See `Pairs.gradient`."""
         if native.differentiated(self.logits, differences):
             return self.reference().gradient(indices, differences, others)
-        indices = indices.contiguous()
-        parted = self._look_at(None, indices) if kept is None else kept
-        dtype = torch.promote_types(self.logits.dtype, differences.dtype)
-        grouped, shared_by = by_group(differences.to(dtype), parted.where.shape)
-        others, others_shared_by = (None, 1) if others is None else by_group(others.to(dtype), indices.shape)
-        out = native.empty(self.logits.shape, dtype)
+        call = self._call(indices, differences, others, kept)
+        rows, (order, stride) = self._rows(call.out.dtype), self._order()
         _gradient(
-            dtype,
-            *self._rows(dtype),
-            self.tree.high,
-            indices,
-            parted.where,
-            grouped,
-            others,
-            out,
-            *self._sizes(indices),
-            grouped.shape[1],
-            shared_by,
-            0 if others is None else others.shape[1],
-            others_shared_by,
-            work=out.numel(),
+            call.out.dtype,
+            rows,
+            order,
+            *self.tree.tables,
+            call.indices,
+            call.parted.where,
+            call.differences,
+            call.others,
+            call.out,
+            *call.sizes[:2],
+            stride,
+            *call.sizes[2:],
+            work=call.out.numel(),
         )
-        return out
+        return call.out
+
+    def importance(
+        self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
+    ) -> Tensor:
+        """See `Pairs.importance`."""
+        if native.differentiated(self.logits, differences):
+            return self.reference().importance(indices, differences, others)
+        call = self._call(indices, differences, others, kept)
+        tensors = (call.indices, call.parted.ratio.to(call.out.dtype), call.differences, call.others, call.out)
+        _importance(call.out.dtype, *tensors, *call.sizes, work=call.out.numel())
+        return call.out
+
+    def _call(self, indices: Tensor, differences: Tensor, others: Tensor | None, kept: Parted | None) -> Call:
+        dtype = self.logits.dtype
+        if differences.dtype != dtype:
+            dtype = torch.promote_types(dtype, differences.dtype)
+            differences = differences.to(dtype)
+        indices, pairs = indices.contiguous(), len(indices) // 2
+        parted = self._look_at(None, indices, dtype) if kept is None else kept
+        grouped, shared_by = by_group(differences, parted.where.shape)
+        others, others_shared_by = (None, 1) if others is None else by_group(others.to(dtype), indices.shape)
+        out, others_groups = native.empty(self.logits.shape, dtype), 0 if others is None else others.shape[1]
+        rows, categories = self.logits.shape[:-1].numel(), self.logits.shape[-1]
+        sizes = (rows, categories, pairs, grouped.shape[1], shared_by, others_groups, others_shared_by)
+        return Call(indices, parted, grouped, others, out, sizes)
 
     def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
         """See `Pairs.ratio`."""
-        return (self._look_at(None, indices.contiguous()) if kept is None else kept).ratio
+        return (self._look_at(None, indices.contiguous(), self.logits.dtype) if kept is None else kept).ratio
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
         """The fused one's, or the reference's."""
         found = fused.pairs(self.shape, self.order, self.logits)
         return (found or self.reference()).flow(indices, coefficients)
 
-    def _look_at(self, noise: Tensor | None, indices: Tensor) -> Parted:
+    def _look_at(self, noise: Tensor | None, indices: Tensor, dtype: torch.dtype) -> Parted:
         """Where pairs part: of those that are drawn into `indices`, or, without noise, of those that are there."""
-        dtype = self.logits.dtype
-        shape = (indices.shape[0] // 2, *indices.shape[1:])
+        logits, categories = self._rows(dtype), self.logits.shape[-1]
+        rows, shape = logits.shape[:-1].numel(), (len(indices) // 2, *indices.shape[1:])
         parted = Parted(native.empty(shape, torch.int32), native.empty(shape, dtype))
-        sizes = self._sizes(indices)
-        _pairs(dtype, *self._rows(dtype), noise, indices, *parted, *sizes, work=self.logits.numel())
+        sorts = self.sorted if noise is not None else 0
+        order, stride = (None, 0) if sorts else self._order()
+        sizes = (rows, categories, stride, sorts, self.tree.depth, shape[0])
+        _pairs(
+            dtype, logits, order, self.tree.right, self.tree.low, noise, indices, *parted, *sizes, work=logits.numel()
+        )
         return parted
 
-    def _rows(self, dtype: torch.dtype) -> tuple[Tensor | None, ...]:
-        return self.logits.to(dtype).contiguous(), self.category_at, self.tree.right, self.tree.low
+    def _rows(self, dtype: torch.dtype) -> Tensor:
+        return self.logits.to(dtype).contiguous()
 
-    def _sizes(self, indices: Tensor) -> tuple[int, ...]:
-        """Rows, categories, what is between two rows of the order, pairs."""
-        categories = self.logits.shape[-1]
-        stride = 0 if self.category_at is None or self.category_at.ndim == 1 < self.logits.ndim else categories
-        return self.logits.shape[:-1].numel(), categories, stride, indices.shape[0] // 2
+    def _order(self) -> tuple[Tensor | None, int]:
+        """And what is between two rows of it."""
+        order = self.category_at
+        return order, 0 if order is None or order.ndim == 1 < self.logits.ndim else self.logits.shape[-1]
+
+
+class Call(NamedTuple):
+    """What the kernels of gradients take."""
+
+    indices: Tensor
+    parted: Parted
+    differences: Tensor
+    """`[P, M]`; see `by_group`."""
+    others: Tensor | None
+    """`[2P, M]`."""
+    out: Tensor
+    sizes: tuple[int, ...]
+    """Rows, categories, pairs; groups of differences, and the rows of each; the same of the others."""
 
 
 class Nodes(NamedTuple):
@@ -128,6 +171,13 @@ class Nodes(NamedTuple):
     """The first position below."""
     high: Tensor
     """One past the last."""
+    depth: int
+    """Steps from the root to the farthest leaf."""
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The three."""
+        return self.right, self.low, self.high
 
 
 @functools.lru_cache(maxsize=64)
@@ -140,10 +190,11 @@ def nodes(shape: str | TreeLike, categories: int) -> Nodes:
     right: list[int] = []
     low: list[int] = []
     high: list[int] = []
-    position = 0
-    todo: list[tuple[TreeLike | None, int]] = [(SHAPES[shape](0, categories) if isinstance(shape, str) else shape, -1)]
+    position = deepest = 0
+    root: TreeLike = SHAPES[shape](0, categories) if isinstance(shape, str) else shape
+    todo: list[tuple[TreeLike | None, int, int]] = [(root, -1, 0)]
     while todo:
-        tree, parent = todo.pop()
+        tree, parent, depth = todo.pop()
         if tree is None:  # what is below the node has been visited
             high[parent] = position
             continue
@@ -155,7 +206,9 @@ def nodes(shape: str | TreeLike, categories: int) -> Nodes:
         high.append(position + 1)
         if isinstance(tree, tuple):
             # The right child comes last, so its number stays.
-            todo += [(None, node), (tree[1], node), (tree[0], node)]
+            todo += [(None, node, depth), (tree[1], node, depth + 1), (tree[0], node, depth + 1)]
         else:
             position += 1
-    return Nodes(*(torch.tensor(table, dtype=torch.int32) for table in (right, low, high)))
+            deepest = max(deepest, depth)
+    first, second, third = (torch.tensor(table, dtype=torch.int32) for table in (right, low, high))
+    return Nodes(first, second, third, deepest)
