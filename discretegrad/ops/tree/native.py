@@ -1,8 +1,8 @@
 """Antithetic pairs on fixed trees as C kernels. The mathematics is in README.md.
 
-A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go: to write it
-and reading it takes as long. Where leaves are in the order of the logits, a draw sorts logits only: which categories
-they are of is looked up for those that are drawn, and for all only where a gradient needs it.
+A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go, which takes no
+longer than to write it and to read it. Where leaves are in the order of the logits, a draw sorts logits only: which
+categories they are of is looked up for those that are drawn, and for all only where a gradient needs it.
 """
 
 from __future__ import annotations
