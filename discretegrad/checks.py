@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from discretegrad.latent import LATENTS, Latent
-from discretegrad.ops.finite import all_finite
 
 
 def named_latent(name: str) -> Latent:
@@ -118,8 +117,8 @@ def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     return tensor.device.type == "cpu" if validate is None else validate
 
 
-def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:
-    """Refuse what no variable can have as its logits."""
+def logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> None:
+    """Refuse what has not the shape or the type of logits."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         found = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
         raise TypeError(f"logits must be a floating-point tensor, not {found}.")
@@ -130,13 +129,16 @@ def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool |
         )
     if mask is not None:
         takes_part(mask, logits.shape[: logits.ndim - latent.rank], " (the logits' shape without the categories)")
+
+
+def probabilities(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:
+    """Refuse logits of which a variable has no probabilities."""
     if looks_at_data(logits, validate):
-        used = logits
+        used = logits.detach()
         if mask is not None:
-            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits.detach(), 0.0)
-        if _finite(used):  # the cheapest look at all entries, and nearly always the last
+            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, used, 0.0)
+        if _finite(used.sum()):  # the cheapest look at all entries, and nearly always the last
             return
-        used = used.detach()
         largest = used.amax(-1) if latent.rank else used  # NaN if any entry is
         if _any(largest.isnan()):
             raise ValueError("logits hold NaN; look for a division by zero or a diverged network before this call.")
@@ -283,9 +285,9 @@ def gradient_of_f(reaches_points: bool, name: str) -> None:
         )
 
 
-def _finite(tensor: Tensor) -> bool:
+def _finite(number: Tensor) -> bool:
     try:
-        return all_finite(tensor)
+        return math.isfinite(number)
     except RuntimeError as error:
         if "vmap" in str(error):  # under torch.func.vmap no entry can be looked at
             return True

@@ -99,8 +99,8 @@ class Estimator(ABC):
             TypeError, ValueError: for logits or a mask that cannot be meant.
         """
         latent = checks.named_latent(self.latent)
-        checks.logits(logits, latent, mask, validate)
-        return self._draw(logits, latent, mask, generator)
+        checks.logits(logits, latent, mask)
+        return self._draw(logits, latent, mask, generator, validate)
 
     def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Phase 2: the estimate of E f, `[*batch]`, that carries the estimator's gradient.
@@ -155,7 +155,14 @@ class Estimator(ABC):
         return self.surrogate(draw, f(draw.points if on == "points" else draw.indices), context)
 
     @abstractmethod
-    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw: ...
+    def _draw(
+        self,
+        logits: Tensor,
+        latent: Latent,
+        mask: Tensor | None,
+        generator: torch.Generator | None,
+        validate: bool | None,
+    ) -> Draw: ...
 
     @abstractmethod
     def _drew(self, draw: Draw) -> bool:
@@ -265,9 +272,22 @@ class Composition(Estimator):
         return (*(slot for slot in slots if isinstance(slot, nn.Module)), *self.weights.learners)
 
     @torch.no_grad()
-    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
-        plan = self.coupling.plan(category_logits(logits, latent, mask))
-        indices, noise, kept = self.coupling.draw(plan, generator)
+    def _draw(
+        self,
+        logits: Tensor,
+        latent: Latent,
+        mask: Tensor | None,
+        generator: torch.Generator | None,
+        validate: bool | None,
+    ) -> Draw:
+        own = category_logits(logits, latent, mask)
+        sees = self.coupling.sees(own)
+        if not sees:
+            checks.probabilities(logits, latent, mask, validate)
+        plan = self.coupling.plan(own)
+        indices, noise, kept, sound = self.coupling.draw(plan, generator)
+        if sees and not sound:
+            checks.probabilities(logits, latent, mask, validate)
         point_of = None
         if self.coupling.distinct_dims is not None:
             chosen, point_of = distinct(indices, self.coupling.distinct_dims)
@@ -324,8 +344,7 @@ class Composition(Estimator):
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
-            evaluation = Evaluation(draw, plan, wide.narrow(0, 0, len(own)), wide[len(own) :], grad_f, context)
-            signals, added_back = self._signals(evaluation, value_weights)
+            signals, added_back = self._signals(draw, plan, wide, grad_f, context, value_weights)
         gradient = functools.partial(self._gradient, draw.latent, draw.mask, signals, added_back)
         if self.weights.can_wait and has_entries(draw.logits) and has_entries(values):
             return attach_gradient_later(average, draw.logits, gradient, signals.indices, signals.values)
@@ -333,17 +352,26 @@ class Composition(Estimator):
             now = gradient()
         return attach_gradient(average, draw.logits, now)
 
-    def _signals(self, evaluation: Evaluation, value_weights: Tensor | None) -> tuple[Signals, Tensor | None]:
+    def _signals(
+        self,
+        draw: Draw,
+        plan: Any,
+        values: Tensor,
+        grad_f: Tensor | None,
+        context: Any,
+        value_weights: Tensor | None,
+    ) -> tuple[Signals, Tensor | None]:
         """What the weights look at, and what a control variate adds to the gradient."""
-        draw, plan = evaluation.draw, evaluation.plan
-        values, added_back = self.objective.signals(evaluation.values), None
+        points, added_back = len(draw.indices), None
+        own = self.objective.signals(values if draw.extra is None else values[:points])
         if self.control_variate is not None:
-            values, added_back = self.control_variate.subtract_from(evaluation._replace(values=values))
+            evaluation = Evaluation(draw, plan, own, values[points:], grad_f, context)
+            own, added_back = self.control_variate.subtract_from(evaluation)
         dims = draw.indices.ndim
         signals = Signals(
             plan,
             draw.indices,
-            append_dims(values, dims),
+            append_dims(own, dims),
             draw.categories,
             None if value_weights is None else append_dims(value_weights, dims),
             centred=self.control_variate is not None and self.control_variate.centred,
@@ -408,7 +436,15 @@ class Pathwise(Estimator):
         """Yes."""
         return True
 
-    def _draw(self, logits: Tensor, latent: Latent, mask: Tensor | None, generator: torch.Generator | None) -> Draw:
+    def _draw(
+        self,
+        logits: Tensor,
+        latent: Latent,
+        mask: Tensor | None,
+        generator: torch.Generator | None,
+        validate: bool | None,
+    ) -> Draw:
+        checks.probabilities(logits, latent, mask, validate)
         relaxed, indices = self.path.sample(category_logits(logits, latent, mask), self.num_samples, generator)
         return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype), source=self.path)
 

@@ -8,7 +8,6 @@ from catalogue import USER_TREES
 
 import discretegrad as dg
 from discretegrad.ops import dispatch, inverse_cdf, order, score, tree
-from discretegrad.ops.finite import all_finite
 from discretegrad.ops.score import both_ways
 
 SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
@@ -193,22 +192,6 @@ def test_rows_without_probability_do_not_reach_beyond_themselves(fast):
             found, _ = tree.pairs(shape, order_of, worse).sample(noise)
         assert torch.equal(clean[:, good], found[:, good]), name
         assert ((found[:, bad] >= 0) & (found[:, bad] < 9)).all(), name
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("count", [1, 2, 15, 4096, 4097, 100_000])
-def test_what_is_not_finite_is_found_wherever_it_is(count, dtype, fast):
-    largest = torch.finfo(dtype).max
-    with dispatch.using(fast):
-        numbers = torch.randn(count, dtype=dtype)
-        assert all_finite(numbers)
-        assert all_finite(numbers.new_zeros(0))
-        assert all_finite(torch.tensor([[-largest, 0.0], [1e-40, largest]], dtype=dtype).T)
-        for place in {0, count // 2, count - 1}:
-            for number in (torch.nan, -torch.nan, torch.inf, -torch.inf):
-                kept, numbers[place] = numbers[place].clone(), number
-                assert not all_finite(numbers)
-                numbers[place] = kept
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])

@@ -34,6 +34,8 @@ class Drawn(NamedTuple):
     """`[K, *variables]`, for weights that are made of it."""
     kept: Any = None
     """What was found on the way, to spare weights that look at the points the search."""
+    sound: bool = True
+    """False where a variable was met that has no probabilities; see `Coupling.sees`."""
 
 
 class Coupling(ABC):
@@ -65,6 +67,10 @@ class Coupling(ABC):
     def draw(self, plan: Any, generator: torch.Generator | None) -> Drawn:
         """Ids, and what else a `Draw` holds."""
         return Drawn(self.sample(plan, generator))
+
+    def sees(self, logits: Tensor) -> bool:
+        """Whether `draw` meets NaN and variables without a category by itself, so that nobody need look before."""
+        return False
 
     @abstractmethod
     def law(self, plan: Any) -> Law | None:

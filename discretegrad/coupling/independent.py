@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, Probs
+from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
 from discretegrad.ops import dispatch
-from discretegrad.ops.inverse_cdf import categorical, inverse_cdf
+from discretegrad.ops.inverse_cdf import draw, inverse_cdf
 from discretegrad.ops.noise import uniform
 
 
@@ -37,11 +37,22 @@ class Independent(Coupling):
         return Probs(logits)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
-        """One uniform a point. Kernels take the logits, others the probabilities, for they will be asked for."""
+        """One uniform a point."""
+        return self.draw(plan, generator).indices
+
+    def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
+        """The same. Kernels take the logits, others the probabilities, for they will be asked for."""
         logits = plan.like
         chosen = dispatch.implementation(logits, logits.shape[-1])
         noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=chosen == "triton")
-        return categorical(logits, noise) if chosen in ("triton", "native") else inverse_cdf(plan.probs, noise)
+        if chosen in ("triton", "native"):
+            indices, sound = draw(logits, noise)
+            return Drawn(indices, sound=sound)
+        return Drawn(inverse_cdf(plan.probs, noise))
+
+    def sees(self, logits: Tensor) -> bool:
+        """C kernels do."""
+        return dispatch.implementation(logits, logits.shape[-1]) == "native"
 
     def pair_law(self, plan: Probs) -> Tensor:
         """`p p^T`."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs
+from discretegrad.ops import dispatch
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.noise import uniform
 
@@ -71,7 +72,11 @@ class Tree(Coupling):
         """The same, and where the paths part."""
         noise = uniform((3, self.num_pairs, *plan.like.shape[:-1]), plan.like, generator, plan.seeded)
         indices, kept = plan.sample(noise)
-        return Drawn(indices, kept=kept)
+        return Drawn(indices, kept=kept, sound=getattr(kept, "sound", True))
+
+    def sees(self, logits: Tensor) -> bool:
+        """C kernels do, which know no Huffman trees."""
+        return self.shape != "huffman" and dispatch.implementation(logits, logits.shape[-1]) == "native"
 
     def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
         """Of a pair."""

@@ -178,7 +178,7 @@ static inline void exponentials(real *RESTRICT mass, int64_t categories) {
 }
 
 /* What a kernel returns; see `native.py`. */
-enum { FINE, NO_MEMORY, NO_CATEGORY, NOT_FINITE };
+enum { FINE, NO_MEMORY, NO_CATEGORY, NO_PROBABILITIES };
 
 static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
 

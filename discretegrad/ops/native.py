@@ -43,8 +43,8 @@ def function(name: str, pointers: int, sizes: int) -> Callable[..., bool]:
     """A kernel for Python: it takes so many tensors or None, then so many integers.
 
     Called with the dtype of its real numbers, then with the arguments; all tensors are contiguous. Its threads are
-    torch's, unless `work`, how many numbers it looks at, is small. Returns False where it found what is not finite, and
-    looked for that.
+    torch's, unless `work`, how many numbers it looks at, is small. Returns False where it met logits that have no
+    probabilities: NaN, infinity, or all of them minus infinity.
     """
 
     @functools.cache

@@ -24,11 +24,19 @@ def categorical(logits: Tensor, noise: Tensor) -> Tensor:
 
         return triton.categorical(logits, noise)
     if chosen == "native":
-        return native.categorical(logits, noise)
+        return native.draw(logits, noise)[0]
     return inverse_cdf(logits.softmax(-1), noise)
+
+
+def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
+    """The same; and False where kernels that look met a row of no probabilities."""
+    if dispatch.implementation(logits, logits.shape[-1]) == "native":
+        return native.draw(logits, noise)
+    return categorical(logits, noise), True
 
 
 __all__ = [
     "categorical",
+    "draw",
     "inverse_cdf",
 ]

@@ -10,10 +10,11 @@ from discretegrad.ops import native
 _categorical = native.function("categorical", pointers=3, sizes=3)
 
 
-def categorical(logits: Tensor, noise: Tensor) -> Tensor:
-    """See `reference.categorical`."""
+def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
+    """See `ops.inverse_cdf.draw`."""
     indices = native.empty(noise.shape, torch.int64)
     rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
     noise = noise.to(dtype).contiguous()
-    _categorical(dtype, logits.contiguous(), noise, indices, rows, categories, noise.shape[0], work=logits.numel())
-    return indices
+    sizes = rows, categories, noise.shape[0]
+    sound = _categorical(dtype, logits.contiguous(), noise, indices, *sizes, work=logits.numel())
+    return indices, sound

@@ -209,6 +209,9 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
             }
             exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
+            int sound = 1; /* NaN is not above 0 either */
+            for (int lane = 0; lane < LANES; lane++) sound &= mass->lanes[lane] > 0;
+            if (!sound) failed = NO_PROBABILITIES;
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
                 const int64_t own = pair * rows + row;

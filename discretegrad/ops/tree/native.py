@@ -1,7 +1,7 @@
 """Antithetic pairs on fixed trees as C kernels. The mathematics is in README.md.
 
-A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go, which takes no
-longer than to write it and to read it. Where leaves are in the order of the logits, a draw sorts logits only: which
+A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go, which takes
+no longer than to write it and to read it. Where leaves are in the order of the logits, a draw sorts logits only: which
 categories they are of is looked up for those that are drawn, and for all only where a gradient needs it.
 """
 
@@ -32,6 +32,8 @@ class Parted(NamedTuple):
     """int32 `[P, *v]`: twice the node, one more if the first point goes to the right there; -1 where they do not."""
     ratio: Tensor
     """`[P, *v]`: `p(z1) p(z2) / r(z1, z2)`."""
+    sound: bool = True
+    """False where a variable was met that has no probabilities."""
 
 
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePairs | None:
@@ -134,10 +136,8 @@ class NativePairs(LogitPairs):
         sorts = self.sorted if noise is not None else 0
         order, stride = (None, 0) if sorts else self._order()
         sizes = (rows, categories, stride, sorts, self.tree.depth, shape[0])
-        _pairs(
-            dtype, logits, order, self.tree.right, self.tree.low, noise, indices, *parted, *sizes, work=logits.numel()
-        )
-        return parted
+        tensors = (logits, order, self.tree.right, self.tree.low, noise, indices, parted.where, parted.ratio)
+        return parted._replace(sound=_pairs(dtype, *tensors, *sizes, work=logits.numel()))
 
     def _rows(self, dtype: torch.dtype) -> Tensor:
         return self.logits.to(dtype).contiguous()
