@@ -112,7 +112,7 @@ class Moments:
                 self.squares[groups] += self._by_layer(apart.sum(0))
                 self.within += apart.sum((0, 1))
             else:
-                mean = gradients[part].double()
+                mean = gradients[part]
             self._add(groups, torch.full_like(self.count[groups], max(1, turns)), mean)
             done += taken
 
@@ -121,7 +121,7 @@ class Moments:
         before = self.count[groups]
         after = before + count
         share = count / after.clamp_min(1.0)
-        apart = mean - self.mean[groups]
+        apart = mean.to(self.mean.dtype, copy=True).sub_(self.mean[groups])  # of two dtypes it would take twice as long
         self.mean[groups].addcmul_(apart, share.unsqueeze(1))
         between, weight = apart.square_(), before * share
         self.squares[groups] += self._by_layer(between) * weight.unsqueeze(1)

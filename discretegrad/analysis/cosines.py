@@ -44,7 +44,7 @@ class Cosines:
         gradients = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
         lengths = gradients.norm(dim=1)
         inverse = torch.where(lengths > 0, lengths.reciprocal(), 0.0)
-        self.units.addmv_(gradients.T.to(self.units), inverse.to(self.units))
+        self.units += inverse @ gradients  # of a few: summed over all in double
         if self._towards is None or self._towards[0] is not direction:
             length = float(direction.norm())
             self._towards = direction, (direction / (length if length > 0 else 1.0)).to(gradients)
