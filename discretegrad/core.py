@@ -281,7 +281,7 @@ class Composition(Estimator):
         validate: bool | None,
     ) -> Draw:
         own = category_logits(logits, latent, mask)
-        sees = self.coupling.sees(own)
+        sees = self.coupling.sees(own)  # which spares a pass over the logits
         if not sees:
             checks.probabilities(logits, latent, mask, validate)
         plan = self.coupling.plan(own)
