@@ -169,8 +169,7 @@ class Auto:
         """
         candidates = self._named()
         latent = checks.named_latent(next(iter(candidates.values())).latent)
-        checks.logits(logits, latent, mask)
-        checks.probabilities(logits, latent, mask, validate=None)
+        checks.logits(logits, latent, mask, validate=None)
         problem = Problem(f, logits.detach(), generator, mask, context)
         moments: dict[str, Moments] = {}
         evaluations: dict[str, Estimate] = {}

@@ -117,7 +117,13 @@ def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     return tensor.device.type == "cpu" if validate is None else validate
 
 
-def logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> None:
+def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:
+    """Refuse what no variable can have as its logits."""
+    form_of_logits(logits, latent, mask)
+    probabilities(logits, latent, mask, validate)
+
+
+def form_of_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> None:
     """Refuse what has not the shape or the type of logits."""
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         found = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__

@@ -99,7 +99,7 @@ class Estimator(ABC):
             TypeError, ValueError: for logits or a mask that cannot be meant.
         """
         latent = checks.named_latent(self.latent)
-        checks.logits(logits, latent, mask)
+        checks.form_of_logits(logits, latent, mask)
         return self._draw(logits, latent, mask, generator, validate)
 
     def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
@@ -281,12 +281,11 @@ class Composition(Estimator):
         validate: bool | None,
     ) -> Draw:
         own = category_logits(logits, latent, mask)
-        sees = self.coupling.sees(own)  # which spares a pass over the logits
-        if not sees:
+        if not self.coupling.sees(own):  # where it does, a pass over the logits is spared
             checks.probabilities(logits, latent, mask, validate)
         plan = self.coupling.plan(own)
         indices, noise, kept, sound = self.coupling.draw(plan, generator)
-        if sees and not sound:
+        if not sound:
             checks.probabilities(logits, latent, mask, validate)
         point_of = None
         if self.coupling.distinct_dims is not None:

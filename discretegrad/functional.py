@@ -124,8 +124,7 @@ def disarm_tree(
 
 def _surrogate(estimator: Estimator, logits: Tensor, indices: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     latent = checks.named_latent(estimator.latent)
-    checks.logits(logits, latent, mask)
-    checks.probabilities(logits, latent, mask, validate=None)
+    checks.logits(logits, latent, mask, validate=None)
     draw = Draw(logits, indices, latent, mask)
     checks.indices(indices, draw.variables, draw.categories, validate=None)
     return estimator.surrogate(draw, values)

@@ -91,9 +91,7 @@ class OfFunction(Source):
 
     def refuse(self, latent: str) -> None:
         """Logits that no variable can have, and layers that they do not depend on."""
-        known = checks.named_latent(latent)
-        checks.logits(self.problem.logits, known, self.problem.mask)
-        checks.probabilities(self.problem.logits, known, self.problem.mask, validate=None)
+        checks.logits(self.problem.logits, checks.named_latent(latent), self.problem.mask, validate=None)
         if self.wrt is not None and not self.logits.requires_grad:
             raise ValueError(
                 "the logits have no graph that leads to wrt; compute them from it with gradients enabled, and do not "

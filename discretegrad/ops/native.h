@@ -180,6 +180,13 @@ static inline void exponentials(real *RESTRICT mass, int64_t categories) {
 /* What a kernel returns; see `native.py`. */
 enum { FINE, NO_MEMORY, NO_CATEGORY, NO_PROBABILITIES };
 
+/* Whether the sums of LANES rows are above 0: of NaN they are not either. */
+static inline int sound(const double *total) {
+    int all = 1;
+    for (int lane = 0; lane < LANES; lane++) all &= total[lane] > 0;
+    return all;
+}
+
 static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
 
 /* Numbers of `lanes` of LANES rows, and back; nearly always of all, for which a copy is one instruction. */

@@ -18,21 +18,19 @@ def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
 
 def categorical(logits: Tensor, noise: Tensor) -> Tensor:
     """See `reference.categorical`. Kernels read the logits once, and write no probabilities."""
-    chosen = dispatch.implementation(logits, logits.shape[-1])
-    if chosen == "triton":
-        from discretegrad.ops.inverse_cdf import triton
-
-        return triton.categorical(logits, noise)
-    if chosen == "native":
-        return native.draw(logits, noise)[0]
-    return inverse_cdf(logits.softmax(-1), noise)
+    return draw(logits, noise)[0]
 
 
 def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
     """The same; and False where kernels that look met a row of no probabilities."""
-    if dispatch.implementation(logits, logits.shape[-1]) == "native":
+    chosen = dispatch.implementation(logits, logits.shape[-1])
+    if chosen == "triton":
+        from discretegrad.ops.inverse_cdf import triton
+
+        return triton.categorical(logits, noise), True
+    if chosen == "native":
         return native.draw(logits, noise)
-    return categorical(logits, noise), True
+    return inverse_cdf(logits.softmax(-1), noise), True
 
 
 __all__ = [

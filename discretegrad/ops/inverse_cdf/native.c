@@ -24,9 +24,7 @@ int categorical(const real *logits, const real *noise, int64_t *indices, int64_t
                     sums[c * LANES + lane] = (real)total[lane];
                 }
             const reals *at = (const reals *)sums;
-            int sound = 1; /* NaN is not above 0 either */
-            for (int lane = 0; lane < LANES; lane++) sound &= total[lane] > 0;
-            if (!sound) failed = NO_PROBABILITIES;
+            if (!sound(total)) failed = NO_PROBABILITIES;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             for (int64_t draw = 0; draw < draws; draw++) {
                 Reals threshold = {0};

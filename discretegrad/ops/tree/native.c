@@ -209,9 +209,7 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
             }
             exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
-            int sound = 1; /* NaN is not above 0 either */
-            for (int lane = 0; lane < LANES; lane++) sound &= mass->lanes[lane] > 0;
-            if (!sound) failed = NO_PROBABILITIES;
+            if (!sound(mass->lanes)) failed = NO_PROBABILITIES;
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
                 const int64_t own = pair * rows + row;
@@ -332,6 +330,18 @@ static inline void spread(const reals *logit, int64_t categories, const Wholes *
                 CHOOSE(middle->vectors[k] > c, left.vectors[k], rest.vectors[k]) * mass[c * OF_REALS + k];
 }
 
+/* Add to a row `sum[C]` the one-hots of a pair, its difference times and what `others` holds for it: see `Pairs.gradient`. */
+static inline int add_points(const int64_t *indices, const real *others, int64_t pair, int64_t row, int64_t rows,
+                             int64_t categories, int64_t others_groups, int64_t others_shared_by, real difference,
+                             real *sum) {
+    const int64_t one = indices[2 * pair * rows + row], two = indices[(2 * pair + 1) * rows + row];
+    if (!is_category(one, categories) || !is_category(two, categories)) return NO_CATEGORY;
+    const int64_t group = 2 * pair * others_groups + (others == NULL ? 0 : row / others_shared_by);
+    sum[one] += difference + (others == NULL ? 0 : others[group]);
+    sum[two] += (others == NULL ? 0 : others[group + others_groups]) - difference;
+    return FINE;
+}
+
 /* `out[rows, C]`, see `Pairs.gradient`; `differences[pairs, groups]` and `others[2 pairs, others_groups]` as in
    `score/native.c`, `others` NULL for zero. */
 int gradient(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const int32_t *high,
@@ -367,16 +377,11 @@ int gradient(const real *logits, const int16_t *order, const int32_t *right, con
             from_lanes((real *)sum, order, order_stride, row, rows, categories, out);
             for (int64_t pair = 0; pair < pairs; pair++)
                 for (int64_t own = row; own < row + lanes; own++) {
-                    const int64_t one = indices[2 * pair * rows + own], two = indices[(2 * pair + 1) * rows + own];
-                    if (!is_category(one, categories) || !is_category(two, categories)) {
-                        failed = NO_CATEGORY;
-                        continue;
-                    }
-                    const int64_t group = 2 * pair * others_groups + (others == NULL ? 0 : own / others_shared_by);
                     const int parts = parted[pair * rows + own] >= 0;
                     const real difference = parts ? differences[pair * groups + own / shared_by] : 0;
-                    out[own * categories + one] += difference + (others == NULL ? 0 : others[group]);
-                    out[own * categories + two] += (others == NULL ? 0 : others[group + others_groups]) - difference;
+                    if (add_points(indices, others, pair, own, rows, categories, others_groups, others_shared_by, difference,
+                                   out + own * categories))
+                        failed = NO_CATEGORY;
                 }
         }
         free(logit);
@@ -394,15 +399,11 @@ int importance(const int64_t *indices, const real *ratio, const real *difference
         real *sum = out + row * categories;
         memset(sum, 0, categories * sizeof(real));
         for (int64_t pair = 0; pair < pairs; pair++) {
-            const int64_t one = indices[2 * pair * rows + row], two = indices[(2 * pair + 1) * rows + row];
-            if (!is_category(one, categories) || !is_category(two, categories)) {
+            const int apart = indices[2 * pair * rows + row] != indices[(2 * pair + 1) * rows + row];
+            const real difference = differences[pair * groups + row / shared_by] * ratio[pair * rows + row];
+            if (add_points(indices, others, pair, row, rows, categories, others_groups, others_shared_by,
+                           apart ? difference : 0, sum))
                 failed = NO_CATEGORY;
-                continue;
-            }
-            const int64_t group = 2 * pair * others_groups + (others == NULL ? 0 : row / others_shared_by);
-            const real apart = one == two ? 0 : differences[pair * groups + row / shared_by] * ratio[pair * rows + row];
-            sum[one] += apart + (others == NULL ? 0 : others[group]);
-            sum[two] += (others == NULL ? 0 : others[group + others_groups]) - apart;
         }
     }
     return failed;

@@ -81,7 +81,9 @@ class NativePairs(LogitPairs):
             call.out.dtype,
             rows,
             order,
-            *self.tree.tables,
+            self.tree.right,
+            self.tree.low,
+            self.tree.high,
             call.indices,
             call.parted.where,
             call.differences,
@@ -173,11 +175,6 @@ class Nodes(NamedTuple):
     """One past the last."""
     depth: int
     """Steps from the root to the farthest leaf."""
-
-    @property
-    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three."""
-        return self.right, self.low, self.high
 
 
 @functools.lru_cache(maxsize=64)
