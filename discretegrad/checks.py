@@ -52,6 +52,12 @@ def share(alpha: Any) -> Any:
     return alpha
 
 
+def share_of_uniform(share: object) -> None:
+    """Refuse what is no share of a mixture."""
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share < 1:
+        raise ValueError(f"share is the part of the uniform law in the mixture, a number in [0, 1), not {share!r}.")
+
+
 def connects(connected: Tensor, name: str) -> None:
     """Refuse a coupling under which no weights are unbiased."""
     if _any(~connected):
@@ -135,6 +141,18 @@ def form_of_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> None:
         )
     if mask is not None:
         takes_part(mask, logits.shape[: logits.ndim - latent.rank], " (the logits' shape without the categories)")
+
+
+def prior(prior: Tensor, logits: Tensor) -> None:
+    """Refuse logits of a prior that do not belong to those of q."""
+    if not isinstance(prior, Tensor) or not prior.is_floating_point():
+        found = prior.dtype if isinstance(prior, Tensor) else type(prior).__name__
+        raise TypeError(f"prior must be a floating-point tensor of logits, or None for uniform, not {found}.")
+    if not _broadcasts(prior.shape, logits.shape):
+        raise ValueError(
+            f"prior must be logits that broadcast to those of q, of shape {_shape(logits)}; they have shape "
+            f"{_shape(prior)}."
+        )
 
 
 def probabilities(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:

@@ -109,6 +109,15 @@ class Draw:
         return None if self.point_of is None else self.point_of.amax(0) + 1
 
     @property
+    def mode(self) -> Tensor:
+        """The most probable point, of the logits' shape and dtype: the first where several are; 0 where masked off."""
+        best = category_logits(self.logits.detach(), self.latent, self.mask).argmax(-1)
+        one_hots = one_hot(best, self.categories, self.logits.dtype)
+        if self.mask is not None:
+            one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
+        return self.latent.points(one_hots)
+
+    @property
     def variables(self) -> torch.Size:
         """The logits' shape without the categories."""
         return self.logits.shape[: self.logits.ndim - self.latent.rank]

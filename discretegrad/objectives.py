@@ -1,5 +1,7 @@
 """Objectives whose expectations the estimators differentiate: terms of the ELBO, multi-sample bounds.
 
+`log_prob`, `entropy` and `kl` of the law that logits stand for, and `unimix`, which mixes it with the uniform one.
+
 An `Objective` is also a slot of a composition: it says what the values at the S points are joined to. Nearly all
 estimators have `MEAN`, whose expectation is E f; those of the multi-sample bound differentiate E of the bound.
 """
@@ -16,6 +18,7 @@ from discretegrad import checks
 from discretegrad.control_variate import ControlVariate
 from discretegrad.coupling import Coupling, Independent, Tree
 from discretegrad.draw import category_logits
+from discretegrad.latent import Latent
 from discretegrad.ops import bound as bound_ops
 from discretegrad.weights import RaoBlackwell, Weights, weigh
 
@@ -178,6 +181,137 @@ def log_prob(
         terms = (points * log_probs.clamp_min(lowest)).sum(-1)
     else:
         terms = _chosen(log_probs, points).clamp_min(lowest)
+    return _over_event(terms, event_dims, mask)
+
+
+def entropy(logits: Tensor, event_dims: int = 1, latent: str = "categorical", mask: Tensor | None = None) -> Tensor:
+    """`-sum_c p_c log p_c`, in nats, summed over the event, in closed form.
+
+    A forbidden category (-inf, or the lowest number of the logits' dtype) counts nothing, in the value and in the
+    gradient.
+
+    Args:
+        logits: `[*batch, *event, C]`, or Bernoulli `[*batch, *event]`.
+        event_dims: how many dimensions of variables are summed.
+        latent: "categorical" or "bernoulli".
+        mask: as in `Estimator.sample`; a variable that is switched off counts nothing.
+
+    Returns:
+        `[*batch]`, in at least float32.
+
+    Raises:
+        TypeError, ValueError: for logits, a mask or a number of dimensions that cannot be meant.
+
+    Example:
+        >>> import torch
+        >>> entropy(torch.zeros(3, 4)).exp()
+        tensor(64.)
+    """
+    return -_mean_log_ratio(logits, None, event_dims, latent, mask, "entropy")
+
+
+def kl(
+    logits: Tensor,
+    prior: Tensor | None = None,
+    event_dims: int = 1,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """`sum_c q_c (log q_c - log prior_c)`, in nats, summed over the event, in closed form.
+
+    What q forbids (-inf, or the lowest number of the logits' dtype) counts nothing, in the value and in the gradient.
+    Where the prior forbids what q allows, the divergence is +inf, and its gradient NaN.
+
+    Args:
+        logits: of q, `[*batch, *event, C]`, or Bernoulli `[*batch, *event]`.
+        prior: logits that broadcast to those of q, and get their gradient too; None for uniform.
+        event_dims: how many dimensions of variables are summed.
+        latent: "categorical" or "bernoulli", of both.
+        mask: as in `Estimator.sample`; a variable that is switched off counts nothing.
+
+    Returns:
+        `[*batch]`, in at least float32.
+
+    Raises:
+        TypeError, ValueError: for logits, a mask or a number of dimensions that cannot be meant.
+
+    Example:
+        >>> import torch
+        >>> kl(torch.tensor([[0.0, 0.0, -torch.inf, -torch.inf]])).exp()
+        tensor(2.)
+    """
+    if prior is None:
+        prior = torch.zeros_like(logits)
+    return _mean_log_ratio(logits, prior, event_dims, latent, mask, "kl")
+
+
+def unimix(logits: Tensor, share: float = 0.01, latent: str = "categorical") -> Tensor:
+    """The logits of `(1 - share) p + share * uniform`, normalised: every category that is not forbidden keeps a chance.
+
+    The uniform part is over the categories that are not forbidden (-inf, or the lowest number of the logits' dtype);
+    those stay forbidden, with gradient 0. Give the result to everything that is to see the mixture: the estimator,
+    `log_prob`, `entropy`, `kl`.
+
+    Args:
+        logits: `[*variables, C]`, or Bernoulli `[*variables]`.
+        share: of the uniform part, in [0, 1).
+        latent: "categorical" or "bernoulli".
+
+    Returns:
+        Of the logits' shape and dtype: log-probabilities, or for a Bernoulli variable the difference of its two.
+
+    Raises:
+        TypeError, ValueError: for logits that cannot be meant, or what is no share.
+
+    Source: Hafner, Pasukonis, Ba, Lillicrap, "Mastering diverse domains through world models", 2023, arXiv 2301.04104.
+
+    Example:
+        >>> import torch
+        >>> unimix(torch.tensor([0.0, -1000.0, -torch.inf]), share=0.1).exp()
+        tensor([0.9500, 0.0500, 0.0000])
+    """
+    kind = checks.named_latent(latent)
+    checks.form_of_logits(logits, kind, None)
+    checks.share_of_uniform(share)
+    log_probs, forbidden = _log_probs(logits, kind, None)
+    if share:
+        uniform = math.log(share) - (~forbidden).sum(-1, keepdim=True).to(log_probs.dtype).log()
+        log_probs = torch.logaddexp(log_probs + math.log1p(-share), uniform).masked_fill(forbidden, -torch.inf)
+    if kind.rank == 0:
+        log_probs = log_probs[..., 1] - log_probs[..., 0]
+    return log_probs.to(logits.dtype)
+
+
+def _mean_log_ratio(
+    logits: Tensor, prior: Tensor | None, event_dims: int, latent: str, mask: Tensor | None, name: str
+) -> Tensor:
+    """`sum_c q_c (log q_c - log prior_c)` over the event; without a prior `sum_c q_c log q_c`."""
+    kind = checks.named_latent(latent)
+    checks.form_of_logits(logits, kind, mask)
+    checks.event_dims(event_dims)
+    checks.has_event_dims(logits.shape[: logits.ndim - kind.rank], event_dims, name)
+    log_probs, _ = _log_probs(logits, kind, mask)
+    probs = log_probs.exp()
+    possible = probs > 0  # where it is not, infinities must not meet zeros, nor their gradients
+    ratios = torch.where(possible, log_probs, 0.0)
+    if prior is not None:
+        checks.prior(prior, logits)
+        prior = prior if mask is None else prior.expand_as(logits)
+        ratios = ratios - torch.where(possible, _log_probs(prior, kind, mask)[0], 0.0)
+    return _over_event((probs * ratios).sum(-1), event_dims, mask)
+
+
+def _log_probs(logits: Tensor, latent: Latent, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """`[*variables, C]`, -inf where a category is forbidden, and where that is.
+
+    The lowest number of a dtype forbids as -inf does, except where a variable has nothing higher.
+    """
+    categories = category_logits(logits, latent, mask)
+    forbidden = (categories <= torch.finfo(logits.dtype).min) & (categories < categories.amax(-1, keepdim=True))
+    return categories.masked_fill(forbidden, -torch.inf).log_softmax(-1), forbidden
+
+
+def _over_event(terms: Tensor, event_dims: int, mask: Tensor | None) -> Tensor:
     if mask is not None:
         terms = torch.where(mask, terms, 0.0)
     return terms.flatten(terms.ndim - event_dims).sum(-1) if event_dims else terms
