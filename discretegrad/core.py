@@ -88,9 +88,10 @@ class Estimator(ABC):
 
         Args:
             logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`.
-                float32 noise has 24 bits, so a category less likely than 6e-8 is drawn too rarely or never; where
-                that matters give float64 logits.
+                Noise has 53 bits whatever their dtype, so categories as rare as 1e-12 have their frequency.
             generator: source of the noise; the default one of the logits' device if None. torch.compile takes none.
+                One seed gives the same points on all CPUs that have a C compiler; without one, in torch.compile and on
+                other devices it gives others.
             mask: boolean, broadcastable to `[*batch, *event]`; a variable where it is False has id 0, points 0
                 and gradient 0, whatever its logits; a value all of whose variables are off counts as 0.
             validate: look for NaN and for variables without a category; by default on CPU tensors only.

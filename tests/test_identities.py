@@ -185,10 +185,10 @@ def test_straight_through_is_the_softmax_jacobian_times_the_gradient_of_f():
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
 def test_gumbel_softmax_is_its_published_formula(temperature):
-    """softmax((logits + G) / temperature) with G = -log(-log U), given the same uniforms; hard is its arg max."""
+    """softmax((logits + G) / temperature) with G = -log(-log(1 - U)), given the same uniforms; hard is its arg max."""
     logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
     uniforms = uniform((2, 6, 3, 4), logits, torch.Generator().manual_seed(7))
-    expected = ((logits - (-uniforms.log()).log()) / temperature).softmax(-1)
+    expected = ((logits - (-torch.log1p(-uniforms)).log()) / temperature).softmax(-1)
     cotangent = torch.randn_like(expected)
     (expected_gradient,) = torch.autograd.grad((expected * cotangent).sum(), logits)
     for hard in (False, True):

@@ -57,7 +57,7 @@ class Relaxation(ControlVariate):
         """Both relaxed points of every point, if f is wanted there, and how they were made."""
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
         indices = self.repeat(draw.indices)
-        noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator)
+        noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator, dtype=log_probs.dtype)
         log_noise = -gumbel(noise)
         perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
         made = Perturbation(log_probs, log_noise, perturbed, self.temperature)

@@ -143,7 +143,7 @@ class WithoutReplacement(Joint):
 
     def _sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
         *batch, variables, categories = log_probs.shape
-        noise = uniform((variables, *batch, self.k, categories), log_probs, generator)
+        noise = uniform((variables, *batch, self.k, categories), log_probs, generator, dtype=log_probs.dtype)
         return joint_ops.without_replacement(log_probs, self.k, noise).movedim(-2, 0)
 
     def value_weights(self, plan: JointPlan, indices: Tensor) -> Tensor:

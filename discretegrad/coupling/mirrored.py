@@ -10,7 +10,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
-from discretegrad.ops.noise import uniform
+from discretegrad.ops.noise import mirror, uniform
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,18 @@ class MirroredUniforms(Coupling):
 
     def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
         """The same, and the uniforms."""
-        zero, one = plan.probs.unbind(-1)
-        noise = uniform((self.num_pairs, *one.shape), one, generator)
-        # Noise on [0, 1): with >= and < a bit without probability is never set.
-        return Drawn(torch.stack((noise >= zero, noise < one), 1).flatten(0, 1).long(), noise)
+        like = plan.like[..., 0]
+        noise = uniform((self.num_pairs, *like.shape), like, generator)
+        # The rarer value is where a uniform or its mirror image is below its probability, with all its digits. None
+        # is below 0, so that a bit without probability is never set.
+        zero, one = plan.probs.to(noise.dtype).unbind(-1)
+        rarer = one < zero
+        threshold = torch.where(rarer, one, zero) / (zero + one)
+        # Of u, 1[1 - u < p] and 1[u < p] are true where u is far from 0 and near to it.
+        far, near = mirror(noise), noise
+        first = torch.where(rarer, far < threshold, near >= threshold)
+        second = torch.where(rarer, near < threshold, far >= threshold)
+        return Drawn(torch.stack((first, second), 1).flatten(0, 1).long(), noise)
 
     def law(self, plan: Probs) -> Law:
         """The product over the pairs of the law of one, with two nodes of u in every cell."""

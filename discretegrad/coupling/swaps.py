@@ -72,7 +72,9 @@ class Swaps(Coupling):
         *variables, categories = plan.probs.shape
         checks.has_event_dims(variables, self.event_dims, "Swaps")
         device = plan.probs.device
-        noise = log_noise = swap_ops.flat_dirichlet(uniform(tuple(plan.probs.shape), plan.probs, generator))
+        noise = log_noise = swap_ops.flat_dirichlet(
+            uniform(tuple(plan.probs.shape), plan.probs, generator, dtype=plan.probs.dtype)
+        )
         if self.reference == "all":
             first, second = swap_ops.all_swaps(categories, device)
         else:

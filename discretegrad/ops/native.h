@@ -198,7 +198,7 @@ static inline void copy(void *RESTRICT to, const void *RESTRICT from, int lanes,
 }
 
 /* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */
-static inline void fetch(const real *table, int64_t columns, int64_t count) {
+static inline void fetch(const double *table, int64_t columns, int64_t count) {
     for (int64_t at = 0; at < count; at++) __builtin_prefetch(table + at * columns);
 }
 

@@ -26,7 +26,7 @@ class Gumbel:
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Perturb, soften, and round if asked to."""
-        noise = gumbel(uniform((num_samples, *logits.shape), logits, generator))
+        noise = gumbel(uniform((num_samples, *logits.shape), logits, generator, dtype=logits.dtype))
         soft = ((logits + noise) / self.temperature).softmax(-1)
         indices = soft.detach().argmax(-1)
         return (straight_through(soft, indices) if self.hard else soft), indices
@@ -48,7 +48,7 @@ class ConditionalGumbel:
         with torch.no_grad():
             probs = logits.softmax(-1)
             indices = inverse_cdf(probs, uniform((num_samples, *probs.shape[:-1]), probs, generator))
-            noise = uniform((self.num_rao, num_samples, *probs.shape), probs, generator)
+            noise = uniform((self.num_rao, num_samples, *probs.shape), probs, generator, dtype=probs.dtype)
             perturbed = conditional_gumbel(logits.log_softmax(-1), indices, noise)
             moves = torch.where(perturbed > -torch.inf, perturbed - logits, 0.0)
         soft = ((logits + moves) / self.temperature).softmax(-1).mean(0)

@@ -29,7 +29,9 @@ class MapStates:
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Gumbel noise, so that the ids have the law of the logits."""
-        perturbed = logits.detach() + gumbel(uniform((num_samples, *logits.shape), logits, generator))
+        perturbed = logits.detach() + gumbel(
+            uniform((num_samples, *logits.shape), logits, generator, dtype=logits.dtype)
+        )
         indices = perturbed.argmax(-1)
         # The surrogate averages over the points, so each sees 1 / S of the gradient of f at it.
         points = _MapStates.apply(logits.expand(perturbed.shape), perturbed, indices, self.step * num_samples)

@@ -39,7 +39,7 @@ class UniformScore(Weights):
         """The published formula."""
         _, _, values, *_, noise, _ = signals
         assert noise is not None
-        of_one = ((values[0::2] - values[1::2]) * (noise - 0.5)).mean(0)
+        of_one = ((values[0::2] - values[1::2]) * (noise - 0.5).to(values.dtype)).mean(0)
         return torch.stack((-of_one, of_one), -1)
 
 

@@ -55,9 +55,10 @@ class Dirichlet:
     points: int
 
     def uniforms(self, noise: Tensor) -> Tensor:
-        """Exponentials over their sum."""
+        """Exponentials over their sum; what the others have of it is summed up, for little of 1 has no digits left."""
         arrivals = (-torch.log1p(-noise)).clamp_min(torch.finfo(noise.dtype).tiny)
-        uniforms = (1 - arrivals / arrivals.sum(0)).pow(self.points - 1)
+        others = torch.stack([arrivals[:k].sum(0) + arrivals[k + 1 :].sum(0) for k in range(self.points)])
+        uniforms = (others / (others + arrivals)).pow(self.points - 1)
         return _below_one(uniforms)
 
     def cdf(self, uniforms: list[Tensor]) -> Tensor:

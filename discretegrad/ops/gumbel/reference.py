@@ -9,8 +9,16 @@ from discretegrad.ops.relaxation import perturbed
 
 
 def gumbel(noise: Tensor) -> Tensor:
-    """Standard Gumbel noise from uniform noise on [0, 1)."""
-    return -(-noise.clamp_min(torch.finfo(noise.dtype).tiny).log()).log()
+    """Standard Gumbel noise from uniform noise on [0, 1), the larger the nearer that is to 0, where it is finest."""
+    return -log_arrivals(noise)
+
+
+def log_arrivals(noise: Tensor) -> Tensor:
+    """Logarithms of standard exponential noise from uniform noise on [0, 1).
+
+    `-log(1 - u)` keeps the small arrival times that matter; a uniform of 0 stands for all below the least other one.
+    """
+    return (-torch.log1p(-noise.clamp_min(2.0**-54))).log()
 
 
 def conditional_gumbel(log_probs: Tensor, indices: Tensor, noise: Tensor) -> Tensor:
@@ -26,6 +34,4 @@ def conditional_gumbel(log_probs: Tensor, indices: Tensor, noise: Tensor) -> Ten
     Returns:
         `[K, S, *variables, C]`; -inf where a category is forbidden.
     """
-    # -log(1 - u) keeps the small arrival times that matter; u = 0 must not make the smallest of them zero.
-    arrivals = (-torch.log1p(-noise)).clamp_min(torch.finfo(noise.dtype).tiny)
-    return perturbed(log_probs, indices, arrivals.log())
+    return perturbed(log_probs, indices, log_arrivals(noise))

@@ -16,7 +16,7 @@ def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
 
     Sums one after the other never fall, and rise at possible categories only.
     """
-    cdf = probs.cumsum(-1)
+    cdf = probs.cumsum(-1, dtype=torch.promote_types(probs.dtype, noise.dtype))
     lead = cdf.shape[:-1]
     if noise.shape[noise.ndim - len(lead) :] != lead:
         noise = noise.expand(torch.broadcast_shapes(noise.shape, lead))

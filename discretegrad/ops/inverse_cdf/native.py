@@ -14,7 +14,7 @@ def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
     """See `ops.inverse_cdf.draw`."""
     indices = native.empty(noise.shape, torch.int64)
     rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
-    noise = noise.to(dtype).contiguous()
+    noise = noise.double().contiguous()
     sizes = rows, categories, noise.shape[0]
     sound = _categorical(dtype, logits.contiguous(), noise, indices, *sizes, work=logits.numel())
     return indices, sound

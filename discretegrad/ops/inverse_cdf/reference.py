@@ -11,14 +11,15 @@ def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
 
     Args:
         probs: `[..., C]`, non-negative, not necessarily normalised, at least one entry positive.
-        noise: uniform on [0, 1), broadcastable against `probs` without its last dimension.
+        noise: uniform on [0, 1), broadcastable against `probs` without its last dimension. Sums are as fine as it is:
+            float64 noise gives rare categories their frequency, whatever the dtype of `probs`.
 
     Returns:
         int64 ids. A category of probability zero is never returned.
     """
     # A parallel scan need not be monotone to the last bit, so an impossible category could otherwise win by
     # rounding: only possible ones compete, and the threshold stays below the largest of *their* sums.
-    cumulative = torch.where(probs > 0, probs.cumsum(-1), -1.0)
+    cumulative = torch.where(probs > 0, probs.cumsum(-1, dtype=torch.promote_types(probs.dtype, noise.dtype)), -1.0)
     threshold = noise.unsqueeze(-1) * cumulative.amax(-1, keepdim=True)
     return (cumulative > threshold).to(torch.uint8).argmax(-1)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from discretegrad.ops.gumbel import gumbel
+
 
 def best(log_probs: Tensor, k: int) -> Tensor:
     """The k most probable joint values of V independent variables, best first.
@@ -46,11 +48,10 @@ def without_replacement(log_probs: Tensor, k: int, noise: Tensor) -> Tensor:
     probability = log_probs.new_zeros((*log_probs.shape[:-2], 1))
     arrival = torch.zeros_like(probability)  # minus the logarithm of the time: the largest comes first
     parents, categories = [], []
-    exponential = -torch.log1p(-noise)
-    gumbel = -exponential.clamp_min(torch.finfo(noise.dtype).tiny).log()
+    perturbation = gumbel(noise)
     for variable in range(log_probs.shape[-2]):
         extended = probability.unsqueeze(-1) + log_probs[..., variable, :].unsqueeze(-2)
-        free = extended + gumbel[variable][..., : extended.shape[-2], :]
+        free = extended + perturbation[variable][..., : extended.shape[-2], :]
         tied = _with_maximum(free, arrival)
         arrival, parent, category = _keep(tied, k)
         probability = extended.flatten(-2).gather(-1, parent * extended.shape[-1] + category)

@@ -27,31 +27,44 @@ static inline void threefry(uint64_t seed, word x[4]) {
     }
 }
 
-/* `out[count]`, uniform on the multiples of 2^-24 in [0, 1), of 2^-53 where numbers have as many digits. */
-int uniform(real *out, int64_t count, int64_t seed, int64_t threads) {
-    enum { EACH = 4 * LANES * 4 / sizeof(real) }; /* numbers of LANES counters */
+/* `wide[count]`, uniform on the multiples of 2^-53 in [0, 1); or, where that is NULL, `out[count]`: the same, rounded down
+   to the digits of REAL, so that float numbers near 0 keep their resolution. */
+int uniform(double *wide, real *out, int64_t count, int64_t seed, int64_t threads) {
+    enum { EACH = 2 * LANES }; /* numbers of LANES counters */
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t block = 0; block < (count + EACH - 1) / EACH; block++) {
         union {
             word words[4];
             uint32_t lanes[4][LANES];
         } drawn = {0};
-        real numbers[EACH];
+        double numbers[EACH];
+        real rounded[EACH];
         for (int lane = 0; lane < LANES; lane++) {
             const uint64_t counter = (uint64_t)block * LANES + lane;
             drawn.lanes[0][lane] = (uint32_t)counter;
             drawn.lanes[1][lane] = (uint32_t)(counter >> 32);
         }
         threefry((uint64_t)seed, drawn.words);
-        for (int at = 0; at < EACH / LANES; at++)
-            for (int lane = 0; lane < LANES; lane++)
-                if (sizeof(real) == 4) {
-                    numbers[at * LANES + lane] = (real)(int32_t)(drawn.lanes[at % 4][lane] >> 8) * (real)0x1p-24;
-                } else {
-                    const uint64_t one = drawn.lanes[2 * at % 4][lane] >> 5, two = drawn.lanes[2 * at % 4 + 1][lane] >> 6;
-                    numbers[at * LANES + lane] = (real)(int64_t)(one << 26 | two) * (real)0x1p-53;
-                }
-        memcpy(out + block * EACH, numbers, (count - block * EACH < EACH ? count - block * EACH : EACH) * sizeof(real));
+        for (int at = 0; at < 2; at++)
+            for (int lane = 0; lane < LANES; lane++) {
+                /* Half numbers of 27 and 26 bits are converted in 32. */
+                const int32_t one = (int32_t)(drawn.lanes[2 * at][lane] >> 5), two = (int32_t)(drawn.lanes[2 * at + 1][lane] >> 6);
+                numbers[at * LANES + lane] = (double)one * 0x1p-27 + (double)two * 0x1p-53;
+            }
+        const int64_t here = count - block * EACH < EACH ? count - block * EACH : EACH;
+        if (wide != NULL) {
+            memcpy(wide + block * EACH, numbers, here * sizeof(double));
+            continue;
+        }
+        for (int at = 0; at < EACH; at++) {
+            int64_t bits;
+            double down;
+            memcpy(&bits, &numbers[at], sizeof(bits));
+            bits &= sizeof(real) == 4 ? ~(int64_t)0x1fffffff : ~(int64_t)0;
+            memcpy(&down, &bits, sizeof(bits));
+            rounded[at] = (real)down;
+        }
+        memcpy(out + block * EACH, rounded, here * sizeof(real));
     }
     return FINE;
 }

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from discretegrad.ops import native
 
-_uniform = native.function("uniform", pointers=1, sizes=2)
+_uniform = native.function("uniform", pointers=2, sizes=2)
 
 
 def uniform(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
-    """On the multiples of 2^-24, of 2^-53 for float64, in [0, 1).
+    """On the multiples of 2^-53 in [0, 1); of float32, those rounded down to its 24 digits.
 
     Args:
         shape: of the noise.
@@ -19,5 +19,6 @@ def uniform(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
         seed: not negative; the same noise for the same seed, on every machine.
     """
     noise = native.empty(shape, dtype)
-    _uniform(dtype, noise, noise.numel(), seed, work=noise.numel())
+    to = (noise, None) if dtype == torch.float64 else (None, noise)
+    _uniform(torch.float32, *to, noise.numel(), seed, work=noise.numel())
     return noise

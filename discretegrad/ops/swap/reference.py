@@ -14,8 +14,8 @@ from torch import Tensor
 
 def flat_dirichlet(uniforms: Tensor) -> Tensor:
     """Logarithms of flat Dirichlet noise `[*variables, C]`, never infinite, from uniforms on [0, 1)."""
-    # A uniform of 0 stands for all that was rounded to it.
-    exponential = -torch.log1p(-uniforms.clamp_min(torch.finfo(uniforms.dtype).eps / 4))
+    # A uniform of 0 stands for all below the least other one.
+    exponential = -torch.log1p(-uniforms.clamp_min(2.0**-54))
     return exponential.log() - exponential.sum(-1, keepdim=True).log()
 
 

@@ -114,25 +114,26 @@ class HeapPairs(FusedPairs):
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor, tree: Heap) -> None:
         super().__init__(shape, order, logits)
         self.tree = tree
-        masses = self._leaves
+        masses = self._leaves.double()
         if tree.slot_of is not None:
             size = tree.position_at.numel()
             masses = masses.new_zeros((*masses.shape[:-1], size)).index_copy_(-1, tree.slot_of, masses)
         self.levels = [masses]
-        """`[*v, 2], ..., [*v, 2 ** depth]`: the masses of the nodes below the root."""
+        """`[*v, 2], ..., [*v, 2 ** depth]`: the masses of the nodes below the root, in double: what is rare is drawn by
+        small differences."""
         for _ in range(tree.depth - 1):
             self.levels.insert(0, self.levels[0][..., 0::2] + self.levels[0][..., 1::2])
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted | None]:
         """See `Pairs.sample`."""
-        shape, (of_first, of_parting, of_second) = noise.shape[1:], noise.reshape(3, -1)
+        shape, (of_first, of_parting, of_second) = noise.shape[1:], noise.double().reshape(3, -1)
         pairs, levels = shape[0], [level.reshape(-1) for level in self.levels]
         # Nodes are counted through all variables. Turns and flags are 0.0 and 1.0: unlike booleans, floats are
         # compared, and chosen with `lerp`, many at a time.
         node = root = counted(self.start.numel(), self.levels[-1].numel() < 2**31).repeat(pairs)
         total = (self.levels[0][..., 0] + self.levels[0][..., 1]).reshape(-1)
         threshold = of_first * (total if pairs == 1 else total.repeat(pairs))
-        turns, own, other = noise.new_empty((3, len(levels), of_first.numel()))
+        turns, own, other = of_first.new_empty((3, len(levels), of_first.numel()))
         for masses, turn, of_own, of_other in zip(levels, turns, own, other, strict=True):
             node = node << 1
             left, right = masses.index_select(0, node), masses.index_select(0, node | 1)
@@ -165,7 +166,8 @@ class HeapPairs(FusedPairs):
         slots = interleave(node.reshape(shape), second.reshape(shape)).bitwise_and_((1 << self.tree.depth) - 1).long()
         positions = slots if self.tree.slot_of is None else look_up(self.tree.position_at, slots)
         level = together[1:-1].sum(0).long().reshape(shape)
-        return self.to_categories(positions), Parted(slots, level, own_mass.reshape(shape), other_mass.reshape(shape))
+        own_mass, other_mass = (mass.to(self._leaves.dtype).reshape(shape) for mass in (own_mass, other_mass))
+        return self.to_categories(positions), Parted(slots, level, own_mass, other_mass)
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
@@ -195,7 +197,7 @@ class HeapPairs(FusedPairs):
         below_root = torch.cat(self.levels, -1)
         start = row_starts(below_root.shape)
         start = start.reshape(start.shape + (1,) * (nodes.ndim - start.ndim - 1))
-        return look_up(below_root.reshape(-1), nodes - 1 + start)
+        return look_up(below_root.reshape(-1), nodes - 1 + start).to(self._leaves.dtype)
 
     def _parted(self, indices: Tensor) -> Parted:
         slots = self._slots(indices)
@@ -233,20 +235,22 @@ class StickPairs(FusedPairs):
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
         super().__init__(shape, order, logits)
         self.last = logits.shape[-1] - 1
-        self.from_last = self._leaves.flip(-1)
+        self.from_last = self._leaves.flip(-1).double()
         self.sums = self.from_last.cumsum(-1)
+        self.rest = F.pad(self.sums[..., :-1], (1, 0)).clamp_min_(torch.finfo(self._leaves.dtype).tiny)
+        """The mass behind each stick, from the last one on."""
 
     @functools.cached_property
     def passes(self) -> Tensor:
         """`[*v, C]`: minus the probability that the second point goes past a stick if the first one does."""
-        rest = (self.sums - self.from_last).clamp_min_(torch.finfo(self.sums.dtype).tiny)
         # Past a heavier stick it never goes, past a lighter one with probability 1 - stick / rest.
-        past = torch.sub(rest, self.from_last).div_(rest).clamp_min_(0.0).flip(-1)
+        past = torch.sub(self.rest, self.from_last).div_(self.rest).clamp_min_(0.0).flip(-1)
         past[..., 0].neg_()  # and with it all the products, which then rise as a search needs it
         return past.cumprod(-1)
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pairs.sample`."""
+        noise = noise.double()
         of_parting, (of_first, of_second) = noise[1], 1 - noise[0::2]  # sums from the other end take the complement
         first = self.last - search(self.sums, of_first * self.sums[..., -1], right=False)
         stops = search(self.passes, -of_parting, right=False)
@@ -266,7 +270,7 @@ class StickPairs(FusedPairs):
 
     def _parts(self, stick: Tensor) -> tuple[Tensor, Tensor]:
         """The stick's mass, and that of those behind it; for the last stick the latter means nothing."""
-        own = look_up(self._leaves.reshape(-1), self.start + stick)
+        own = look_up(self._leaves.reshape(-1), self.start + stick).double()
         rest = look_up(self.sums.reshape(-1), (self.start + (self.last - 1) - stick).clamp_min_(0))
         return own, rest
 
@@ -278,7 +282,7 @@ class StickPairs(FusedPairs):
         first, second = positions[0::2], positions[1::2]
         stick, at_stick = torch.minimum(first, second), first < second  # the first point
         differences = torch.where(first == second, 0.0, differences)
-        own, rest = self._parts(stick)
+        own, rest = (part.to(self._leaves.dtype) for part in self._parts(stick))
         tiny = torch.finfo(rest.dtype).tiny
         lighter = torch.minimum(own, rest).div_((own + rest).clamp_min_(tiny)) * differences
         lighter = torch.where(at_stick, lighter, -lighter)
@@ -292,15 +296,16 @@ class StickPairs(FusedPairs):
         """The pair parts at a stick with probability `2 before * lighter`, so `p p' / r = heavier / before`."""
         positions = self.to_positions(indices) if kept is None else kept
         own, rest, before = self._at(torch.minimum(positions[0::2], positions[1::2]))
-        return torch.where(before > 0, torch.maximum(own, rest) / torch.where(before > 0, before, 1.0), 0.0)
+        ratio = torch.where(before > 0, torch.maximum(own, rest) / torch.where(before > 0, before, 1.0), 0.0)
+        return ratio.to(self._leaves.dtype)
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
         """See `Pairs.flow`: cumulative sums along the sticks."""
         ends = scatter(self.to_positions(indices), coefficients, self.last + 1)
-        leaves, rest = self._leaves, (self.sums - self.from_last).flip(-1)
+        leaves, rest = self._leaves, self.rest.flip(-1).to(self._leaves.dtype)
         tiny = torch.finfo(leaves.dtype).tiny
         lighter, heavier = torch.minimum(leaves, rest), torch.maximum(leaves, rest)
-        joins = torch.cat((torch.ones_like(rest[..., :1]), -self.passes[..., :-1]), -1)
+        joins = torch.cat((torch.ones_like(rest[..., :1]), -self.passes[..., :-1].to(rest.dtype)), -1)
         # The coefficients sum to zero, so those behind a stick are minus those up to it.
         moved = torch.addcmul(ends * rest, ends.cumsum(-1), leaves).div_((leaves + rest).clamp_min_(tiny))
         moved *= joins / torch.addcmul(heavier, lighter, joins).clamp_min_(tiny)

@@ -184,7 +184,7 @@ static void look_up(const reals *logits, const reals *sorted, int64_t categories
    `parted[pairs, rows]`: twice the node where the two paths part, and one more if the first point goes to the right
    there; -1 where they do not. `ratio[pairs, rows]`: `p(z1) p(z2) / r(z1, z2)`, 0 where they do not part or never do so.
    `sorted` is 1 or -1 where the leaves are in ascending or descending order of logits, of which no `order` is given. */
-int pairs(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const real *noise,
+int pairs(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const double *noise,
           int64_t *indices, int32_t *parted, real *ratio, int64_t rows, int64_t categories,
           int64_t order_stride, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
     int failed = FINE;
@@ -220,13 +220,8 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
                     at.together.vectors[k] += 1;
                 }
                 if (noise != NULL) {
-                    real drawn[3][LANES] = {0};
-                    for (int k = 0; k < 3; k++) copy(drawn[k], noise + k * each + own, lanes, sizeof(real));
-                    for (int lane = 0; lane < LANES; lane++) {
-                        at.at_first.lanes[lane] = drawn[0][lane];
-                        at.leaves.lanes[lane] = drawn[1][lane];
-                        at.at_second.lanes[lane] = drawn[2][lane];
-                    }
+                    double *drawn[3] = {at.at_first.lanes, at.leaves.lanes, at.at_second.lanes};
+                    for (int k = 0; k < 3; k++) copy(drawn[k], noise + k * each + own, lanes, sizeof(double));
                     for (int k = 0; k < OF_DOUBLES; k++) at.at_first.vectors[k] *= mass->vectors[k];
                     if (4 * depth < categories)
                         descend(&at, right, mass, depth);

@@ -67,7 +67,7 @@ class NativePairs(LogitPairs):
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         """See `Pairs.sample`."""
         indices = native.empty((2 * noise.shape[1], *noise.shape[2:]), torch.int64)
-        return indices, self._look_at(noise.to(self.logits.dtype).contiguous(), indices, self.logits.dtype)
+        return indices, self._look_at(noise.double().contiguous(), indices, self.logits.dtype)
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
