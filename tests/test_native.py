@@ -94,6 +94,34 @@ def test_a_compiler_without_openmp_serves(tmp_path):
     assert said(start(tmp_path / "cache", CC=compiler(tmp_path, text))) == ["native", "native"]
 
 
+def test_the_processor_to_compile_for_can_be_named(tmp_path, monkeypatch):
+    """It is told to the compiler, and libraries for different ones are kept apart."""
+    made = []
+
+    def record(compiler, flags, sources, path):
+        made.append(([flag for flag in flags if flag.startswith("-march=")], path))
+        raise OSError
+
+    monkeypatch.setattr(native, "_compile", record)
+    monkeypatch.setenv("DISCRETEGRAD_CACHE", str(tmp_path))
+    monkeypatch.delenv("DISCRETEGRAD_MARCH", raising=False)
+    for march in (None, "", "x86-64-v3"):
+        if march is not None:
+            monkeypatch.setenv("DISCRETEGRAD_MARCH", march)
+        with pytest.raises(OSError):
+            native._load(["cc"], "-DREAL=float")
+    assert [flags for flags, _ in made] == [["-march=native"]] * 4 + [["-march=x86-64-v3"]] * 2
+    paths = [path for _, path in made]
+    assert paths[:2] == paths[2:4] and len(set(paths)) == 4  # with OpenMP and without
+
+
+def test_a_processor_that_the_compiler_does_not_know_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISCRETEGRAD_CACHE", str(tmp_path))
+    monkeypatch.setenv("DISCRETEGRAD_MARCH", "no-such-processor")
+    with pytest.warns(RuntimeWarning, match="DISCRETEGRAD_MARCH to a processor .*no-such-processor"):
+        assert native.library.__wrapped__(torch.float32) is None
+
+
 def test_nothing_is_asked_of_a_missing_library(monkeypatch):
     monkeypatch.setattr(native, "library", lambda dtype: None)
     assert dispatch.implementation(torch.zeros(2), 4) == "fused"
@@ -146,7 +174,7 @@ EXPONENTIALS = """
 def test_exponentials_are_right_to_the_last_digit(tmp_path, real):
     """Denormal ones as well."""
     (tmp_path / "main.c").write_text(textwrap.dedent(EXPONENTIALS))
-    flags = [*native.FLAGS, f"-DREAL={real}", f"-I{native.HERE}"]
+    flags = [*native.FLAGS, native.march(), f"-DREAL={real}", f"-I{native.HERE}"]
     subprocess.run(["cc", *flags, "main.c", "-lm", "-o", "main"], cwd=tmp_path, check=True)
     assert subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout == "1"
 

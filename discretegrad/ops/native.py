@@ -3,8 +3,9 @@
 An operation keeps its kernels in `native.c` beside its reference; all of them make one shared library for float32 and
 one for float64. It is called through ctypes with the tensors' addresses, so nothing of torch is included or linked.
 Compiled libraries stay in a folder of the user's (`DISCRETEGRAD_CACHE`, by default `discretegrad` in `XDG_CACHE_HOME`
-or `~/.cache`) under a name that tells what they were made from. Without a compiler, off Linux, or with
-`DISCRETEGRAD_NATIVE=0` there is no library, and slower operations run.
+or `~/.cache`) under a name that tells what they were made from. They are compiled for the processor that compiles them,
+or for what `DISCRETEGRAD_MARCH` names, a value of the compiler's `-march` such as `x86-64-v3`. Without a compiler, off
+Linux, or with `DISCRETEGRAD_NATIVE=0` there is no library, and slower operations run.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from torch import Tensor
 HERE = Path(__file__).parent
 REALS = {torch.float32: "float", torch.float64: "double"}
 # Nobody looks at the flags of floating-point exceptions; while they count, conditions in a loop keep it from vectors.
-FLAGS = ("-O3", "-march=native", "-fPIC", "-std=gnu11", "-fno-trapping-math")
+FLAGS = ("-O3", "-fPIC", "-std=gnu11", "-fno-trapping-math")
 SERIAL = 1 << 14
 """Up to so many numbers to look at, a second thread is not worth waking."""
 
@@ -94,7 +95,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         if dtype == torch.float32:  # the first of the two
             warnings.warn(
                 "discretegrad's C kernels could not be compiled, and slower operations run instead; set CC to another "
-                f"compiler, DISCRETEGRAD_CACHE to a folder of yours, or DISCRETEGRAD_NATIVE=0. {said}",
+                "compiler, DISCRETEGRAD_CACHE to a folder of yours, DISCRETEGRAD_MARCH to a processor that the compiler "
+                f"knows, or DISCRETEGRAD_NATIVE=0. {said}",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -112,7 +114,7 @@ def _load(compiler: list[str], real: str) -> ctypes.CDLL:
     text = [_run([*compiler, "--version"]), _processor(), *(path.read_text() for path in (*headers, *sources))]
 
     def load(openmp: str) -> ctypes.CDLL:
-        flags = [*FLAGS, real, openmp]
+        flags = [*FLAGS, march(), real, openmp]
         key = hashlib.sha256("\0".join([*compiler, *flags, *text]).encode()).hexdigest()[:24]
         path = cache() / f"{key}.so"
         if not path.exists():
@@ -147,6 +149,11 @@ def cache() -> Path:
     """Where compiled libraries are kept."""
     own = os.environ.get("DISCRETEGRAD_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "discretegrad"
+
+
+def march() -> str:
+    """The flag that says which processor kernels are compiled for."""
+    return f"-march={os.environ.get('DISCRETEGRAD_MARCH') or 'native'}"
 
 
 def _processor() -> str:
