@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help demo test test-slow lint bench peers table clean
+.PHONY: help demo test test-machines test-systems test-slow lint bench peers table clean how-long
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
-	@echo "make test       the test suite without its long proofs"
+	@echo "make test       the tests of the library and of the VAE, without long proofs"
+	@echo "make test-systems   those of what else experiments/ has"
+	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: a minute of it"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure steps, operations and their scaling, and write benchmarks/results/"
@@ -26,8 +28,18 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/python -m experiments.train +preset=demo run.dir=$(RUN) resume=auto
 
-test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: how-long $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore=tests/systems
+
+how-long:
+	@echo "The tests take about five minutes on two cores; where $(VENV) is not there yet, making it comes on top."
+
+test-systems: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m "not slow" tests/systems
+
+# All of it takes an hour or two; PART=1 takes about a minute.
+test-machines: $(VENV)/installed
+	$(BIN)/python tests/machines.py $(if $(PART),--part)
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -1,13 +1,13 @@
 """How far rounding may take apart two computations of the same numbers: where their tolerances come from.
 
-Every operation rounds by at most eps / 2 of its result. A sum of n numbers of one sign, taken in any order, is therefore
-off by at most (n - 1) eps / 2 of itself, and a product or a quotient by the errors of its factors and one rounding more;
-to first order they add up (Higham, Accuracy and Stability of Numerical Algorithms, 2002, sections 3.1 and 4.2). Numbers
-that cancel are off by a share of the sum of their sizes. Two computations, each off by so much, differ by twice that,
-which is a whole eps for every rounding.
+Every operation rounds by at most eps / 2 of its result. A sum of n numbers of one sign, taken in any order, is
+therefore off by at most (n - 1) eps / 2 of itself, and a product or a quotient by the errors of its factors and one
+rounding more; to first order they add up (Higham, Accuracy and Stability of Numerical Algorithms, 2002, sections 3.1
+and 4.2). Numbers that cancel are off by a share of the sum of their sizes. Two computations, each off so, differ by
+twice that, which is a whole eps for every rounding.
 
-How many roundings there really are, and which way they go, depends on the order of the operations, which differs between
-instruction sets, numbers of threads and implementations; no bound here knows of any. To the last bit only those
+How many roundings there really are, and which way they go, depends on the order of the operations, which differs
+between instruction sets, numbers of threads and implementations; no bound here knows of any. To the last bit only those
 computations are compared which do the same operations on tensors of the same shapes and strides, and those without
 rounding.
 """
@@ -22,8 +22,8 @@ from scipy import stats
 def of_softmax(logits):
     """The roundings of a probability: of its exponent, as many as that is large, of the exponential, sum and quotient.
 
-    What is far below the largest may be taken relative to another number, of its own subtree for example; what is so far
-    below that it has no exponential is 0 either way.
+    What is far below the largest may be taken relative to another number, of its own subtree for example; what is so
+    far below that it has no exponential is 0 either way.
     """
     finite = logits[logits > -torch.inf]
     spread = float(finite.max() - finite.min()) if len(finite) else 0.0

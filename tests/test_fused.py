@@ -58,66 +58,72 @@ def fast(request):
     return request.param
 
 
-def both(function, fast):
-    """What the reference and the fast implementation say."""
+def each(function):
+    """What the reference says, and what the two fast implementations say."""
     results = []
-    for name in ("reference", fast):
+    for name in ("reference", "fused", "native"):
         with dispatch.using(name):
             results.append(function())
-    return results
+    return results[0], results[1:]
 
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
-def test_inverse_cdf(categories, kind, dtype, fast):
+def test_inverse_cdf(categories, kind, dtype):
     for lead in LEADS:
         probs = logits_of(kind, *lead, categories, dtype=dtype).softmax(-1) * 3
         for draws in (lead, (7, *lead), (2, 3, *lead)):
             noise = torch.rand(draws, dtype=dtype)
-            reference, found = both(lambda p=probs, u=noise: inverse_cdf.inverse_cdf(p, u), fast)
-            assert torch.equal(reference, found)
+            reference, fast = each(lambda p=probs, u=noise: inverse_cdf.inverse_cdf(p, u))
+            for found in fast:
+                assert torch.equal(reference, found)
 
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
-def test_independent_points(categories, kind, dtype, fast):
+def test_independent_points(categories, kind, dtype):
     for lead in LEADS:
         logits = logits_of(kind, *lead, categories, dtype=dtype)
         noise = torch.rand(3, *lead, dtype=dtype)
-        reference, found = both(lambda x=logits, u=noise: inverse_cdf.categorical(x, u), fast)
-        assert (reference != found).sum() <= flips(noise.numel(), of_softmax(logits), torch.finfo(dtype).eps)
-        assert (logits.softmax(-1).expand(3, *logits.shape).gather(-1, found.unsqueeze(-1)) > 0).all()
+        reference, fast = each(lambda x=logits, u=noise: inverse_cdf.categorical(x, u))
+        for found in fast:
+            assert (reference != found).sum() <= flips(noise.numel(), of_softmax(logits), torch.finfo(dtype).eps)
+            assert (logits.softmax(-1).expand(3, *logits.shape).gather(-1, found.unsqueeze(-1)) > 0).all()
 
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("categories", SIZES)
-def test_one_hots_and_their_sums(categories, fast):
+def test_one_hots_and_their_sums(categories):
     for lead in LEADS:
         indices = torch.randint(categories, (3, *lead))
         for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.bool):
-            reference, found = both(lambda i=indices, d=dtype: score.one_hot(i, categories, d), fast)
-            assert reference.dtype == found.dtype == dtype
-            assert torch.equal(reference, found)
+            reference, fast = each(lambda i=indices, d=dtype: score.one_hot(i, categories, d))
+            for found in fast:
+                assert reference.dtype == found.dtype == dtype
+                assert torch.equal(reference, found)
         coefficients = torch.randn(3, *(1 for _ in lead), dtype=torch.float64)
-        reference, found = both(lambda i=indices, c=coefficients: score.scatter(i, c, categories), fast)
-        torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
+        reference, fast = each(lambda i=indices, c=coefficients: score.scatter(i, c, categories))
+        for found in fast:
+            torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
         probs = torch.rand(*lead, categories, dtype=torch.float64)
-        reference, found = both(lambda i=indices, c=coefficients, p=probs: score.score(p, i, c), fast)
-        torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
+        reference, fast = each(lambda i=indices, c=coefficients, p=probs: score.score(p, i, c))
+        for found in fast:
+            torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
-def test_order(categories, kind, dtype, fast):
+def test_order(categories, kind, dtype):
     keys = logits_of(kind, 11, 3, categories, dtype=dtype)
     keys = torch.cat((keys, keys.round(), torch.zeros_like(keys), -torch.zeros_like(keys)))
-    reference, found = both(lambda: order.ascending(keys), fast)
-    assert torch.equal(reference, found)
+    reference, fast = each(lambda: order.ascending(keys))
+    for found in fast:
+        assert torch.equal(reference, found)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -125,8 +131,8 @@ def test_order(categories, kind, dtype, fast):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("categories", SIZES)
 @pytest.mark.parametrize("name", list(TREES))
-def test_pairs(name, categories, kind, dtype, fast):
-    check_pairs(*TREES[name], categories, kind, dtype, fast)
+def test_pairs(name, categories, kind, dtype):
+    check_pairs(*TREES[name], categories, kind, dtype)
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -134,58 +140,67 @@ def test_pairs(name, categories, kind, dtype, fast):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("order_of", [None, "descending"])
 @pytest.mark.parametrize("categories", [1, 2, 3, 5, 8])
-def test_pairs_on_user_trees(categories, order_of, kind, dtype, fast):
-    check_pairs(USER_TREES[categories], order_of, categories, kind, dtype, fast)
+def test_pairs_on_user_trees(categories, order_of, kind, dtype):
+    check_pairs(USER_TREES[categories], order_of, categories, kind, dtype)
 
 
-def check_pairs(shape, order_of, categories, kind, dtype, fast):
-    eps = torch.finfo(dtype).eps
+def check_pairs(shape, order_of, categories, kind, dtype):
     for num_pairs, lead in ((1, ()), (1, (40, 3)), (3, (5,)), (2, (0, 4))):
         logits = logits_of(kind, *lead, categories, dtype=dtype)
         noise = torch.rand(3, num_pairs, *lead, dtype=dtype)
-        plans = both(lambda x=logits: tree.pairs(shape, order_of, x), fast)
-        drawn, kept = zip(*(plan.sample(noise) for plan in plans), strict=True)
-        of_probability = of_softmax(logits)
-        of_mass = of_probability + categories
-        assert (drawn[0] != drawn[1]).sum() <= flips(drawn[0].numel(), 3 * of_mass, eps)
-        probs = logits.softmax(-1)
-        for indices in drawn:
-            assert (probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)) > 0).all()
         values = torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype)
         others = both_ways(torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype))
-        for extra in (None, others):
-            expected = plans[0].gradient(drawn[1], values, extra)
-            size = terms(plans[0], drawn[1], values, extra)
-            for found in (None, kept[1]):
-                got = plans[1].gradient(drawn[1], values, extra, found)
-                # Added up over pairs: difference * lighter / (own + other) * p / own.
-                assert_rounding(got, expected, size, 4 * of_mass + 2 * num_pairs)
-        for name in ("probs", "leaves"):
-            expected = getattr(plans[0], name)
-            assert_rounding(getattr(plans[1], name), expected, expected, of_probability)
-        if shape == "caterpillar":
-            apart = drawn[1][0::2] != drawn[1][1::2]
-            expected = plans[0].ratio(drawn[1])
-            # 2 own other / law, and that is a product of (heavier - lighter) / (own + other) at the sticks before.
-            size = 3 * of_mass * (1 + conditions(plans[0], drawn[1])) * expected
-            for found in (None, kept[1]):
-                got = plans[1].ratio(drawn[1], found)
-                assert_rounding(got[apart], expected[apart], size[apart], 1)
-            for differences, extra in ((values, None), (values, others), (values.double(), others)):
-                expected = plans[0].importance(drawn[1], differences, extra)
-                weighed = (2 * num_pairs + size) * differences.abs() * apart
-                weighed = interleave(weighed, weighed) + (0 if extra is None else 2 * num_pairs * extra.abs())
-                bound = score.reference.scatter(drawn[1], weighed, categories)
-                for found in (None, kept[1]):
-                    got = plans[1].importance(drawn[1], differences, extra, found)
-                    assert got.dtype == differences.dtype
-                    assert_rounding(got, expected, bound, 1, eps)
+        reference, fast = each(lambda x=logits: tree.pairs(shape, order_of, x))
+        drawn = [(plan, *plan.sample(noise)) for plan in fast]
+        expected, (one, other) = reference.sample(noise)[0], (indices for _, indices, _ in drawn)
+        of_probability = of_softmax(logits)
+        for plan, indices, _ in drawn:
+            few = flips(indices.numel(), 3 * (of_probability + categories), torch.finfo(dtype).eps)
+            assert (expected != indices).sum() <= few
+            assert (logits.softmax(-1).expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)) > 0).all()
+            for name in ("probs", "leaves"):
+                sums = getattr(reference, name)
+                assert_rounding(getattr(plan, name), sums, sums, of_probability)
+        # The reference is asked once for both, where nothing was flipped.
+        for same in [drawn] if torch.equal(one, other) else [drawn[:1], drawn[1:]]:
+            given = [(plan, kept) for plan, _, found in same for kept in (None, found)]
+            check_weights(reference, given, same[0][1], logits, values, others, shape == "caterpillar")
 
 
-def terms(plan, indices, differences, others):
+def check_weights(reference, fast, indices, logits, values, others, sticks):
+    """What plans, with what they have kept of the draw, weigh the points by is the reference's, up to rounding."""
+    eps, pairs, categories = torch.finfo(logits.dtype).eps, len(values), logits.shape[-1]
+    of_mass = of_softmax(logits) + categories
+    size = terms(reference, indices, values)
+    for extra in (None, others):
+        expected = reference.gradient(indices, values, extra)
+        if extra is not None:
+            size = size + score.reference.scatter(indices, extra.abs(), categories)
+        for plan, kept in fast:
+            # Added up over pairs: difference * lighter / (own + other) * p / own.
+            assert_rounding(plan.gradient(indices, values, extra, kept), expected, size, 4 * of_mass + 2 * pairs)
+    if not sticks:
+        return
+    apart, expected = indices[0::2] != indices[1::2], reference.ratio(indices)
+    # 2 own other / law, and that is a product of (heavier - lighter) / (own + other) at the sticks before.
+    size = 3 * of_mass * (1 + conditions(reference, indices)) * expected
+    for plan, kept in fast:
+        assert_rounding(plan.ratio(indices, kept)[apart], expected[apart], size[apart], 1)
+    for differences, extra in ((values, None), (values, others), (values.double(), others)):
+        expected = reference.importance(indices, differences, extra)
+        ends = (2 * pairs + size) * differences.abs() * apart
+        ends = interleave(ends, ends) + (0 if extra is None else 2 * pairs * extra.abs())
+        size_of_sum = score.reference.scatter(indices, ends, categories)
+        for plan, kept in fast:
+            got = plan.importance(indices, differences, extra, kept)
+            assert got.dtype == differences.dtype
+            assert_rounding(got, expected, size_of_sum, 1, eps)
+
+
+def terms(plan, indices, differences):
     """The absolute values of what a gradient is the sum of: both ends of each pair, and p on either side of it."""
-    categories, ends = plan.probs.shape[-1], interleave(differences.abs(), differences.abs())
-    size = score.reference.scatter(indices, 2 * ends + (0 if others is None else others.abs()), categories)
+    ends = interleave(differences.abs(), differences.abs())
+    size = score.reference.scatter(indices, 2 * ends, plan.probs.shape[-1])
     for pair, difference in enumerate(differences):
         size += plan.gradient(indices[2 * pair : 2 * pair + 2], difference.unsqueeze(0)).abs()
     return size

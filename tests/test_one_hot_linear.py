@@ -68,7 +68,9 @@ def test_values_and_gradients_are_those_of_the_linear_layer(dtype, categories, v
         added = scale * chosen.T @ cotangent.abs() + abs(low) * cotangent.abs().sum(0)
         assert_stored_and_added(layer.weight.grad, linear.weight.grad.T, stored, added, number)
         if bias:
-            assert_stored_and_added(layer.bias.grad, linear.bias.grad, (cotangent.sum(0),), cotangent.abs().sum(0), number)
+            assert_stored_and_added(
+                layer.bias.grad, linear.bias.grad, (cotangent.sum(0),), cotangent.abs().sum(0), number
+            )
 
 
 @pytest.mark.parametrize(("variables", "categories"), [(32, 1024), (41, 1000), (7, 3)])
