@@ -95,8 +95,8 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
         if dtype == torch.float32:  # the first of the two
             warnings.warn(
                 "discretegrad's C kernels could not be compiled, and slower operations run instead; set CC to another "
-                "compiler, DISCRETEGRAD_CACHE to a folder of yours, DISCRETEGRAD_MARCH to a processor that the compiler "
-                f"knows, or DISCRETEGRAD_NATIVE=0. {said}",
+                "compiler, DISCRETEGRAD_CACHE to a folder of yours, DISCRETEGRAD_MARCH to a processor that the "
+                f"compiler knows, or DISCRETEGRAD_NATIVE=0. {said}",
                 RuntimeWarning,
                 stacklevel=2,
             )
