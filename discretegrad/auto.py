@@ -280,7 +280,7 @@ def _measured(problem: Problem, estimator: Estimator, replicates: int) -> tuple[
     for found in Replicator(problem, estimator).take(replicates):
         moments.update(found.gradients)
         counts += [float(found.evaluations)] * len(found.gradients)
-    return moments, mean(torch.tensor(counts, dtype=torch.float64))
+    return moments, mean(torch.tensor(counts, dtype=torch.float64, device="cpu"))
 
 
 def _defaults(latent: str) -> list[Estimator]:

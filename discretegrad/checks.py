@@ -159,11 +159,14 @@ def probabilities(logits: Tensor, latent: Latent, mask: Tensor | None, validate:
     """Refuse logits of which a variable has no probabilities."""
     if looks_at_data(logits, validate):
         used = logits.detach()
-        if mask is not None:
-            used = torch.where(mask.unsqueeze(-1) if latent.rank else mask, used, 0.0)
-        if _finite(used.sum()):  # the cheapest look at all entries, and nearly always the last
+
+        def of_variables(numbers: Tensor) -> Tensor:
+            return numbers if mask is None else torch.where(mask, numbers, 0.0)
+
+        total = used.sum() if mask is None else of_variables(used.sum(-1) if latent.rank else used).sum()
+        if _finite(total):  # the cheapest look at all entries, and nearly always the last
             return
-        largest = used.amax(-1) if latent.rank else used  # NaN if any entry is
+        largest = of_variables(used.amax(-1) if latent.rank else used)  # NaN if any entry is
         if _any(largest.isnan()):
             raise ValueError("logits hold NaN; look for a division by zero or a diverged network before this call.")
         if latent.rank and _any(largest == torch.inf):

@@ -35,7 +35,7 @@ from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.distinct import distinct
-from discretegrad.ops.layout import wide_dtype
+from discretegrad.ops.layout import as_rows, wide_dtype
 from discretegrad.pathwise import Path
 from discretegrad.weights import Signals, Weights
 
@@ -281,10 +281,10 @@ class Composition(Estimator):
         generator: torch.Generator | None,
         validate: bool | None,
     ) -> Draw:
-        own = category_logits(logits, latent, mask)
+        own = category_logits(logits, latent, None)
         if not self.coupling.sees(own):  # where it does, a pass over the logits is spared
             checks.probabilities(logits, latent, mask, validate)
-        plan = self.coupling.plan(own)
+        plan = self.coupling.masked_plan(own, mask)
         indices, noise, kept, sound = self.coupling.draw(plan, generator)
         if not sound:
             checks.probabilities(logits, latent, mask, validate)
@@ -304,10 +304,13 @@ class Composition(Estimator):
             return draw
         with torch.no_grad():
             if draw.plan is None:
-                plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
+                plan = self._plan(draw)
                 draw = dataclasses.replace(draw, plan=plan)
             extra, record = control_variate.extra_points(draw, generator)
         return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
+
+    def _plan(self, draw: Draw) -> Any:
+        return self.coupling.masked_plan(category_logits(draw.logits, draw.latent, None), draw.mask)
 
     def _drew(self, draw: Draw) -> bool:
         return (
@@ -330,7 +333,7 @@ class Composition(Estimator):
         plan = draw.plan
         with torch.no_grad():
             if plan is None:
-                plan = self.coupling.plan(category_logits(draw.logits, draw.latent, draw.mask))
+                plan = self._plan(draw)
             value_weights = self.coupling.value_weights(plan, draw.indices)
         own = values if draw.extra is None else values[: draw.indices.shape[0]]
         if value_weights is not None:
@@ -398,7 +401,7 @@ class Composition(Estimator):
         if added_back is not None:
             gradient = gradient + added_back
         if mask is not None:
-            gradient = torch.where(mask.unsqueeze(-1), gradient, 0.0)
+            gradient = _only_where(mask, gradient)
         return latent.pull_back(gradient)
 
 
@@ -455,6 +458,15 @@ class Pathwise(Estimator):
         wanted = torch.is_grad_enabled() and draw.logits.requires_grad
         checks.gradient_of_f(values.requires_grad or not wanted, type(self).__name__)
         return values.mean(0)
+
+
+def _only_where(mask: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient, which may be changed in place, and 0 where the mask is False."""
+    if not (gradient.is_cpu and gradient.is_contiguous() and has_entries(gradient) and has_entries(mask)):
+        return torch.where(mask.unsqueeze(-1), gradient, 0.0)
+    off = mask.logical_not().expand(gradient.shape[:-1]).flatten().nonzero().squeeze(-1)
+    as_rows(gradient).index_fill_(0, off, 0.0)  # writes to what is off, and makes no copy of the rest
+    return gradient
 
 
 def _take(tensor: Tensor, number: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent
-from discretegrad.ops.layout import wide_dtype
+from discretegrad.ops.layout import switch_off, wide_dtype
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import Path
 
@@ -141,12 +141,7 @@ class Draw:
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
     """Category logits `[*variables, C]` in at least float32; a masked-off variable is certain to be category 0."""
     logits = logits.to(wide_dtype(logits.dtype))
-    if mask is not None:
-        # Padding may hold anything, NaN included, and must not reach the arithmetic.
-        logits = torch.where(mask.unsqueeze(-1) if latent.rank else mask, logits, 0.0)
-    categories = latent.category_logits(logits)
-    if mask is None:
-        return categories
-    certain = torch.full_like(categories[..., :1], 0.0)
-    certain = torch.cat((certain, torch.full_like(categories[..., 1:], -torch.inf)), -1)
-    return torch.where(mask.unsqueeze(-1), categories, certain)
+    if mask is not None and not latent.rank:
+        # Padding may hold anything, NaN included, and must not reach the arithmetic, or the way back through it.
+        logits = torch.where(mask, logits, 0.0)
+    return switch_off(latent.category_logits(logits), mask)

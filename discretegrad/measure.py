@@ -251,7 +251,7 @@ def keep_freed_memory() -> None:
     so far. What f made for every call would come and go like that, page by page, which can take as long as f. Of other
     allocators, and of devices with their own, nothing is asked.
     """
-    torch.empty(KEPT, dtype=torch.uint8)
+    torch.empty(KEPT, dtype=torch.uint8, device="cpu")
 
 
 def _element_by_element(estimator: Estimator) -> bool:

@@ -259,7 +259,7 @@ class _Part:
 
     def __init__(self, moments: Moments, layer: str | None) -> None:
         names, sizes = list(moments.sizes), list(moments.sizes.values())
-        starts = [0, *torch.tensor(sizes).cumsum(0).tolist()] if sizes else [0]
+        starts = [0, *torch.tensor(sizes, device="cpu").cumsum(0).tolist()] if sizes else [0]
         spans = dict(zip(names, pairwise(starts), strict=True))
         self.entries = slice(*spans[layer]) if layer is not None else slice(None)
         chosen = names.index(layer) if layer is not None else None

@@ -25,7 +25,7 @@ class Cosines:
     """
 
     def __init__(self, entries: int) -> None:
-        self.units = torch.zeros(entries, dtype=torch.float64)
+        self.units = torch.zeros(entries, dtype=torch.float64, device="cpu")
         """Gradients over their lengths, summed; a gradient of zero counts as cosine 0."""
         self.sums = [0.0, 0.0, 0.0]
         """The number of replicates, their cosines, and the squares of these."""

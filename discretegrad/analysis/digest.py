@@ -27,7 +27,7 @@ def digest(tensors: Iterable[Tensor]) -> Tensor:
     """`[4]`, float64, of all entries: sum, weighted sum, norm, and the coarsest dtype's epsilon."""
     known = [tensor.detach() for tensor in tensors]
     if not known:
-        return torch.zeros(4, dtype=torch.float64)
+        return torch.zeros(4, dtype=torch.float64, device="cpu")
     entries = torch.cat([tensor.flatten().double().cpu() for tensor in known]).nan_to_num(0.0, 1.0, -1.0)
     epsilon = max(torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0 for tensor in known)
     return torch.stack((entries.sum(), entries @ weights(len(entries)), entries.norm(), entries.new_tensor(epsilon)))
@@ -35,7 +35,7 @@ def digest(tensors: Iterable[Tensor]) -> Tensor:
 
 def weights(count: int) -> Tensor:
     """`[count]`, float64, fixed, of either sign."""
-    return torch.arange(1, count + 1, dtype=torch.float64).sqrt().cos()
+    return torch.arange(1, count + 1, dtype=torch.float64, device="cpu").sqrt().cos()
 
 
 def alike(one: Tensor, other: Tensor) -> bool:

@@ -56,7 +56,7 @@ def of_gradient(own: Measured, others: Measured | None) -> dict[str, Estimate]:
     summary = own.moments.summary(truth)
     found = {
         "value": mean(torch.cat(own.values)),
-        "evaluations": mean(torch.tensor(own.counts, dtype=torch.float64)),
+        "evaluations": mean(torch.tensor(own.counts, dtype=torch.float64, device="cpu")),
         "variance": summary.variance,
         "norm2": summary.norm2,
         "snr": summary.snr,

@@ -166,7 +166,7 @@ class OfFunction(Source):
         inputs = problem.inputs(draw).to(self.device)
         along = weights(problem.logits.numel()).to(problem.logits).unsqueeze(0)
         rows = [digest([problem.logits]), digest(tensors_in(mask)), digest(tensors_in(problem.context))]
-        rows.append(digest([torch.tensor(problem.on == "ids")]))
+        rows.append(digest([torch.tensor(problem.on == "ids", device="cpu")]))
         rows.append(reproduced(self.device, problem.f, lambda: problem.values(inputs)))
         if wrt is not None:
             rows += [digest(wrt.values()), reproduced(self.device, None, lambda: self._pulled_back(along))]

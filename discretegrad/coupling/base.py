@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from discretegrad.ops.layout import switch_off
+
 
 class Law(NamedTuple):
     """The exact joint law of one variable's S points, or of the event's where a coupling joins its variables."""
@@ -59,6 +61,13 @@ class Coupling(ABC):
     @abstractmethod
     def plan(self, logits: Tensor) -> Any:
         """Prepare for category logits `[*variables, C]`, without autograd."""
+
+    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Any:
+        """The same, of variables that are certain to be category 0 where a mask `[*variables]` is False.
+
+        Their logits may be anything, NaN included. Kernels that skip such variables get the mask instead of a copy.
+        """
+        return self.plan(switch_off(logits, mask))
 
     @abstractmethod
     def sample(self, plan: Any, generator: torch.Generator | None) -> Tensor:
@@ -114,17 +123,19 @@ class Coupling(ABC):
 class Probs:
     """The plan of a coupling that needs the probabilities only; they are made when first asked for."""
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
         # As if they had been made here: without a graph where none was wanted.
         self.like = logits if torch.is_grad_enabled() else logits.detach()
-        """`[*variables, C]` of the probabilities' dtype and device, for those who look at nothing else."""
+        """`[*variables, C]` of the probabilities' dtype and device, for those who look at nothing else: the
+        logits, whatever they are where the mask is False."""
+        self.mask = mask
         self._probs: Tensor | None = None
 
     @property
     def probs(self) -> Tensor:
         """`[*variables, C]`."""
         if self._probs is None:
-            self._probs = self.like.softmax(-1)
+            self._probs = switch_off(self.like, self.mask).softmax(-1)
         return self._probs
 
 

@@ -36,6 +36,10 @@ class Independent(Coupling):
         """Probabilities."""
         return Probs(logits)
 
+    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Probs:
+        """C kernels skip what is off."""
+        return Probs(logits, mask) if self.sees(logits) else super().masked_plan(logits, mask)
+
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """One uniform a point."""
         return self.draw(plan, generator).indices
@@ -46,7 +50,7 @@ class Independent(Coupling):
         chosen = dispatch.implementation(logits, logits.shape[-1])
         noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=chosen == "triton")
         if chosen in ("triton", "native"):
-            indices, sound = draw(logits, noise)
+            indices, sound = draw(logits, noise, plan.mask)
             return Drawn(indices, sound=sound)
         return Drawn(inverse_cdf(plan.probs, noise))
 
@@ -65,6 +69,6 @@ class Independent(Coupling):
     def law(self, plan: Probs) -> Law:
         """The product law."""
         categories = range(plan.probs.shape[-1])
-        outcomes = torch.tensor(list(itertools.product(categories, repeat=self.num_samples)))
-        outcomes = outcomes.to(plan.probs.device)
+        every = itertools.product(categories, repeat=self.num_samples)
+        outcomes = torch.tensor(list(every), device=plan.probs.device)
         return Law(outcomes, plan.probs[..., outcomes].prod(-1))

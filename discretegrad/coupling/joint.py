@@ -104,7 +104,9 @@ class TopAndRest(Joint):
         share = torch.where(left, log_share.exp(), 0.0)
         if not share.any():  # nothing is left, and the first of the top stands in
             share = (words == top[0]).all(-1).to(share.dtype)
-        drawn = torch.cartesian_prod(*[torch.arange(len(words))] * self.num_samples).reshape(-1, self.num_samples)
+        drawn = torch.cartesian_prod(*[torch.arange(len(words), device=words.device)] * self.num_samples).reshape(
+            -1, self.num_samples
+        )
         outcomes = torch.cat((top.expand(len(drawn), *top.shape), words[drawn]), 1)
         return Law(outcomes.reshape(*outcomes.shape[:2], *event), share[drawn].prod(-1))
 
@@ -160,9 +162,9 @@ class WithoutReplacement(Joint):
             raise ValueError(
                 f"there are more than {MOST} sets of {size} of {len(possible)} joint values; give a smaller problem."
             )
-        sets = torch.tensor(list(itertools.combinations(range(len(possible)), size)))
+        sets = torch.tensor(list(itertools.combinations(range(len(possible)), size)), device=words.device)
         sets = torch.cat((sets, sets[:, :1].expand(-1, self.k - size)), 1)
-        outcomes = possible[sets.to(words.device)].reshape(-1, self.k, *event)
+        outcomes = possible[sets].reshape(-1, self.k, *event)
         of_sets = plan._replace(
             probs=plan.probs.expand(len(sets), *plan.probs.shape),
             log_probs=plan.log_probs.expand(len(sets), *plan.log_probs.shape),

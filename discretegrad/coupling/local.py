@@ -80,8 +80,8 @@ class Alternatives(Coupling):
         probs, uncertain = joined(plan)
         variables, categories = one_event(probs).shape
         words = all_words(probs)
-        choices = torch.tensor(list(itertools.combinations(range(variables), self.count(variables))))
-        choices = choices.to(words.device)
+        every = itertools.combinations(range(variables), self.count(variables))
+        choices = torch.tensor(list(every), device=words.device)
         checks.enumerable(len(words) * len(choices), 1, MOST)
         in_order = uncertain[choices].sum(-1)
         allowed = (in_order == in_order.amax()).to(probs.dtype)

@@ -18,7 +18,7 @@ from discretegrad.ops import native
 
 IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
 LARGEST = 4096
-"""The most categories that kernels hold in registers, or in tables of their own."""
+"""The most categories that Triton's kernels hold in registers, and C kernels of trees in tables of their own."""
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -31,7 +31,7 @@ def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = No
     """The name of the implementation for operations on `like`.
 
     * "triton" on CUDA, where Triton is installed and a row of categories fits the registers;
-    * "native" on the CPU for float32 and float64, where there is a C compiler and a row is not longer than that;
+    * "native" on the CPU for float32 and float64, where there is a C compiler;
     * "fused" on the CPU otherwise, and where an operation has nothing native. It relies on cumulative sums being
       serial, and so monotone, which they are there only;
     * "reference" elsewhere: on other devices, in torch.func transforms, on the CPU under torch.compile, which fuses the
@@ -48,12 +48,11 @@ def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = No
     if _forced is None and like.is_cpu:
         if not has_entries(like):
             return "reference"
-        fits = categories <= LARGEST and native.library(dtype or like.dtype) is not None
-        return "native" if fits else "fused"
+        return "fused" if native.library(dtype or like.dtype) is None else "native"
     fits_kernels = categories <= LARGEST and not _in_transform(like)
     if _forced == "native":
-        fits_kernels = fits_kernels and has_entries(like) and (dtype or like.dtype) in native.REALS
-        return "native" if like.is_cpu and fits_kernels else "reference"
+        fits = like.is_cpu and has_entries(like) and (dtype or like.dtype) in native.REALS
+        return "native" if fits else "reference"
     if _forced == "triton":
         if like.device.type != "cuda" and not _interpreted:
             raise RuntimeError(

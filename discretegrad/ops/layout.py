@@ -16,6 +16,15 @@ def as_rows(tensor: Tensor) -> Tensor:
     return tensor.reshape(tensor.shape[:-1].numel(), tensor.shape[-1])
 
 
+def switch_off(logits: Tensor, mask: Tensor | None) -> Tensor:
+    """Category logits `[*v, C]` by which a variable is certain to be category 0 where its mask is False."""
+    if mask is None:
+        return logits
+    first = torch.arange(logits.shape[-1], device=logits.device) == 0
+    certain = torch.where(first, 0.0, -torch.inf).to(logits.dtype)
+    return torch.where(mask.unsqueeze(-1), logits, certain)  # whatever was there, NaN included
+
+
 def by_group(coefficients: Tensor, shape: torch.Size) -> tuple[Tensor, int]:
     """What is broadcast to `[K, *v]` as `[K, M]`, and how many rows one after the other share a number, N / M.
 

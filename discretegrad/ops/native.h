@@ -187,6 +187,9 @@ static inline int sound(const double *total) {
     return all;
 }
 
+/* Whether a row takes part. */
+static inline int is_on(const uint8_t *mask, int64_t row) { return mask == NULL || mask[row]; }
+
 static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
 
 /* Numbers of `lanes` of LANES rows, and back; nearly always of all, for which a copy is one instruction. */
@@ -195,6 +198,39 @@ static inline void copy(void *RESTRICT to, const void *RESTRICT from, int lanes,
         memcpy(to, from, LANES * bytes);
     else
         memcpy(to, from, lanes * bytes);
+}
+
+/* The same of any width, to room for `most`, of which there are nearly always as many. */
+static inline __attribute__((always_inline)) void copy_some(real *RESTRICT to, const real *RESTRICT from, int count,
+                                                            const int most) {
+    if (count == most)
+        memcpy(to, from, most * sizeof(real));
+    else
+        memcpy(to, from, count * sizeof(real));
+}
+
+/* The largest of a row; 0 where that is minus infinity, so that it may be taken off. NaN is passed over. */
+static inline real largest_of(const real *row, int64_t count) {
+    enum { WIDE = 64 / sizeof(real) };
+    real lanes[WIDE], largest = -INFINITY;
+    for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
+    int64_t c = 0;
+    for (; c + WIDE <= count; c += WIDE)
+        for (int lane = 0; lane < WIDE; lane++) lanes[lane] = row[c + lane] > lanes[lane] ? row[c + lane] : lanes[lane];
+    for (; c < count; c++) largest = row[c] > largest ? row[c] : largest;
+    for (int lane = 0; lane < WIDE; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+    return largest == -INFINITY ? 0 : largest;
+}
+
+/* The sum of a few numbers, in double. */
+static inline double sum_of(const real *numbers, int64_t count) {
+    double lanes[8] = {0}, sum = 0;
+    int64_t c = 0;
+    for (; c + 8 <= count; c += 8)
+        for (int lane = 0; lane < 8; lane++) lanes[lane] += numbers[c + lane];
+    for (; c < count; c++) sum += numbers[c];
+    for (int lane = 0; lane < 4; lane++) lanes[lane] += lanes[lane + 4];
+    return sum + ((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]));
 }
 
 /* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */

@@ -72,7 +72,12 @@ def function(name: str, pointers: int, sizes: int) -> Callable[..., bool]:
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """What a kernel writes to. Every output is made here, so that tests can fill it before."""
-    return torch.empty(shape, dtype=dtype)
+    return torch.empty(shape, dtype=dtype, device="cpu")
+
+
+def flags(mask: Tensor | None, variables: torch.Size) -> Tensor | None:
+    """A mask that is broadcastable to the variables, as kernels take it: a byte a row."""
+    return None if mask is None else mask.expand(variables).contiguous().view(torch.uint8)
 
 
 def differentiated(*tensors: Tensor) -> bool:

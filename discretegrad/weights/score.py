@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from discretegrad.coupling import Coupling
+from discretegrad.coupling import Coupling, Probs
 from discretegrad.ops import score as score_ops
 from discretegrad.weights.base import Signals, Weights, weigh
 
@@ -36,4 +36,6 @@ class Score(Weights):
         weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
         if centred:
             return score_ops.scatter(indices, weighted, categories)
+        if isinstance(plan, Probs):
+            return score_ops.of_logits(plan.like, indices, weighted, plan.mask)
         return score_ops.score(plan.probs, indices, weighted)

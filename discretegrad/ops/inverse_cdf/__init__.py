@@ -4,6 +4,7 @@ from torch import Tensor
 
 from discretegrad.ops import dispatch
 from discretegrad.ops.inverse_cdf import fused, native, reference
+from discretegrad.ops.layout import switch_off
 
 
 def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
@@ -21,15 +22,22 @@ def categorical(logits: Tensor, noise: Tensor) -> Tensor:
     return draw(logits, noise)[0]
 
 
-def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
-    """The same; and False where kernels that look met a row of no probabilities."""
+def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Tensor, bool]:
+    """The same; and False where kernels that look met a row of no probabilities.
+
+    Args:
+        logits: `[*v, C]`.
+        noise: uniform on [0, 1), `[S, *v]`.
+        mask: boolean, broadcastable to `[*v]`; ids are 0 where it is False, whatever the logits.
+    """
     chosen = dispatch.implementation(logits, logits.shape[-1])
     if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 
-        return triton.categorical(logits, noise), True
+        return triton.categorical(switch_off(logits, mask), noise), True
     if chosen == "native":
-        return native.draw(logits, noise)
+        return native.draw(logits, noise, mask)
+    logits = switch_off(logits, mask)
     return inverse_cdf(logits.softmax(-1), noise), True
 
 

@@ -42,7 +42,7 @@ def search(cdf: Tensor, threshold: Tensor, right: bool = True) -> Tensor:
         return torch.searchsorted(cdf.contiguous(), threshold.movedim(0, -1).contiguous(), right=right).movedim(-1, 0)
     # Comparisons into floats are vectorised, those into booleans are not. Half precision would count as well so far.
     below, ones = torch.empty_like(cdf), cdf.new_ones(categories)
-    index = torch.empty(threshold.shape, dtype=torch.int64)
+    index = torch.empty(threshold.shape, dtype=torch.int64, device="cpu")
     for draw, one in enumerate(threshold.unsqueeze(-1)):
         (torch.le if right else torch.lt)(cdf, one, out=below)
         index[draw] = below @ ones
@@ -53,7 +53,7 @@ def search(cdf: Tensor, threshold: Tensor, right: bool = True) -> Tensor:
 def row_starts(shape: torch.Size) -> Tensor:
     """Where in a flat table of `[*v, C]` every row starts, int64 `[*v]`."""
     lead = shape[:-1]
-    return (torch.arange(lead.numel()) * shape[-1]).reshape(lead)
+    return (torch.arange(lead.numel(), device="cpu") * shape[-1]).reshape(lead)
 
 
 def look_up(entries: Tensor, index: Tensor) -> Tensor:

@@ -7,14 +7,13 @@ from torch import Tensor
 
 from discretegrad.ops import native
 
-_categorical = native.function("categorical", pointers=3, sizes=3)
+_categorical = native.function("categorical", pointers=4, sizes=3)
 
 
-def draw(logits: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
+def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Tensor, bool]:
     """See `ops.inverse_cdf.draw`."""
     indices = native.empty(noise.shape, torch.int64)
     rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
-    noise = noise.double().contiguous()
-    sizes = rows, categories, noise.shape[0]
-    sound = _categorical(dtype, logits.contiguous(), noise, indices, *sizes, work=logits.numel())
+    tensors = logits.contiguous(), native.flags(mask, logits.shape[:-1]), noise.double().contiguous(), indices
+    sound = _categorical(dtype, *tensors, rows, categories, noise.shape[0], work=logits.numel())
     return indices, sound

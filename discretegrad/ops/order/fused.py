@@ -24,7 +24,7 @@ def ascending(keys: Tensor) -> Tensor:
     bits ^= (bits >> 31).bitwise_and_(0x7FFFFFFF)
     packed = bits.long()
     packed <<= 31
-    packed |= torch.arange(keys.shape[-1])
+    packed |= torch.arange(keys.shape[-1], device="cpu")
     packed.numpy().sort(axis=-1)
     packed &= 0x7FFFFFFF
     return packed

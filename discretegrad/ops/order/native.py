@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
+from discretegrad.ops.dispatch import LARGEST
+from discretegrad.ops.order import fused
 
 SIGNS = {"ascending": 1, "descending": -1, "abs": 0}
 
@@ -14,6 +16,8 @@ _ascending = native.function("ascending", pointers=2, sizes=3)
 
 def ascending(keys: Tensor) -> Tensor:
     """See `reference.ascending`."""
+    if keys.shape[-1] > LARGEST:
+        return fused.ascending(keys)
     return by(keys, "ascending").long()
 
 

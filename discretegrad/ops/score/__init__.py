@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import dispatch
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.native import differentiated
 from discretegrad.ops.score import fused, native, reference
 from discretegrad.ops.score.reference import both_ways, interleave
@@ -23,15 +24,17 @@ def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
     return (reference if chosen == "reference" else fused).one_hot(indices, categories, dtype)
 
 
-def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
-    """See `reference.scatter`."""
+def scatter(indices: Tensor, coefficients: Tensor, categories: int, mask: Tensor | None = None) -> Tensor:
+    """See `reference.scatter`; 0 where a mask `[*variables]` is False, whatever the ids there."""
     chosen = dispatch.implementation(coefficients, categories)
+    if chosen == "native" and not differentiated(coefficients):
+        return native.scatter(indices, coefficients, categories, mask)
+    if mask is not None:
+        indices, coefficients = torch.where(mask, indices, 0), torch.where(mask, coefficients, 0.0)
     if chosen == "triton":
         from discretegrad.ops.score import triton
 
         return triton.scatter(indices, coefficients, categories)
-    if chosen == "native" and not differentiated(coefficients):
-        return native.scatter(indices, coefficients, categories)
     return (reference if chosen == "reference" else fused).scatter(indices, coefficients, categories)
 
 
@@ -58,9 +61,29 @@ def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     return scatter(indices, coefficients, probs.shape[-1]) - total.unsqueeze(-1) * probs
 
 
+def of_logits(logits: Tensor, indices: Tensor, coefficients: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The same, p the softmax of the logits: kernels write no probabilities, and none where the coefficients sum to 0.
+
+    Args:
+        logits: `[*variables, C]`.
+        indices, coefficients: as for `score`.
+        mask: boolean, broadcastable to `[*variables]`; 0 at a variable where it is False, whatever its logits and ids.
+
+    Returns:
+        `[*variables, C]`.
+    """
+    chosen = dispatch.implementation(logits, logits.shape[-1])
+    if chosen == "native" and not differentiated(logits, coefficients):
+        return native.of_logits(logits, indices, coefficients, mask)
+    if mask is not None:
+        indices, coefficients = torch.where(mask, indices, 0), torch.where(mask, coefficients, 0.0)
+    return score(switch_off(logits, mask).softmax(-1), indices, coefficients)
+
+
 __all__ = [
     "both_ways",
     "interleave",
+    "of_logits",
     "one_hot",
     "scatter",
     "score",

@@ -31,4 +31,4 @@ def scatter(indices: Tensor, coefficients: Tensor, categories: int) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def unit_matrix(categories: int, dtype: torch.dtype) -> Tensor:
     """`[C, C]`, on the CPU."""
-    return torch.eye(categories, dtype=dtype)
+    return torch.eye(categories, dtype=dtype, device="cpu")

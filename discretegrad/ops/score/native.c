@@ -13,23 +13,40 @@ int one_hot(const int64_t *indices, real *out, int64_t count, int64_t categories
     return FINE;
 }
 
-/* `out[rows, C] = sum_s coefficients_s (e_s - probs)`, without `probs` where that is NULL. `coefficients[S, groups]`, of
-   which `shared_by` rows one after the other share each. */
-int score(const real *probs, const int64_t *indices, const real *coefficients, real *out, int64_t rows, int64_t categories,
-          int64_t points, int64_t groups, int64_t shared_by, int64_t threads) {
+/* `row = scale * softmax(logits)`. */
+static void softmax(const real *RESTRICT logits, real *RESTRICT row, int64_t categories, double scale) {
+    enum { BLOCK = 64 }; /* categories whose numbers are summed up while they are at hand */
+    const real largest = largest_of(logits, categories);
+    double total = 0;
+    for (int64_t start = 0; start < categories; start += BLOCK) {
+        const int64_t here = categories - start < BLOCK ? categories - start : BLOCK;
+        for (int64_t c = start; c < start + here; c++) row[c] = exp_of(logits[c] - largest);
+        total += sum_of(row + start, here);
+    }
+    const real factor = (real)(scale / total);
+    for (int64_t c = 0; c < categories; c++) row[c] *= factor;
+}
+
+/* `out[rows, C] = sum_s coefficients_s (e_s - p)`, p the `probs`, or the softmax of the `logits`; without p where neither
+   is there, and where the coefficients sum to 0. `coefficients[S, groups]`, of which `shared_by` rows one after the other
+   share each. Rows where the `mask` is 0, if there is one, are 0, and nothing of them is read. */
+int score(const real *probs, const real *logits, const uint8_t *mask, const int64_t *indices, const real *coefficients,
+          real *out, int64_t rows, int64_t categories, int64_t points, int64_t groups, int64_t shared_by,
+          int64_t threads) {
     int failed = FINE;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < rows; row++) {
         real *sum = out + row * categories;
         const int64_t group = row / shared_by;
-        if (probs == NULL) {
+        double total = 0;
+        for (int64_t point = 0; point < points; point++) total += coefficients[point * groups + group];
+        if (!is_on(mask, row) || total == 0 || (probs == NULL && logits == NULL))
             memset(sum, 0, categories * sizeof(real));
-        } else {
-            real total = 0;
-            for (int64_t point = 0; point < points; point++) total += coefficients[point * groups + group];
-            for (int64_t c = 0; c < categories; c++) sum[c] = -total * probs[row * categories + c];
-        }
-        for (int64_t point = 0; point < points; point++) {
+        else if (probs == NULL)
+            softmax(logits + row * categories, sum, categories, -total);
+        else
+            for (int64_t c = 0; c < categories; c++) sum[c] = -(real)total * probs[row * categories + c];
+        for (int64_t point = 0; point < points && is_on(mask, row); point++) {
             const int64_t id = indices[point * rows + row];
             if (is_category(id, categories))
                 sum[id] += coefficients[point * groups + group];

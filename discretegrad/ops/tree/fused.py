@@ -69,7 +69,7 @@ class FusedPairs(Pairs):
         """Where ids are in the tree."""
         if self.category_at is None:
             return indices
-        position = torch.arange(self.category_at.shape[-1]).expand(self.category_at.shape)
+        position = torch.arange(self.category_at.shape[-1], device="cpu").expand(self.category_at.shape)
         position_of = torch.empty_like(position).scatter_(-1, self.category_at, position)
         return look_up(position_of.reshape(-1), self.start + indices)
 
@@ -337,7 +337,7 @@ class Heap(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def heap(shape: str | TreeLike, categories: int) -> Heap | None:
     """The heap of a tree; None for a tree so deep that most of it would be empty."""
-    parent, side = (table.tolist() for table in topology(shape, categories, torch.empty(0))[0][3:])
+    parent, side = (table.tolist() for table in topology(shape, categories, torch.empty(0, device="cpu"))[0][3:])
     paths = []
     for leaf in range(categories):
         path, node = [], leaf
@@ -350,17 +350,19 @@ def heap(shape: str | TreeLike, categories: int) -> Heap | None:
     if size > 4 * categories:
         return None
     slots = [sum(bit << (depth - 1 - step) for step, bit in enumerate(path)) for path in paths]
-    slot_of, slot = torch.tensor(slots), torch.arange(size)
-    level = torch.arange(depth)
+    slot_of, slot = torch.tensor(slots, device="cpu"), torch.arange(size, device="cpu")
+    level = torch.arange(depth, device="cpu")
     down = (slot.unsqueeze(-1) >> (depth - 1 - level)) + (2 << level) - 1
     siblings = ((down + 1) ^ 1) - 1
-    nodes = torch.arange(2 * size - 1).unsqueeze(-1)
-    level_of_node = torch.tensor([n for n in range(depth + 1) for _ in range(1 << n)]).unsqueeze(-1)
+    nodes = torch.arange(2 * size - 1, device="cpu").unsqueeze(-1)
+    level_of_node = torch.tensor([n for n in range(depth + 1) for _ in range(1 << n)], device="cpu").unsqueeze(-1)
     return Heap(
         depth,
         None if slots == list(range(size)) else slot_of,
-        torch.zeros(size, dtype=torch.int64).index_copy_(0, slot_of, torch.arange(categories)),
-        torch.tensor([min(depth - number.bit_length(), depth - 1) for number in range(size)]),
+        torch.zeros(size, dtype=torch.int64, device="cpu").index_copy_(
+            0, slot_of, torch.arange(categories, device="cpu")
+        ),
+        torch.tensor([min(depth - number.bit_length(), depth - 1) for number in range(size)], device="cpu"),
         torch.stack((down, siblings), -1).flatten(0, 1),
         ((slot_of >> (depth - level_of_node)) + (1 << level_of_node) - 1 == nodes).float(),
     )
@@ -369,10 +371,10 @@ def heap(shape: str | TreeLike, categories: int) -> Heap | None:
 @functools.lru_cache(maxsize=64)
 def counted(count: int, few: bool) -> Tensor:
     """0, 1, 2, ..., in 32 bits where they are few enough."""
-    return torch.arange(count, dtype=torch.int32 if few else torch.int64)
+    return torch.arange(count, dtype=torch.int32 if few else torch.int64, device="cpu")
 
 
 @functools.lru_cache(maxsize=64)
 def behind(categories: int) -> Tensor:
     """float32 `[C, C]`: which positions are behind each one."""
-    return torch.ones(categories, categories).triu_(1)
+    return torch.ones(categories, categories, device="cpu").triu_(1)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
+from discretegrad.ops.dispatch import LARGEST
 from discretegrad.ops.layout import by_group
 from discretegrad.ops.order import native as sorting
 from discretegrad.ops.tree import fused
@@ -37,8 +38,8 @@ class Parted(NamedTuple):
 
 
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePairs | None:
-    """See `reference.pairs`; None for trees that are every variable's own."""
-    return None if shape == "huffman" else NativePairs(shape, order, logits)
+    """See `reference.pairs`; None for trees that are every variable's own, and for long rows."""
+    return None if shape == "huffman" or logits.shape[-1] > LARGEST else NativePairs(shape, order, logits)
 
 
 class NativePairs(LogitPairs):
@@ -207,5 +208,5 @@ def nodes(shape: str | TreeLike, categories: int) -> Nodes:
         else:
             position += 1
             deepest = max(deepest, depth)
-    first, second, third = (torch.tensor(table, dtype=torch.int32) for table in (right, low, high))
+    first, second, third = (torch.tensor(table, dtype=torch.int32, device="cpu") for table in (right, low, high))
     return Nodes(first, second, third, deepest)
