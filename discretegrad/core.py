@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
+from discretegrad.frozen import frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
@@ -40,12 +41,56 @@ from discretegrad.pathwise import Path
 from discretegrad.weights import Signals, Weights
 
 
-@dataclass(frozen=True)
+@frozen
 class Estimator(ABC):
     """An immutable recipe for the gradient of an expectation over discrete latents; it holds no hidden state."""
 
     latent: str
     """"categorical" or "bernoulli"."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Keep the arguments that the class was called with, for `replace` and as attributes."""
+        self = super().__new__(cls)
+        try:
+            bound = _signature(cls).bind(self, *args, **kwargs)
+        except TypeError:  # `__init__` says it better; copies come without arguments
+            return self
+        bound.apply_defaults()
+        object.__setattr__(self, "_arguments", dict(list(bound.arguments.items())[1:]))
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        """An argument that it was made from, where the name is nothing else: `rloo.num_samples`."""
+        arguments = self.__dict__.get("_arguments", {})
+        if name not in arguments:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+        return arguments[name]
+
+    def replace(self, **changes: Any) -> Self:
+        """A new estimator of the same class, made from other arguments: what an estimator has in place of assignments.
+
+        All arguments that are not named stay those that this one was made from. Modules that learn are shared.
+
+        Args:
+            changes: arguments of the class by name.
+
+        Raises:
+            TypeError: for what is no argument of the class.
+
+        Example:
+            >>> import discretegrad as dg
+            >>> estimator = dg.GumbelSoftmax(temperature=1.0, hard=True)
+            >>> estimator = estimator.replace(temperature=0.5)                  # in an annealing loop, say
+            >>> estimator.temperature, estimator.hard
+            (0.5, True)
+        """
+        unknown = changes.keys() - self._arguments.keys()
+        if unknown:
+            raise TypeError(
+                f"{type(self).__name__} is not made from {', '.join(sorted(unknown))}; its arguments are "
+                f"{', '.join(self._arguments)}."
+            )
+        return type(self)(**{**self._arguments, **changes})
 
     @property
     @abstractmethod
@@ -173,7 +218,7 @@ class Estimator(ABC):
     def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor: ...
 
 
-@dataclass(frozen=True)
+@frozen
 class Composition(Estimator):
     """An estimator from a coupling, weights and a control variate; wrong cells are refused when it is built.
 
@@ -405,7 +450,7 @@ class Composition(Estimator):
         return latent.pull_back(gradient)
 
 
-@dataclass(frozen=True)
+@frozen
 class Pathwise(Estimator):
     """An estimator whose points carry the gradient: f must be differentiable in them, and there is a bias.
 
@@ -472,3 +517,8 @@ def _only_where(mask: Tensor, gradient: Tensor) -> Tensor:
 def _take(tensor: Tensor, number: Tensor) -> Tensor:
     """`tensor[number[r, b], b, ...]`, `[R, *batch, ...]`, from `[S, *batch, ...]` and numbers `[R, *batch]`."""
     return tensor.gather(0, append_dims(number, tensor.ndim).expand(-1, *tensor.shape[1:]))
+
+
+@functools.cache
+def _signature(cls: type) -> inspect.Signature:
+    return inspect.signature(cls.__init__)  # type: ignore[misc]

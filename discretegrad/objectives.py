@@ -9,7 +9,6 @@ estimators have `MEAN`, whose expectation is E f; those of the multi-sample boun
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from discretegrad import checks
 from discretegrad.control_variate import ControlVariate
 from discretegrad.coupling import Coupling, Independent, Tree
 from discretegrad.draw import category_logits
+from discretegrad.frozen import frozen
 from discretegrad.latent import Latent
 from discretegrad.ops import bound as bound_ops
 from discretegrad.weights import RaoBlackwell, Weights, weigh
@@ -59,7 +59,7 @@ MEAN = Objective()
 """What all estimators of E f have."""
 
 
-@dataclass(frozen=True)
+@frozen
 class MultiSampleBound(Objective):
     """`log mean_k exp(value_k)` over K independent points, and a signal of its own for each of them.
 
@@ -100,7 +100,7 @@ class MultiSampleBound(Objective):
         return values.shape[0] * bound_ops.signals(values, self.baseline)
 
 
-@dataclass(frozen=True)
+@frozen
 class AntitheticBound(Objective):
     """`log mean_k exp(value_k)` over K points, at two antithetic configurations: K pairs, one point of each.
 

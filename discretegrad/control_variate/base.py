@@ -16,6 +16,7 @@ from torch import Tensor
 
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw
+from discretegrad.frozen import frozen
 
 
 class Evaluation(NamedTuple):
@@ -76,26 +77,25 @@ class ControlVariate:
         raise NotImplementedError
 
 
+@frozen
 class Chain(ControlVariate):
     """Control variates one after the other, each on what the one before has left."""
+
+    parts: tuple[ControlVariate, ...]
 
     def __init__(self, parts: tuple[ControlVariate, ...]) -> None:
         if sum(part.asks for part in parts) > 1:
             raise ValueError("only one control variate of a chain can ask for extra points; leave the others out.")
-        self.parts = parts
-        self.centred = parts[-1].centred
-        self.constant = all(part.constant for part in parts)
-        self.unbiased = all(part.unbiased for part in parts)
-        self.needs_grad_f = any(part.needs_grad_f for part in parts)
-        self.evaluations = sum(part.evaluations for part in parts)
-        self.evaluations_per_point = sum(part.evaluations_per_point for part in parts)
-        self.noisy = any(part.noisy for part in parts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Chain) and self.parts == other.parts
-
-    def __hash__(self) -> int:
-        return hash(self.parts)
+        vars(self).update(
+            parts=parts,
+            centred=parts[-1].centred,
+            constant=all(part.constant for part in parts),
+            unbiased=all(part.unbiased for part in parts),
+            needs_grad_f=any(part.needs_grad_f for part in parts),
+            evaluations=sum(part.evaluations for part in parts),
+            evaluations_per_point=sum(part.evaluations_per_point for part in parts),
+            noisy=any(part.noisy for part in parts),
+        )
 
     def __repr__(self) -> str:
         return repr(self.parts)

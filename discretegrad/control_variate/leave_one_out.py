@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.coupling import Coupling, Independent
+from discretegrad.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class LeaveOneOut(ControlVariate):
     """Subtract from every value the mean of the values at the other S - 1 points, which must be independent.
 
@@ -36,7 +35,7 @@ class LeaveOneOut(ControlVariate):
         return Residual(less_the_others(evaluation.values))
 
 
-@dataclass(frozen=True)
+@frozen
 class BatchLeaveOneOut(ControlVariate):
     """Subtract the mean value of the other elements along a batch dimension.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from discretegrad.control_variate.base import ControlVariate, Evaluation, Residu
 from discretegrad.control_variate.taylor import needed
 from discretegrad.coupling import Coupling, Independent
 from discretegrad.draw import Draw, category_logits
+from discretegrad.frozen import frozen
 from discretegrad.ops import relaxation as relaxation_ops
 from discretegrad.ops.gumbel import gumbel
 from discretegrad.ops.noise import uniform
@@ -90,7 +90,7 @@ class Relaxation(ControlVariate):
         return indices if self.tied else torch.cat((indices, indices))
 
 
-@dataclass(frozen=True)
+@frozen
 class Relaxed(Relaxation):
     """`Relaxation` with `c = scale * f(softmax(perturbed logits / temperature))`.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from discretegrad.autograd import append_dims
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.taylor import needed, needs_others, over_event
 from discretegrad.coupling import Coupling
+from discretegrad.frozen import frozen
 from discretegrad.ops import taylor as taylor_ops
 
 
@@ -32,7 +31,7 @@ class OthersStein(ControlVariate):
         needs_others(coupling, "values and gradients of f at the other points are")
 
 
-@dataclass(frozen=True)
+@frozen
 class Stein(OthersStein):
     """`OthersStein` with the linear surrogate `h(y) = mean_{t != s} grad f(z_t) . (y - p)`, in closed form.
 

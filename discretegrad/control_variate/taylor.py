@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,10 +11,11 @@ from discretegrad.control_variate.base import ControlVariate, Evaluation, Residu
 from discretegrad.control_variate.leave_one_out import less_the_others
 from discretegrad.coupling import Coupling, Independent
 from discretegrad.draw import Draw
+from discretegrad.frozen import frozen
 from discretegrad.ops import taylor as taylor_ops
 
 
-@dataclass(frozen=True)
+@frozen
 class Taylor(ControlVariate):
     """Subtract `f(p) + grad f(p) . (z - p)`, f's expansion around the mean p of the points.
 
@@ -64,7 +64,7 @@ class OthersTaylor(ControlVariate):
         return Residual(centred, self.coefficient * taylor_ops.gradient_of_mean(total / points, probs))
 
 
-@dataclass(frozen=True)
+@frozen
 class DoubleTaylor(OthersTaylor):
     """`OthersTaylor` with a fixed coefficient; 1 is the expansion itself.
 

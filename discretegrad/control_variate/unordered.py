@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.coupling import Coupling, WithoutReplacement
 from discretegrad.coupling.joint import race
+from discretegrad.frozen import frozen
 from discretegrad.ops import joint as joint_ops
 
 
-@dataclass(frozen=True)
+@frozen
 class UnorderedBaseline(ControlVariate):
     """Subtract from every value in a set an estimate of E f, unbiased given that this value came first.
 

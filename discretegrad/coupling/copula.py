@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law
+from discretegrad.frozen import frozen
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops.noise import uniform
 
@@ -27,7 +27,7 @@ class CopulaPlan(NamedTuple):
         return copula_ops.pair_probs(self.family, self.probs, indices, pairs)
 
 
-@dataclass(frozen=True)
+@frozen
 class Copula(Coupling):
     """S points by inverse CDFs of S uniforms that avoid each other.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law, law_of_pairs
+from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops.noise import uniform
 
 
-@dataclass(frozen=True)
+@frozen
 class NearlyDistinct(Coupling):
     """P independent pairs, S = 2P; the two points of a pair differ wherever no category has more than half.
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Probs
+from discretegrad.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Enumerate(Coupling):
     """All `C ** V` joint values of the V variables in the last `event_dims` dimensions, each exactly once."""
 

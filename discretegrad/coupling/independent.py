@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
+from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
 from discretegrad.ops.inverse_cdf import draw, inverse_cdf
 from discretegrad.ops.noise import uniform
 
 
-@dataclass(frozen=True)
+@frozen
 class Independent(Coupling):
     """S independent points."""
 

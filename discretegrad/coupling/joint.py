@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law
+from discretegrad.frozen import frozen
 from discretegrad.ops import joint as joint_ops
 from discretegrad.ops.joint.race import LARGEST
 from discretegrad.ops.noise import uniform
@@ -50,7 +50,7 @@ class Joint(Coupling):
         """`[S, *batch, V]`, from `[*batch, V, C]`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TopAndRest(Joint):
     """The k most probable joint values of an event, and `num_samples` independent ones of all others.
 
@@ -111,7 +111,7 @@ class TopAndRest(Joint):
         return Law(outcomes.reshape(*outcomes.shape[:2], *event), share[drawn].prod(-1))
 
 
-@dataclass(frozen=True)
+@frozen
 class WithoutReplacement(Joint):
     """k different joint values of an event, drawn one after the other without replacement, as a set.
 

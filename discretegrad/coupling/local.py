@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law
 from discretegrad.coupling.joint import MOST, all_words, as_rows, as_table, one_event
+from discretegrad.frozen import frozen
 from discretegrad.ops import local as local_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
 from discretegrad.ops.noise import uniform
@@ -26,7 +26,7 @@ class LocalPlan(NamedTuple):
     event_dims: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Alternatives(Coupling):
     """A base, and for each of some variables the base with that variable at its other C - 1 categories.
 

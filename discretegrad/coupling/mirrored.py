@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
+from discretegrad.frozen import frozen
 from discretegrad.ops.noise import mirror, uniform
 
 
-@dataclass(frozen=True)
+@frozen
 class MirroredUniforms(Coupling):
     """P independent pairs of bits from a uniform and its mirror image, `1[1 - u < p]` and `1[u < p]`; u is kept.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law
 from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
+from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops
 from discretegrad.ops.noise import uniform
 
@@ -22,7 +22,7 @@ class SwapPlan(NamedTuple):
     log_probs: Tensor
 
 
-@dataclass(frozen=True)
+@frozen
 class Swaps(Coupling):
     """Winners of a race under flat Dirichlet noise, `argmin_i log pi_i - logits_i`, with two categories' noise swapped.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs
+from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.noise import uniform
@@ -16,7 +15,7 @@ from discretegrad.ops.noise import uniform
 ORDERS = (None, "ascending", "descending", "abs")
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree(Coupling):
     """P independent antithetic pairs, S = 2P; points 2k and 2k + 1 are a pair.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.frozen import frozen
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise.base import DiscretePath, straight_through
 
 
-@dataclass(frozen=True)
+@frozen
 class Gapped(DiscretePath):
     """Raise the drawn category's logit to the largest, push the others at least `gap` below it, then soften."""
 

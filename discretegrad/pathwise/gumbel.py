@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.frozen import frozen
 from discretegrad.ops.gumbel import conditional_gumbel, gumbel
 from discretegrad.ops.inverse_cdf import inverse_cdf
 from discretegrad.ops.noise import uniform
 from discretegrad.pathwise.base import straight_through
 
 
-@dataclass(frozen=True)
+@frozen
 class Gumbel:
     """Softmax of Gumbel-perturbed logits over a temperature; with `hard` its argmax, straight-through."""
 
@@ -32,7 +31,7 @@ class Gumbel:
         return (straight_through(soft, indices) if self.hard else soft), indices
 
 
-@dataclass(frozen=True)
+@frozen
 class ConditionalGumbel:
     """ST-Gumbel with its soft points averaged over `num_rao` Gumbel noises that all lead to the drawn ids."""
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.frozen import frozen
 from discretegrad.ops.gumbel import gumbel
 from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
 
 
-@dataclass(frozen=True)
+@frozen
 class MapStates:
     """Perturb and take the argmax; backward, take it again after a step against the gradient of f.
 

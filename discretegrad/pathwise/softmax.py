@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
+from discretegrad.frozen import frozen
 from discretegrad.pathwise.base import DiscretePath, straight_through
 
 
-@dataclass(frozen=True)
+@frozen
 class Softmax(DiscretePath):
     """Forward the drawn one-hot, backward the softmax of the logits (straight-through)."""
 

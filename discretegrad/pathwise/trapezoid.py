@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.frozen import frozen
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise.base import DiscretePath
 
 
-@dataclass(frozen=True)
+@frozen
 class Trapezoid(DiscretePath):
     """Backward `2 J((e_z + softmax(logits / temperature)) / 2) - J(p) / 2`, J(q) = diag q - q q^T.
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from discretegrad.coupling import Coupling, MirroredUniforms, Swaps
+from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops
 from discretegrad.weights.base import Signals, Weights
 
 
-@dataclass(frozen=True)
+@frozen
 class UniformScore(Weights):
     """`(f(z) - f(z')) (u - 1/2)` for bits from a uniform u and its mirror image, averaged over the pairs.
 
@@ -43,7 +43,7 @@ class UniformScore(Weights):
         return torch.stack((-of_one, of_one), -1)
 
 
-@dataclass(frozen=True)
+@frozen
 class DirichletScore(Weights):
     """`(f(z^{c<->j}) - mean_m f(z^{m<->j})) (1 - C pi_j)`, for one reference j or averaged over all.
 
@@ -94,7 +94,7 @@ class DirichletScore(Weights):
         return 1 - log_noise.shape[-1] * log_noise.exp()
 
 
-@dataclass(frozen=True)
+@frozen
 class ChangedDirichletScore(DirichletScore):
     """`DirichletScore`, 0 for a variable that no swap with the reference changes, with the noise integrated out or not.
 

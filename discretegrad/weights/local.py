@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from discretegrad.coupling import Alternatives, Coupling
 from discretegrad.coupling.joint import as_rows
 from discretegrad.coupling.local import joined
+from discretegrad.frozen import frozen
 from discretegrad.ops import local as local_ops
 from discretegrad.weights.base import Signals, Weights
 
 
-@dataclass(frozen=True)
+@frozen
 class LocalExpectations(Weights):
     """`p_c (f_c - sum_c' p_c' f_c')`, f_c at category c of the variable, for the chosen variables.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling import Coupling
+from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
@@ -17,7 +17,7 @@ from discretegrad.weights.base import Signals
 from discretegrad.weights.pairs import PairWeights, Share, pair_statistic
 
 
-@dataclass(frozen=True)
+@frozen
 class MinimumNorm(PairWeights):
     """`1/2 (f(z1) - f(z2)) (phi_{z1} - phi_{z2})`, averaged over all pairs of points, phi the potential of a flow.
 

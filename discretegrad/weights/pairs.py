@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.coupling import Coupling, Tree
+from discretegrad.frozen import frozen
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.weights.base import Signals, Weights
@@ -54,7 +54,7 @@ class PairWeights(Weights):
         return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
 
-@dataclass(frozen=True)
+@frozen
 class RaoBlackwell(PairWeights):
     """`(f(z1) - f(z2)) / 2 * E[score difference | z1, z2]`: the closed form of every antithetic tree.
 
@@ -86,7 +86,7 @@ class RaoBlackwell(PairWeights):
         return pair_statistic(within, signals.indices, signals.values, self.alpha)
 
 
-@dataclass(frozen=True)
+@frozen
 class Importance(PairWeights):
     """`(f(z1) - f(z2)) / 2 * p(z1) p(z2) / r(z1, z2) * (e_{z1} - e_{z2})`, r the law of the pair.
 

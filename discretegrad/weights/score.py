@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from discretegrad.coupling import Coupling, Probs
+from discretegrad.frozen import frozen
 from discretegrad.ops import score as score_ops
 from discretegrad.weights.base import Signals, Weights, weigh
 
 
-@dataclass(frozen=True)
+@frozen
 class Score(Weights):
     """`sum_s w_s f_s (e_{z_s} - p)`: the score function, right for every coupling, for each point has law p."""
 
