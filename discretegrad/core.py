@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
@@ -31,7 +30,7 @@ from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
-from discretegrad.frozen import frozen
+from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
@@ -42,26 +41,15 @@ from discretegrad.weights import Signals, Weights
 
 
 @frozen
-class Estimator(ABC):
+class Estimator(Made, ABC):
     """An immutable recipe for the gradient of an expectation over discrete latents; it holds no hidden state."""
 
     latent: str
     """"categorical" or "bernoulli"."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Keep the arguments that the class was called with, for `replace` and as attributes."""
-        self = super().__new__(cls)
-        try:
-            bound = _signature(cls).bind(self, *args, **kwargs)
-        except TypeError:  # `__init__` says it better; copies come without arguments
-            return self
-        bound.apply_defaults()
-        object.__setattr__(self, "_arguments", dict(list(bound.arguments.items())[1:]))
-        return self
-
     def __getattr__(self, name: str) -> Any:
         """An argument that it was made from, where the name is nothing else: `rloo.num_samples`."""
-        arguments = self.__dict__.get("_arguments", {})
+        arguments = self.__dict__.get("made_from", {})
         if name not in arguments:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
         return arguments[name]
@@ -69,7 +57,8 @@ class Estimator(ABC):
     def replace(self, **changes: Any) -> Self:
         """A new estimator of the same class, made from other arguments: what an estimator has in place of assignments.
 
-        All arguments that are not named stay those that this one was made from. Modules that learn are shared.
+        Arguments that are not named stay those that this one was made from. Modules that learn are shared, but for
+        one that the class makes itself from an argument that is changed.
 
         Args:
             changes: arguments of the class by name.
@@ -84,13 +73,13 @@ class Estimator(ABC):
             >>> estimator.temperature, estimator.hard
             (0.5, True)
         """
-        unknown = changes.keys() - self._arguments.keys()
+        unknown = changes.keys() - self.made_from.keys()
         if unknown:
             raise TypeError(
                 f"{type(self).__name__} is not made from {', '.join(sorted(unknown))}; its arguments are "
-                f"{', '.join(self._arguments)}."
+                f"{', '.join(self.made_from)}."
             )
-        return type(self)(**{**self._arguments, **changes})
+        return type(self)(**{**self.made_from, **changes})
 
     @property
     @abstractmethod
@@ -274,6 +263,14 @@ class Composition(Estimator):
                     f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
                     f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
                 )
+
+    def replace(self, **changes: Any) -> Self:
+        """As of every estimator."""
+        made = super().replace(**changes)
+        own = self.control_variate
+        if isinstance(own, Made) and own.made_alike(made.control_variate):  # what has learned something goes on
+            object.__setattr__(made, "control_variate", own)
+        return made
 
     @property
     def unbiased(self) -> bool:
@@ -517,8 +514,3 @@ def _only_where(mask: Tensor, gradient: Tensor) -> Tensor:
 def _take(tensor: Tensor, number: Tensor) -> Tensor:
     """`tensor[number[r, b], b, ...]`, `[R, *batch, ...]`, from `[S, *batch, ...]` and numbers `[R, *batch]`."""
     return tensor.gather(0, append_dims(number, tensor.ndim).expand(-1, *tensor.shape[1:]))
-
-
-@functools.cache
-def _signature(cls: type) -> inspect.Signature:
-    return inspect.signature(cls.__init__)  # type: ignore[misc]

@@ -1,9 +1,12 @@
-"""Values that cannot be changed: what estimators and their slots are."""
+"""Values that cannot be changed, and the memory of what they were made from: what estimators and their slots are."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn, Self, TypeVar, dataclass_transform
 
 Class = TypeVar("Class", bound=type)
 
@@ -26,3 +29,36 @@ def _refuse(self: object, name: str, *value: object) -> NoReturn:
         f"{type(self).__name__} cannot be changed, so {name} is not assigned to; make a new one with other arguments: "
         f"`estimator = estimator.replace({name}={shown})` for an estimator, a new call of the class for a part of one."
     )
+
+
+class Made:
+    """What remembers the arguments that its class was called with."""
+
+    made_from: dict[str, Any]
+    """By name, with the defaults of those that were not given."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Before `__init__`, so that classes need not know of it."""
+        self = super().__new__(cls)
+        try:
+            bound = _signature(cls.__init__).bind(self, *args, **kwargs)
+        except TypeError:  # `__init__` says it better; and copies come without arguments, but with their memory
+            return self
+        bound.apply_defaults()
+        _, *arguments = bound.arguments.items()
+        object.__setattr__(self, "made_from", dict(arguments))
+        return self
+
+    def made_alike(self, other: object) -> bool:
+        """Whether the other is of the same class, and made from the same arguments."""
+        return type(other) is type(self) and all(map(_same, self.made_from.values(), other.made_from.values()))
+
+
+@functools.cache
+def _signature(initialise: Callable[..., None]) -> inspect.Signature:
+    return inspect.signature(initialise)
+
+
+def _same(one: object, other: object) -> bool:
+    plain = type(one) is type(other) and isinstance(one, int | float | str)
+    return one is other or (plain and one == other)

@@ -23,10 +23,11 @@ from discretegrad.ops import bound as bound_ops
 from discretegrad.weights import RaoBlackwell, Weights, weigh
 
 
+@frozen
 class Objective:
     """The mean of the values: what E f is estimated by."""
 
-    is_bound: bool = False
+    is_bound = False
     """Whether it is a multi-sample bound, which is no mean of values."""
 
     def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
@@ -44,15 +45,6 @@ class Objective:
     def signals(self, values: Tensor) -> Tensor:
         """`[S, *batch]`, what takes the place of the values in the gradient, which weighs them by 1 / S."""
         return values
-
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
 
 
 MEAN = Objective()

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from discretegrad.control_variate import ControlVariate
 from discretegrad.draw import Draw
+from discretegrad.frozen import Made
 
 
-class Learner(nn.Module, ControlVariate):
+class Learner(Made, nn.Module, ControlVariate):
     """A control variate with a state or parameters.
 
     In every step, after the surrogate was made: add `loss` to what is minimised, or minimise it with an optimiser of
