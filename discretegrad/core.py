@@ -409,8 +409,10 @@ class Composition(Estimator):
         """What the weights look at, and what a control variate adds to the gradient."""
         points, added_back = len(draw.indices), None
         own = self.objective.signals(values if draw.extra is None else values[:points])
+        evaluation = Evaluation(draw, plan, own, values[points:], grad_f, context)
+        evaluation = evaluation.less(self._constant_of(evaluation, value_weights))
+        own = evaluation.values
         if self.control_variate is not None:
-            evaluation = Evaluation(draw, plan, own, values[points:], grad_f, context)
             own, added_back = self.control_variate.subtract_from(evaluation)
         dims = draw.indices.ndim
         signals = Signals(
@@ -425,6 +427,18 @@ class Composition(Estimator):
             kept=draw.kept,
         )
         return signals, added_back
+
+    def _constant_of(self, evaluation: Evaluation, value_weights: Tensor | None) -> Tensor | None:
+        """What is taken off all values before anything is averaged, where a constant cancels: one of them.
+
+        Then equal values leave exactly nothing, and others the rounding of their differences, not of themselves.
+        """
+        values = evaluation.values
+        if self.weights.differences:
+            return values[:1]
+        if self.coupling.exhaustive and value_weights is not None:  # that of the most probable: it is no matter of luck
+            return values.gather(0, value_weights.expand(values.shape).argmax(0, keepdim=True))
+        return None if self.control_variate is None else self.control_variate.constant_of(evaluation)
 
     def _gradient(
         self,

@@ -34,6 +34,13 @@ class Evaluation(NamedTuple):
     context: Any = None
     """What the user gave to `surrogate`."""
 
+    def less(self, constant: Tensor | None) -> Evaluation:
+        """The same of f less a constant, `[1, *batch]`."""
+        if constant is None:
+            return self
+        constant = constant.detach()
+        return self._replace(values=self.values - constant, extra_values=self.extra_values - constant)
+
 
 class Residual(NamedTuple):
     """What is left of the values, and the gradient that the subtraction took away from their mean."""
@@ -59,6 +66,14 @@ class ControlVariate:
     """The extra points for every point of the coupling."""
     noisy: bool = False
     """Whether the extra points have noise of their own, which the oracle cannot enumerate."""
+
+    def constant_of(self, evaluation: Evaluation) -> Tensor | None:
+        """One of the values, broadcastable to them, where a constant that is taken off all values cancels; else None.
+
+        It is taken off before `subtract_from`, so that what is averaged has the digits of the values' differences,
+        however large the values are.
+        """
+        return None
 
     @property
     def asks(self) -> bool:
@@ -109,6 +124,11 @@ class Chain(ControlVariate):
         """Of the one part that asks for some."""
         asking = [part for part in self.parts if part.asks]
         return asking[0].extra_points(draw, generator) if asking else (None, None)
+
+    def constant_of(self, evaluation: Evaluation) -> Tensor | None:
+        """Of the first part that has one: the parts before it keep constants, those behind do not see them."""
+        found = (part.constant_of(evaluation) for part in self.parts)
+        return next((constant for constant in found if constant is not None), None)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """One after the other."""

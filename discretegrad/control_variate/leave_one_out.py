@@ -30,6 +30,10 @@ class LeaveOneOut(ControlVariate):
         if coupling.num_samples < 2:
             raise ValueError("leave-one-out needs num_samples of at least 2: with one point there is no other.")
 
+    def constant_of(self, evaluation: Evaluation) -> Tensor:
+        """That of the first point."""
+        return evaluation.values[:1]
+
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`S / (S - 1) * (f_s - mean f)`."""
         return Residual(less_the_others(evaluation.values))
@@ -49,20 +53,36 @@ class BatchLeaveOneOut(ControlVariate):
 
     dim: int = 0
 
+    def constant_of(self, evaluation: Evaluation) -> Tensor:
+        """That of the first element, of those that a mask leaves on: one for all elements; 0 for one that is alone."""
+        values = evaluation.values
+        self._refuse(values)
+        dims = values.ndim - 1
+        active, dim = evaluation.draw.active(dims), 1 + self.dim % dims
+        if active is None:
+            return values[:1].narrow(dim, 0, 1)
+        active = active.unsqueeze(0)
+        first = values[:1].gather(dim, active.to(torch.uint8).argmax(dim, keepdim=True))
+        return torch.where(active.sum(dim, keepdim=True) > 1, first, 0.0)
+
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`f_sk - mean_{j != k, s} f_sj`."""
         values = evaluation.values
+        self._refuse(values)
+        average = values.mean(0)
+        active = evaluation.draw.active(average.ndim)
+        counted = torch.ones_like(average) if active is None else active.to(average.dtype)
+        others = (counted.sum(self.dim, keepdim=True) - counted).clamp_min(1.0)
+        average = average * counted
+        return Residual(values - (average.sum(self.dim, keepdim=True) - average) / others)
+
+    def _refuse(self, values: Tensor) -> None:
         dims = values.ndim - 1
         if not -dims <= self.dim < dims or values.shape[1:][self.dim] < 2:
             raise ValueError(
                 f"BatchLeaveOneOut(dim={self.dim}) needs a batch dimension {self.dim} of at least 2 elements; the "
                 f"values are [S, *batch] = {tuple(values.shape)}."
             )
-        average = values.mean(0)
-        active = evaluation.draw.active(dims)
-        counted = torch.ones_like(average) if active is None else active.to(average.dtype)
-        others = (counted.sum(self.dim, keepdim=True) - counted).clamp_min(1.0)
-        return Residual(values - (average.sum(self.dim, keepdim=True) - average) / others)
 
 
 def less_the_others(values: Tensor) -> Tensor:

@@ -43,6 +43,10 @@ class Stein(OthersStein):
     inner: float = 1.0
     outer: float = 0.5
 
+    def constant_of(self, evaluation: Evaluation) -> Tensor:
+        """That of the first point."""
+        return evaluation.values[:1]
+
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """In closed form.
 
@@ -89,6 +93,7 @@ class AnyStein(OthersStein):
         at_neighbours = self.surrogates(there).mean(1)  # [S, *variables, C, 2]
         of_neighbours = taylor_ops.at_mean(at_neighbours[..., 0], probs)
         inner = over_event(of_neighbours - append_dims(at_z[..., 0], dims), values.ndim)  # A h
+        values = values - values[:1]  # a constant cancels from here on, but not in the surrogates
         baseline = _mean_of_others(values + self.inner * inner)
         second = at_neighbours[..., 1]
         change = taylor_ops.at_mean(second, probs) - append_dims(at_z[..., 1], dims)

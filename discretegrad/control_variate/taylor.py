@@ -50,6 +50,10 @@ class OthersTaylor(ControlVariate):
         """At least two independent points are needed."""
         needs_others(coupling, "the gradients of f at the other points are")
 
+    def constant_of(self, evaluation: Evaluation) -> Tensor:
+        """That of the first point."""
+        return evaluation.values[:1]
+
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The centred values, and `coefficient * (diag p - p p^T)` times the mean gradient."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.coupling import Coupling, WithoutReplacement
 from discretegrad.coupling.joint import race
@@ -31,6 +33,10 @@ class UnorderedBaseline(ControlVariate):
             )
         if coupling.k < 2:
             raise ValueError("UnorderedBaseline needs a k of at least 2: with one value there is no other.")
+
+    def constant_of(self, evaluation: Evaluation) -> Tensor:
+        """That of the first value, which is always there."""
+        return evaluation.values[:1]
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`f_s - B_s`."""

@@ -53,6 +53,9 @@ class Coupling(ABC):
     event_dims: int = 0
     """How many of the last dimensions of variables are drawn jointly."""
 
+    exhaustive: bool = False
+    """Whether nothing is random and all values are there, so that their weighted scores sum to zero."""
+
     @property
     @abstractmethod
     def evaluations(self) -> int | None:

@@ -18,6 +18,8 @@ class Enumerate(Coupling):
 
     event_dims: int = 1
 
+    exhaustive = True
+
     limit = 2**20
     """The most joint values that are enumerated."""
 

@@ -90,8 +90,10 @@ class LinearControlVariate(Learner):
         """The mean variance of what is left, over the points; over the batch where there is one point."""
         values, probs = active_values(draw, values)[: draw.indices.shape[0]], draw.plan.probs
         slopes = self.coefficients(draw, values.ndim - 1, context).expand(probs.shape)
-        left = values - _linear(slopes, draw, probs, values.ndim)
         points = values.shape[0]
+        if points > 1:  # a constant cancels below, and its rounding must not be left
+            values = values - values[:1]
+        left = values - _linear(slopes, draw, probs, values.ndim)
         if points == 1:
             return masked_mean(draw, (left - masked_mean(draw, left)).square())
         return masked_mean(draw, (left - left.mean(0)).square()) * (points / (points - 1))

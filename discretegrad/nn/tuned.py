@@ -65,7 +65,8 @@ class Tuned(Learner):
             grad_f = draw.grad_f(values, type(self).__name__, create_graph=self.differentiates_twice)
         wide = values.to(torch.promote_types(values.dtype, plan.probs.dtype))
         wide = wide if self.differentiates_twice else wide.detach()
-        residual = self.subtract_from(Evaluation(draw, plan, wide[:points], wide[points:], grad_f, context))
+        evaluation = Evaluation(draw, plan, wide[:points], wide[points:], grad_f, context)
+        residual = self.subtract_from(evaluation.less(self.constant_of(evaluation)))
         remaining = append_dims(residual.values, draw.indices.ndim)
         gradient = Score().gradient(Signals(plan, draw.indices, remaining, draw.categories, centred=self.centred))
         if residual.added_back is not None:

@@ -73,7 +73,6 @@ class DirichletScore(Weights):
         assert noise is not None
         categories = plan.probs.shape[-1]
         log_noise = noise[:categories].movedim(0, -1)
-        values = values - values.mean(0)  # cancels, but large values would leave their rounding behind
         if noise.shape[0] > categories:
             weights = self.of_one(plan, log_noise, noise[-1].long(), indices)
             gradient = weights.unsqueeze(-1) * values.movedim(0, -1)

@@ -25,13 +25,11 @@ def signals(values: Tensor, baseline: str | None) -> Tensor:
     # The differences do not depend on a shift, which keeps their digits beside large values.
     values = _shift(values)
     others = log_sum_of_others(values)
-    total = values.logsumexp(0)
-    if baseline == "arithmetic":
-        without = others + math.log(points / (points - 1))
+    if baseline == "arithmetic":  # the number of others in the same rounding: equal values have themselves as mean
+        mean = others - log_sum_of_others(torch.zeros_like(values))
     else:
-        geometric = _sum_of_others(values) / (points - 1)
-        without = torch.logaddexp(others, geometric)
-    return _difference(total, without)
+        mean = _sum_of_others(values) / (points - 1)
+    return _difference(torch.logaddexp(others, values), torch.logaddexp(others, mean))
 
 
 def pair_signals(values: Tensor) -> Tensor:
