@@ -254,6 +254,74 @@ def values(values: Tensor, points: int, variables: torch.Size) -> None:
         )
 
 
+def unchanged(stale: bool) -> None:
+    """Refuse logits that are no longer those that the points were drawn from."""
+    if stale:
+        raise ValueError(
+            "the logits were changed in place between sample and surrogate, so the points were drawn from others; take "
+            "the surrogate before an optimizer steps, or sample from logits.clone()."
+        )
+
+
+def not_of_inference(of_inference: bool) -> None:
+    """Refuse points that autograd may not keep."""
+    if of_inference:
+        raise ValueError(
+            "this draw was made under torch.inference_mode, whose tensors take part in no backward pass; sample "
+            "outside of it, or under torch.no_grad, which is as fast here."
+        )
+
+
+def not_nan(average: Tensor, validate: bool | None) -> None:
+    """Refuse NaN among the values, of which this is an average: so what has no probability counts nothing."""
+    if looks_at_data(average, validate) and not _finite(average.sum()) and _any(average.isnan()):
+        raise ValueError(
+            "values hold NaN, or infinities of both signs, at points that count; look at what f returns there, or mask "
+            "the variables that mean nothing."
+        )
+
+
+def differentiates_f(in_transform: bool) -> None:
+    """Refuse to differentiate f where torch.func has its tensors."""
+    if in_transform:
+        raise ValueError(
+            "this estimator differentiates f inside of surrogate, which torch.func.grad and vmap do not let through; "
+            "call backward without them, in a loop over what vmap would batch, or use an estimator that needs values "
+            "only, such as RLOO."
+        )
+
+
+def not_recomputed(generator: torch.Generator | None) -> None:
+    """Refuse a generator of the user's where a backward pass computes something again: it has moved on meanwhile."""
+    if generator is not None and torch._C._current_graph_task_id() != -1:
+        raise ValueError(
+            "sample was called with a generator inside of a backward pass, as torch.utils.checkpoint does to compute "
+            "again: the generator would give other points than before. Leave generator=None, for checkpoint puts "
+            "the default one back, or sample outside of what is checkpointed."
+        )
+
+
+def stream(stream: object, compiling: bool) -> None:
+    """Refuse what numbers no stream, and streams where there are no generators."""
+    if compiling:
+        raise ValueError(
+            "torch.compile takes no stream=; call torch.manual_seed(seed + rank) in every process instead."
+        )
+    if stream is not None and (not isinstance(stream, int) or isinstance(stream, bool)):
+        raise ValueError(f"stream is an integer, such as the rank of a process, not {stream!r}.")
+
+
+def seed(number: Tensor) -> int:
+    """A seed that was drawn; refused where every element of a batch has its own."""
+    try:
+        return int(number)
+    except RuntimeError as error:
+        raise ValueError(
+            "stream= derives one seed, where torch.func.vmap wants noise for every element; seed the default generator "
+            "of every process differently instead, by torch.manual_seed(seed + rank)."
+        ) from error
+
+
 def joint_values(values: Tensor, value_weights: Tensor) -> None:
     """Refuse values that share one f among variables which were not enumerated jointly."""
     if values.ndim < value_weights.ndim:

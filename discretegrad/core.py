@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
@@ -36,6 +37,7 @@ from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.distinct import distinct
 from discretegrad.ops.layout import as_rows, wide_dtype
+from discretegrad.ops.noise import LARGEST_SEED
 from discretegrad.pathwise import Path
 from discretegrad.weights import Signals, Weights
 
@@ -117,27 +119,37 @@ class Estimator(Made, ABC):
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
         validate: bool | None = None,
+        stream: int | None = None,
     ) -> Draw:
         """Phase 1: draw the points. All randomness is here.
+
+        The logits must stay as they are until `surrogate`: changes in place are refused, as far as torch tells (not
+        those of `logits.data`, nor under torch.compile and torch.func).
 
         Args:
             logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`.
                 Noise has 53 bits whatever their dtype, so categories as rare as 1e-12 have their frequency.
-            generator: source of the noise; the default one of the logits' device if None. torch.compile takes none.
+            generator: source of the noise; the default one of the logits' device if None. torch.compile takes none, and
+                neither does what is computed again in a backward pass: there, under `torch.utils.checkpoint`, the
+                default one is put back to where it was, and draws the same points.
                 One seed gives the same points on all CPUs that have a C compiler; without one, in torch.compile and on
                 other devices it gives others.
             mask: boolean, broadcastable to `[*batch, *event]`; a variable where it is False has id 0, points 0
                 and gradient 0, whatever its logits; a value all of whose variables are off counts as 0.
             validate: look for NaN and for variables without a category; by default on CPU tensors only.
+            stream: an integer, such as the process's rank. Processes with the same seed draw the same points, so that
+                averaging their gradients averages away nothing; a stream of its own makes each draw others. They are
+                drawn by a new generator, from a seed that is drawn from `generator` (if None, from the CPU's default
+                one) and the stream. Not under torch.compile or vmap: call `torch.manual_seed(seed + rank)` there.
 
         Raises:
             TypeError, ValueError: for logits or a mask that cannot be meant.
         """
         latent = checks.named_latent(self.latent)
         checks.form_of_logits(logits, latent, mask)
-        return self._draw(logits, latent, mask, generator, validate)
+        return self._draw(logits, latent, mask, _source(generator, stream, logits.device), validate)
 
-    def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
+    def surrogate(self, draw: Draw, values: Tensor, context: Any = None, validate: bool | None = None) -> Tensor:
         """Phase 2: the estimate of E f, `[*batch]`, that carries the estimator's gradient.
 
         Its gradient w.r.t. the logits is the estimator's; w.r.t. everything else that the values depend on it is
@@ -149,20 +161,24 @@ class Estimator(Made, ABC):
                 that are local to them. Whatever of the logits' dimensions is left shares the value. The first
                 dimension is that of `draw.points`, which holds the extra points of a control variate too.
             context: what a learned baseline looks at; by default the logits.
+            validate: look for NaN among the values that count; by default on CPU tensors only.
 
         Raises:
-            TypeError, ValueError: for values that do not belong to the draw.
+            TypeError, ValueError: for values that do not belong to the draw, for logits that were changed in place
+                since, for a draw of torch.inference_mode.
         """
         if not self._drew(draw):
             raise ValueError(
                 f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
                 "needs; call sample and surrogate of the same estimator."
             )
+        checks.unchanged(draw.stale)
+        checks.not_of_inference(draw.of_inference and torch.is_grad_enabled() and draw.logits.requires_grad)
         checks.values(values, draw.evaluations, draw.variables)
         active = draw.active(values.ndim - 1)
         if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
             values = torch.where(active, values, 0.0)
-        return self._surrogate(draw, values, context)
+        return self._surrogate(draw, values, context, validate)
 
     def __call__(
         self,
@@ -173,12 +189,13 @@ class Estimator(Made, ABC):
         context: Any = None,
         validate: bool | None = None,
         on: str = "points",
+        stream: int | None = None,
     ) -> Tensor:
         """Both phases at once.
 
         Args:
             f: maps `draw.points` to values; with `on="ids"` it maps `draw.indices`, and no one-hots are made.
-            logits, generator, mask, validate: as for `sample`.
+            logits, generator, mask, validate, stream: as for `sample`.
             context: as for `surrogate`.
             on: "points" or "ids".
 
@@ -186,8 +203,8 @@ class Estimator(Made, ABC):
             ValueError: for ids where the estimator needs more than them.
         """
         checks.on(on, self.takes_ids, type(self).__name__)
-        draw = self.sample(logits, generator, mask, validate)
-        return self.surrogate(draw, f(draw.points if on == "points" else draw.indices), context)
+        draw = self.sample(logits, generator, mask, validate, stream)
+        return self.surrogate(draw, f(draw.points if on == "points" else draw.indices), context, validate)
 
     @abstractmethod
     def _draw(
@@ -204,7 +221,7 @@ class Estimator(Made, ABC):
         """Whether the draw is one that this estimator can judge."""
 
     @abstractmethod
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor: ...
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor: ...
 
 
 @frozen
@@ -362,7 +379,7 @@ class Composition(Estimator):
             and draw.latent.name == self.latent
         )
 
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
         if self.weights.needs_noise and draw.noise is None:
             raise ValueError(
                 f"{type(self).__name__} needs the noise that its points were made from, which this draw has not; make "
@@ -382,6 +399,8 @@ class Composition(Estimator):
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
         average = self.objective.combine(own, value_weights)
+        for looked_at in (average,) if draw.extra is None else (average, values[draw.indices.shape[0] :]):
+            checks.not_nan(looked_at.detach(), validate)
         grad_f = None
         if self.needs_grad_f:
             if not (torch.is_grad_enabled() and draw.logits.requires_grad):
@@ -510,10 +529,26 @@ class Pathwise(Estimator):
     def _drew(self, draw: Draw) -> bool:
         return draw.relaxed is not None and draw.source in (None, self.path) and draw.latent.name == self.latent
 
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
+    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
         wanted = torch.is_grad_enabled() and draw.logits.requires_grad
         checks.gradient_of_f(values.requires_grad or not wanted, type(self).__name__)
-        return values.mean(0)
+        average = values.mean(0)
+        checks.not_nan(average.detach(), validate)
+        return average
+
+
+def _source(generator: torch.Generator | None, stream: int | None, device: torch.device) -> torch.Generator | None:
+    """The generator of a draw: the user's, or a new one for a stream."""
+    if stream is None and (generator is None or torch.compiler.is_compiling()):
+        return generator
+    checks.stream(stream, torch.compiler.is_compiling())
+    checks.not_recomputed(generator)
+    if stream is None:
+        return generator
+    source = {"device": "cpu"} if generator is None else {"generator": generator, "device": generator.device}
+    seed = checks.seed(torch.randint(LARGEST_SEED, (), **source))
+    mixed = hashlib.blake2b(f"{seed} {stream}".encode(), digest_size=8).digest()
+    return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(int.from_bytes(mixed) >> 1)
 
 
 def _only_where(mask: Tensor, gradient: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent
+from discretegrad.ops.dispatch import has_entries, in_transform
 from discretegrad.ops.layout import switch_off, wide_dtype
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import Path
@@ -47,6 +48,26 @@ class Draw:
     """Whether the gradient of f in the points will be asked for."""
     _points: Tensor | None = field(default=None, init=False)
     _grad_f: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+    _version: tuple[int, int] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.source is None:  # padding may hold anything, and no kernel is to look at it
+            object.__setattr__(self, "indices", torch.where(self.mask, self.indices, 0))
+        object.__setattr__(self, "_version", _version(self.logits))
+
+    @property
+    def of_inference(self) -> bool:
+        """Whether it was made under torch.inference_mode, which is over: autograd may not keep its tensors."""
+        ordinary = has_entries(self.indices)
+        return ordinary and self.indices.is_inference() and not torch.is_inference_mode_enabled()
+
+    @property
+    def stale(self) -> bool:
+        """Whether the logits were changed in place since; False where torch does not tell, as of `logits.data`."""
+        before, now = self._version, _version(self.logits)
+        if before is None or now is None:
+            return False
+        return before[0] == now[0] and before[1] != now[1]  # a copy's copy of the logits counts anew
 
     @property
     def points(self) -> Tensor:
@@ -66,6 +87,7 @@ class Draw:
                 one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
             points = self.latent.points(one_hots)
             if self.differentiable and torch.is_grad_enabled() and not points.requires_grad:
+                checks.differentiates_f(in_transform())
                 points = points.detach().requires_grad_()
             # functools.cached_property would do, but its lock stops torch.compile before Python 3.12.
             object.__setattr__(self, "_points", points)
@@ -136,6 +158,12 @@ class Draw:
 
     def __repr__(self) -> str:
         return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"
+
+
+def _version(logits: Tensor) -> tuple[int, int] | None:
+    """Which tensor it is, and how often it was changed in place, where torch counts."""
+    counts = has_entries(logits) and not logits.is_inference()
+    return (id(logits), logits._version) if counts else None
 
 
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:

@@ -225,15 +225,22 @@ def ddp_worker(rank, store, results):
     generator = torch.Generator().manual_seed(rank)
     loss = dg.DisARMTree()(lambda points: points[..., 0].sum(-1).square(), logits, generator).mean()
     loss.backward()
-    torch.save((inputs, model.module.weight.grad), f"{results}/{rank}.pt")
+    drawn = []
+    for stream in (None, rank):
+        torch.manual_seed(0)  # the same on every rank, as launchers do
+        drawn.append(dg.RLOO().sample(torch.zeros(4, 3, 4), stream=stream).indices)
+    torch.save((inputs, model.module.weight.grad, drawn), f"{results}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_distributed_data_parallel_averages_the_gradients(tmp_path):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     mp.spawn(ddp_worker, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
-    (inputs0, grad0), (inputs1, grad1) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    (inputs0, grad0, drawn0), (inputs1, grad1, drawn1) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     assert torch.equal(grad0, grad1)
+    # Ranks of one seed draw the same points, unless each has a stream of its own.
+    assert torch.equal(drawn0[0], drawn1[0])
+    assert not torch.equal(drawn0[1], drawn1[1])
     torch.manual_seed(0)
     model = torch.nn.Linear(5, 12)
     for rank, inputs in enumerate((inputs0, inputs1)):

@@ -53,6 +53,9 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
 }
 """The names that `expectation` knows."""
 
+_DEFAULTS = {make: make() for make in ESTIMATORS.values()}
+"""Made once, for torch.compile takes an estimator as a constant, and cannot make one."""
+
 
 def expectation(
     f: Callable[[Tensor], Tensor], logits: Tensor, estimator: str | Estimator = "disarm_tree", **call: Any
@@ -63,8 +66,8 @@ def expectation(
         f: maps points `[S, *batch, *event, C]` to values `[S, *batch]`.
         logits: `[*batch, *event, C]`.
         estimator: a name in `ESTIMATORS`, made with its defaults, or an estimator.
-        call: `generator`, `mask`, `context`, `validate` or `on`, as for a call of the estimator; with `on="ids"` f maps
-            ids, int64 `[S, *batch, *event]`.
+        call: `generator`, `mask`, `context`, `validate`, `on` or `stream`, as for a call of the estimator; with
+            `on="ids"` f maps ids, int64 `[S, *batch, *event]`.
 
     Raises:
         ValueError: for a name that is not known.
@@ -77,7 +80,8 @@ def expectation(
     if isinstance(estimator, str):
         if estimator not in ESTIMATORS:
             raise ValueError(f"no estimator is called {estimator!r}; the names are {', '.join(ESTIMATORS)}.")
-        estimator = ESTIMATORS[estimator]()
+        make = ESTIMATORS[estimator]
+        estimator = _DEFAULTS[make] if make in _DEFAULTS else make()
     if not isinstance(estimator, Estimator):
         raise TypeError(f"estimator is a name or an estimator such as RLOO(), not {estimator!r}.")
     return estimator(f, logits, **call)

@@ -7,7 +7,7 @@ Leaves are laid out in the order in which the tree visits them, so that every su
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -72,7 +72,7 @@ def leaves(tree: TreeLike) -> list[int]:
 
 
 def as_tree(tree: object) -> TreeLike:
-    """Check a user's nested pairs; lists are taken as tuples.
+    """Check a user's nested pairs; any sequence of two is a pair: a tuple, a list, one of a configuration.
 
     Raises:
         ValueError: where it is not a full binary tree over the categories 0..C-1.
@@ -81,7 +81,7 @@ def as_tree(tree: object) -> TreeLike:
     def convert(node: object) -> TreeLike:
         if isinstance(node, int) and not isinstance(node, bool):
             return node
-        if isinstance(node, tuple | list) and len(node) == 2:
+        if isinstance(node, Sequence) and not isinstance(node, str) and len(node) == 2:
             return convert(node[0]), convert(node[1])
         raise ValueError(
             "a tree is a category id or a pair of trees, such as ((0, 1), (2, 3)); "
