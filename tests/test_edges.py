@@ -1,6 +1,7 @@
 """Between the two phases: what changes there, what is computed again, and draws that must differ or must not."""
 
 import collections
+
 import pytest
 import torch
 from catalogue import every, make

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.control_variate import Evaluation, Residual
 from discretegrad.draw import Draw
-from discretegrad.nn.learner import Learner
+from discretegrad.nn.learner import Learner, Statistics
+from discretegrad.ops.layout import wide_dtype
 
 
 class Baseline(Learner):
@@ -29,8 +30,8 @@ class Baseline(Learner):
         return Residual(values - self.predict(values, evaluation.draw, evaluation.context).detach())
 
 
-class RunningMean(Baseline):
-    """An exponential moving average of all values so far.
+class RunningMean(Statistics, Baseline):
+    """An exponential moving average of all values so far, kept in float32 whatever dtype the module is moved to.
 
     Args:
         decay: of the average, in [0, 1).
@@ -55,9 +56,9 @@ class RunningMean(Baseline):
         super().__init__()
         checks.decay(decay)
         self.decay = decay
-        # float32: torch.compile on the CPU loses in-place changes to float64 scalars.
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("weight", torch.zeros(()))
+        # Not float64: torch.compile on the CPU loses in-place changes to scalars of that.
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("weight", torch.zeros((), dtype=torch.float32))
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
         """The corrected mean; 0 before the first update."""
@@ -112,7 +113,7 @@ class LearnedBaseline(Baseline):
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Mean squared error of the prediction."""
-        values = values.detach()
+        values = active_values(draw, values)
         return masked_mean(draw, (values - self.predict(values, draw, context)).square())
 
 
@@ -127,14 +128,14 @@ def features(draw: Draw, batch_dims: int, network: nn.Module) -> Tensor:
 
 
 def active_values(draw: Draw, values: Tensor) -> Tensor:
-    """Values without their graph, 0 where a mask switches all variables of one off."""
-    active, values = draw.active(values.ndim - 1), values.detach()
+    """Values without their graph, in at least float32; 0 where a mask switches all variables of one off."""
+    active, values = draw.active(values.ndim - 1), values.detach().to(wide_dtype(values.dtype))
     return values if active is None else torch.where(active, values, 0.0)
 
 
 def masked_mean(draw: Draw, values: Tensor) -> Tensor:
-    """The mean over the values that a mask does not switch off."""
-    active = draw.active(values.ndim - 1)
+    """The mean over the values that a mask does not switch off, in at least float32."""
+    active, values = draw.active(values.ndim - 1), values.to(wide_dtype(values.dtype))
     if active is None:
         return values.mean()
     return torch.where(active, values, 0.0).sum() / (active.sum() * values.shape[0]).clamp_min(1)

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 from torch import Tensor, nn
 
 from discretegrad.control_variate import ControlVariate
 from discretegrad.draw import Draw
 from discretegrad.frozen import Made
+
+
+class Statistics(nn.Module):
+    """A module whose own buffers are statistics, which keep their dtype whatever that of the module becomes.
+
+    A moving average in half precision overflows, or stalls where a step is less than its rounding.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """What `.to`, `.half()` and their like call: the buffers follow to another device, not to another dtype."""
+        kept = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, before in kept.items():
+            after = self._buffers[name]
+            if before is not None and after is not None and after.dtype != before.dtype:
+                self._buffers[name] = after.to(before.dtype) if before.is_meta else before.to(after.device)
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Also `load_state_dict(..., assign=True)` of what was saved in another dtype."""
+        for name, buffer in self._buffers.items():
+            saved = state_dict.get(prefix + name)
+            if buffer is not None and isinstance(saved, Tensor):
+                state_dict[prefix + name] = saved.to(buffer.dtype)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class Learner(Made, nn.Module, ControlVariate):

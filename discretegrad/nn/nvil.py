@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from discretegrad.control_variate import Evaluation, Residual
 from discretegrad.draw import Draw
-from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean, masked_mean
+from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean, active_values, masked_mean
+from discretegrad.nn.learner import Statistics
 
 
-class NVILBaseline(Baseline):
+class NVILBaseline(Statistics, Baseline):
     """A network's prediction from the context, a running mean of what it leaves, and a division by its deviation.
 
         f - network(context) - mean,   with `normalise` over max(1, std)
@@ -43,7 +44,7 @@ class NVILBaseline(Baseline):
         self.running = RunningMean(decay)
         self.normalise = normalise
         self.unbiased = not normalise
-        self.register_buffer("spread", torch.zeros(()))
+        self.register_buffer("spread", torch.zeros((), dtype=torch.float32))
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
         """The network's output and the running mean."""
@@ -64,12 +65,14 @@ class NVILBaseline(Baseline):
         """Mean squared error of the prediction."""
         if self.learned is None:
             return super().loss(draw, values, context)
-        centred = values.detach() - self.running.predict(values, draw, context)
+        values = active_values(draw, values)
+        centred = values - self.running.predict(values, draw, context)
         return self.learned.loss(draw, centred, context)
 
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
         """Move towards the mean and the variance of what the network leaves of the values."""
+        values = active_values(draw, values)
         if self.learned is not None:
             values = values - self.learned.predict(values, draw, context)
         variance = masked_mean(draw, (values - masked_mean(draw, values)).square())

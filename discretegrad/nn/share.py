@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.draw import Draw
+from discretegrad.nn.learner import Statistics
 
 
-class EstimatedShare(nn.Module):
+class EstimatedShare(Statistics):
     """The alpha of least variance in `alpha * within + (1 - alpha) * across`, from moving averages of earlier steps.
 
     Both parts have the same mean, so with `d = within - across` the variance is least at `-E[across . d] / E[|d|^2]`,
@@ -39,8 +40,8 @@ class EstimatedShare(nn.Module):
         super().__init__()
         checks.decay(decay)
         self.decay = decay
-        self.register_buffer("dot", torch.zeros(()))
-        self.register_buffer("norm", torch.zeros(()))
+        self.register_buffer("dot", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("norm", torch.zeros((), dtype=torch.float32))
         self._noted: tuple[Tensor, Tensor] | None = None
 
     def share(self, default: float) -> Tensor:
