@@ -15,7 +15,7 @@ from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
 from discretegrad.estimate import Estimate, mean, p_value
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
-from discretegrad.known import sentence
+from discretegrad.known import NOTHING_UNBIASED, sentence
 from discretegrad.measure import Problem, Replicator, named
 from discretegrad.moments import GROUPS, Moments, Truth
 from discretegrad.restore import restored
@@ -157,15 +157,16 @@ class Auto:
         """Measure all candidates.
 
         Args:
-            f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. Where f is random, or
-                mixes the points of a call, it is called for one replicate at a time.
+            f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. Where f is random, it is called
+                for one replicate at a time.
             logits: those of the user's batch.
             generator: as in a call of an estimator; its state is restored.
             mask: as in a call of an estimator.
             context: as in a call of an estimator.
 
         Raises:
-            ValueError: if no candidate could be measured.
+            ValueError: if no candidate could be measured, and for an f that mixes the points of a call: for that none
+                is unbiased.
         """
         candidates = self._named()
         latent = checks.named_latent(next(iter(candidates.values())).latent)
@@ -177,6 +178,8 @@ class Auto:
         learners = [learner for estimator in candidates.values() for learner in estimator.learners]
         with restored(logits.device, f, generator, learners), torch.enable_grad():
             problem = replace(problem, known=problem.look(latent.name))
+            if problem.known.mixes:
+                raise ValueError(NOTHING_UNBIASED)
             for name, estimator in candidates.items():
                 try:
                     found, evaluations[name] = _measured(problem, estimator, self.replicates)

@@ -86,7 +86,10 @@ class Estimator(Made, ABC):
     @property
     @abstractmethod
     def unbiased(self) -> bool:
-        """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits."""
+        """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits.
+
+        For every f that gives each point a value of its own: for one that mixes the points of a call nothing is.
+        """
 
     @property
     @abstractmethod
@@ -155,6 +158,9 @@ class Estimator(Made, ABC):
         Its gradient w.r.t. the logits is the estimator's; w.r.t. everything else that the values depend on it is
         the gradient of the plain (weighted) average of the values.
 
+        Every value must be that of its own point, whatever other points are in the call of f: for an f that mixes
+        them, as batch normalisation in training mode does, no estimator is unbiased.
+
         Args:
             draw: from `sample`.
             values: f at the points, `[S, *batch]`; or with further dimensions of the logits behind, for costs
@@ -194,7 +200,8 @@ class Estimator(Made, ABC):
         """Both phases at once.
 
         Args:
-            f: maps `draw.points` to values; with `on="ids"` it maps `draw.indices`, and no one-hots are made.
+            f: maps `draw.points` to values, each from its own point; with `on="ids"` it maps `draw.indices`, and no
+                one-hots are made.
             logits, generator, mask, validate, stream: as for `sample`.
             context: as for `surrogate`.
             on: "points" or "ids".

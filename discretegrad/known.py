@@ -21,6 +21,8 @@ class Known(NamedTuple):
     """Why replicates cannot share a call of f; None where they can."""
     differentiates: bool = False
     """Whether f works only with gradients enabled, as one that takes a gradient of its own."""
+    mixes: bool = False
+    """Whether a value depends on the other points of its call: then there is no E f, and nothing is unbiased."""
 
     def values(self, f: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         """Of f, without a graph."""
@@ -28,6 +30,13 @@ class Known(NamedTuple):
             values = f(inputs)
         return values.detach() if isinstance(values, Tensor) else values
 
+
+MIXES = "f mixes the points of a call, as batch normalisation does in training: a value depends on others"
+
+NOTHING_UNBIASED = (
+    f"{MIXES}, so there is no E f(z) to speak of, and no estimator is unbiased. None is recommended; put f into "
+    "eval(), or let it normalise every point by itself."
+)
 
 UNKNOWN = Known()
 """What is taken for granted without a look."""
@@ -59,9 +68,7 @@ def look(f: Callable[[Tensor], Tensor], own: Tensor, others: Tensor) -> Known:
                 return known._replace(
                     alone=f"f is random: two calls at the same points, values of shape {shape}, differ"
                 )
-            return known._replace(
-                alone="f mixes the points of a call, as batch normalisation does in training: a value depends on others"
-            )
+            return known._replace(alone=MIXES, mixes=True)
         except Exception as error:
             found = error
     return Known(f"f fails at {len(own)} points, or at {len(own) + len(others)} in a call ({sentence(found)})")

@@ -52,7 +52,7 @@ def test_rounding_is_not_taken_for_mixing(batch, offset, dtype):
         return values
 
     for logits in (torch.randn(batch, 6, 4), SHARP.expand(batch, 6, 4)):
-        assert seen(f, logits) == (None, False)
+        assert seen(f, logits) == dg.known.UNKNOWN
     alone, *among = differences[:3]
     assert batch == 1 or not all(torch.equal(alone, other) for other in among)
 
@@ -93,13 +93,33 @@ def test_a_mixing_f_is_called_for_one_replicate_at_a_time(measure, mixing):
         assert "f mixes the points of a call" in " ".join(found.notes)
         assert "replicates of RLOO" in found.truth_name
     elif measure == "auto":
-        dg.Auto([dg.RLOO(3)], replicates=16, rounds=1)(f, LOGITS)
+        with pytest.raises(ValueError, match=r"no estimator is unbiased\. None is recommended; put f into eval\(\)"):
+            dg.Auto([dg.RLOO(3)], replicates=16, rounds=1)(f, LOGITS)
+        return
     else:
         monitor = analysis.Monitor(every=1)
         for _ in range(2):
             monitor.after(dg.RLOO(3), f, LOGITS)
+        assert "no estimator is unbiased. None is recommended" in str(monitor)
     assert sizes.count(3) >= 16
     assert {size for size in sizes if size > 4} == set()
+
+
+def test_a_comparison_of_a_mixing_f_has_numbers_and_no_recommendation(tmp_path):
+    """Also once it was saved and loaded, and merged with others."""
+    candidates = [dg.RLOO(3), dg.DisARMTree(2)]
+    found = analysis.compare(
+        MIXING["over the whole call"], LOGITS, candidates, replicates=64, path=tmp_path / "found.pt", **QUICK
+    )
+    again = analysis.compare(MIXING["over the whole call"], LOGITS, candidates, replicates=64, seed=1, **QUICK)
+    for one in (found, analysis.Comparison.load(tmp_path / "found.pt"), found.merge(again)):
+        assert all(result.variance.value > 0 for result in one.results.values())
+        assert one.recommendation.name is None
+        assert not one.recommendation.leads
+        assert one.recommendation.numbers == {}
+        assert "no estimator is unbiased" in one.recommendation.sentence
+        assert "Use " not in str(one)
+        assert "None is recommended" in " ".join(str(one).split())
 
 
 @pytest.mark.parametrize("measure", ["auto", "monitor"])

@@ -61,7 +61,8 @@ def compare(
     Args:
         f: from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S; or the step. Where f is random, or a
             value depends on the other points of a call, replicates share no calls: put modules with dropout or batch
-            normalisation into eval(), if that is what you want measured. It is called without gradients unless the
+            normalisation into eval(), if that is what you want measured. Of an f that mixes the points, numbers are
+            measured, but nothing is unbiased, and nothing is recommended. It is called without gradients unless the
             estimator needs them, or f fails without.
         logits: those of your batch; or the module (or tensors by name) of the second form.
         estimators: in a sequence, or in a mapping from names, all of one latent.
@@ -125,6 +126,7 @@ def compare(
         found = _resumed(started, path, candidates, reference)
         if note is not None:
             found.note(note)
+        found.mixes = found.mixes or source.mixes
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
         try:
             measuring.find_truth(latent, reference)

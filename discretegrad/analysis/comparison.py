@@ -24,6 +24,7 @@ from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
 from discretegrad.estimate import Estimate
+from discretegrad.known import NOTHING_UNBIASED
 from discretegrad.moments import Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
@@ -53,6 +54,8 @@ class Comparison:
     """The name of that estimator."""
     truth_failure: str = ""
     """What went wrong with the long run."""
+    mixes: bool = False
+    """Whether f mixes the points of a call, for which nothing is unbiased and nothing is recommended."""
     notes: list[str] = field(default_factory=list)
     versions: dict[str, list[str]] = field(default_factory=dict)
     """Of what it was measured with, several where runs differ."""
@@ -150,7 +153,12 @@ class Comparison:
     @property
     def recommendation(self) -> Recommendation:
         """Which estimator to use, and why."""
-        return recommend(self.results, self.ranking(), self.ranking("mse"), self.confidence)
+        return self._recommend(self.results, self.ranking())
+
+    def _recommend(self, results: Mapping[str, Result], ranking: Ranking) -> Recommendation:
+        if self.mixes:
+            return Recommendation(None, False, NOTHING_UNBIASED, ranking.criterion, {})
+        return recommend(results, ranking, self.ranking("mse"), self.confidence)
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each estimator, for tables and plots; those that failed have numbers None and say why.
@@ -222,8 +230,7 @@ class Comparison:
             notes = [*notes, f"the truth could not be measured on: {self.truth_failure}"]
         for note in notes:
             lines += wrapped(f"Note: {note}")
-        found = recommend(results, ranking, self.ranking("mse"), self.confidence)
-        return "\n".join((*lines, "", *wrapped(found.sentence, "")))
+        return "\n".join((*lines, "", *wrapped(self._recommend(results, ranking).sentence, "")))
 
     def same_problem(self, other: Comparison) -> bool:
         """Whether both are of the same layers, logits and f, but for rounding on other machines."""

@@ -26,6 +26,7 @@ def merged(one: Comparison, other: Comparison) -> Comparison:
     failures = {**theirs.failures, **found.failures}
     found.failures = {name: failure for name, failure in failures.items() if name not in found.records}
     _merge_truth(found, theirs)
+    found.mixes = found.mixes or theirs.mixes
     for note in theirs.notes:
         found.note(note)
     found.note_versions(theirs.versions)

@@ -32,7 +32,7 @@ from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimate import Estimate
 from discretegrad.estimators import RLOO
-from discretegrad.known import Known
+from discretegrad.known import NOTHING_UNBIASED, Known
 from discretegrad.measure import Problem, wait
 from discretegrad.restore import restored
 
@@ -151,9 +151,10 @@ class Monitor:
             estimator: any of E f; modules in it are judged as they are now.
             f: of the present batch, from points `[S, *batch, *event, C]` to values `[S, *batch]`, for any S. Whether it
                 is random or mixes the points of a call, and so is called for one replicate at a time, is looked at
-                once, at the first row. What it depends on the logits for besides its points is not part of the
-                gradient. The processes of a parallel training measure at different steps: where f waits for the others,
-                as DistributedDataParallel may, call the module within, or measure `every` so many steps.
+                once, at the first row; for an f that mixes them no estimator is unbiased, and the summary says so. What
+                it depends on the logits for besides its points is not part of the gradient. The processes of a parallel
+                training measure at different steps: where f waits for the others, as DistributedDataParallel may, call
+                the module within, or measure `every` so many steps.
             logits: of the present batch.
             step: its number; by default that of the call, from 1.
             mask, context, on: as in a call of an estimator.
@@ -195,7 +196,8 @@ class Monitor:
             summed_up(self.rows),
             f"{len(self._rows)} of {self.calls} steps measured in {own:.3g} s{share}. entropy: nats per variable; "
             f"eff.: effective categories; sat.: variables with a probability above {SATURATED}; cosine: of the mean "
-            "gradient with an unbiased one.",
+            "gradient with an unbiased one."
+            + (f" {NOTHING_UNBIASED}" if self._known is not None and self._known.mixes else ""),
         )
 
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ class Recommendation:
     """An estimator, the reason, and the numbers behind it."""
 
     name: str | None
-    """None where no unbiased estimator could be measured."""
+    """None where no unbiased estimator could be measured, and where none is unbiased."""
     leads: bool
     """Whether all others are worse by more than noise."""
     sentence: str

@@ -62,6 +62,11 @@ class Source(ABC):
     def signature(self, latent: str) -> Tensor:
         """Digests by which a problem is known again, `[N, 4]`."""
 
+    @property
+    def mixes(self) -> bool:
+        """Whether f was seen to mix the points of a call, for which nothing is unbiased."""
+        return False
+
     @abstractmethod
     def look(self, latent: str) -> str | None:
         """Learn how many replicates can be drawn at once, before any is; returns what the user should know of it."""
@@ -105,6 +110,11 @@ class OfFunction(Source):
         if known.alone is None:
             return None
         return f"{known.alone}; so every replicate has a call of its own, and the truth is no enumeration."
+
+    @property
+    def mixes(self) -> bool:
+        """As `look` saw it."""
+        return self.problem.known.mixes
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
         """W.r.t. the logits, pulled back through their graph."""
