@@ -175,22 +175,43 @@ def probabilities(logits: Tensor, latent: Latent, mask: Tensor | None, validate:
             raise ValueError("a variable has all its categories forbidden (logits -inf); leave it one, or mask it.")
 
 
-def indices(indices: Tensor, variables: torch.Size, categories: int, validate: bool | None) -> None:
-    """Refuse ids that do not belong to the logits."""
+def indices(
+    indices: Tensor, variables: torch.Size, categories: int, mask: Tensor | None, validate: bool | None
+) -> None:
+    """Refuse ids that do not belong to the logits; where a mask is off they may be anything."""
     if not isinstance(indices, Tensor) or indices.dtype != torch.int64:
         found = indices.dtype if isinstance(indices, Tensor) else type(indices).__name__
         raise TypeError(f"indices must be an int64 tensor of category ids, not {found}.")
     if indices.ndim == 0 or indices.shape[1:] != variables:
+        own = f" {OWN_LOGITS}" if indices.shape == variables else ""
         raise ValueError(
             f"indices must be [S, {', '.join(map(str, variables))}]: the number of points, then the logits' "
-            f"variables; they have shape {_shape(indices)}."
+            f"variables; they have shape {_shape(indices)}.{own}"
         )
-    ids_in_range(indices, categories, validate)
+    ids_in_range(indices, categories, mask, validate)
 
 
-def ids_in_range(ids: Tensor, categories: int, validate: bool | None = None) -> None:
-    """Refuse ids of categories that are not there."""
-    if looks_at_data(ids, validate) and _any((ids < 0) | (ids >= categories)):
+OWN_LOGITS = (
+    "Where every point has logits of its own, as where they depend on the ids before, the points are a batch dimension "
+    "and S is 1: functional.reinforce(logits[P, K, T, V], ids[1, P, K, T], values[1, P, K], BatchLeaveOneOut(1), "
+    "mask=...)."
+)
+
+
+def several_points(points: int) -> None:
+    """Refuse leave-one-out over a single point."""
+    if points < 2:
+        raise ValueError(
+            f"leave-one-out over the points needs at least 2, but indices [S, *variables] hold {points}. {OWN_LOGITS}"
+        )
+
+
+def ids_in_range(ids: Tensor, categories: int, mask: Tensor | None = None, validate: bool | None = None) -> None:
+    """Refuse ids of categories that are not there; where a mask is off they may be anything."""
+    if not looks_at_data(ids, validate):
+        return
+    wrong = (ids < 0) | (ids >= categories)
+    if _any(wrong if mask is None else wrong & mask):
         raise ValueError(f"indices must lie in 0..{categories - 1}, the categories that there are.")
 
 

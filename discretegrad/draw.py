@@ -51,8 +51,6 @@ class Draw:
     _version: tuple[int, int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.mask is not None and self.source is None:  # padding may hold anything, and no kernel is to look at it
-            object.__setattr__(self, "indices", torch.where(self.mask, self.indices, 0))
         object.__setattr__(self, "_version", _version(self.logits))
 
     @property
@@ -119,6 +117,13 @@ class Draw:
         if not create_graph:  # a learner asks for it once more, perhaps when the graph is gone
             object.__setattr__(self, "_grad_f", (values, gradient))
         return gradient
+
+    @property
+    def probs(self) -> Tensor:
+        """`[*variables, C]`, the probabilities of the categories, without a graph."""
+        if self.plan is not None:
+            return self.plan.probs
+        return category_logits(self.logits.detach(), self.latent, self.mask).softmax(-1)
 
     @property
     def evaluations(self) -> int:

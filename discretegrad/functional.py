@@ -1,17 +1,26 @@
 """The second phase as functions, for people with their own sampling loop.
 
+`draw` joins the same logits and ids to what learners take, `baseline.update(draw(logits, indices), values)`.
+
 Each takes the logits, the ids of the points that were drawn and the values of f there, and returns the surrogate
 `[*batch]`: its value is the average of the values, its gradient w.r.t. the logits is the estimator's. The points
 must have been drawn from the coupling that the estimator of the same name samples from; in coupled draws points
 2k and 2k + 1 are a pair. `attach_gradient` is for gradients of your own.
 
 Shapes: logits `[*variables, C]` (Bernoulli: `[*variables]`), indices int64 `[S, *variables]`, values `[S, *batch]`
-where `*batch` begins `*variables`, mask boolean and broadcastable to `*variables`. Wrong ones raise a ValueError or
-TypeError.
+where `*batch` begins `*variables`, mask boolean and broadcastable to `*variables`; ids where it is False are never
+looked at, so padding may hold -100, say. Wrong ones raise a ValueError or TypeError.
+
+Values may be local to some of the event's dimensions too, `[S, *batch, T]` with one for each time step. Then so is the
+surrogate, `[*batch, T]`: entry t is the average of the values at t, its gradient that of the variables of step t. Of
+costs that depend on the variables of their own step alone the sum over t estimates E f, the total. Of returns-to-go the
+sum has the gradient of E f, but not its value: a cost counts as often as there are steps up to it, and the estimate of
+E f is the entry at the first step.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from discretegrad import checks
@@ -19,10 +28,58 @@ from discretegrad.autograd import attach_gradient
 from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimators import RLOO, DisARM, DisARMIW, DisARMSB, DisARMTree, Reinforce
+from discretegrad.estimators import (
+    RLOO,
+    VIMCO,
+    DisARM,
+    DisARMBound,
+    DisARMIW,
+    DisARMSB,
+    DisARMTree,
+    LocalExpectation,
+    Reinforce,
+    SumAndSample,
+    UnorderedSet,
+)
+from discretegrad.latent import Latent
 from discretegrad.ops.tree import TreeLike
 
-__all__ = ["attach_gradient", "disarm", "disarm_iw", "disarm_sb", "disarm_tree", "reinforce", "rloo"]
+__all__ = [
+    "attach_gradient",
+    "disarm",
+    "disarm_bound",
+    "disarm_iw",
+    "disarm_sb",
+    "disarm_tree",
+    "draw",
+    "local_expectation",
+    "reinforce",
+    "rloo",
+    "sum_and_sample",
+    "unordered_set",
+    "vimco",
+]
+
+
+def draw(logits: Tensor, indices: Tensor, latent: str = "categorical", mask: Tensor | None = None) -> Draw:
+    """A record of points of your own, as learners take it: to update a baseline, or for its loss.
+
+    Args:
+        logits: `[*variables, C]`, or `[*variables]` for Bernoulli latents.
+        indices: int64 `[S, *variables]`.
+        latent: "categorical" or "bernoulli".
+        mask: boolean, broadcastable to `*variables`.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits, baseline = torch.zeros(5, 4, requires_grad=True), dg.nn.RunningMean()
+        >>> indices = torch.distributions.Categorical(logits=logits).sample((1,))
+        >>> values = indices.double()
+        >>> dg.functional.reinforce(logits, indices, values, baseline).sum().backward()
+        >>> baseline.update(dg.functional.draw(logits, indices), values)
+    """
+    kind = _check(logits, indices, latent, mask)
+    return Draw(logits, indices if mask is None else torch.where(mask, indices, 0), kind, mask)
 
 
 def reinforce(
@@ -34,6 +91,9 @@ def reinforce(
     mask: Tensor | None = None,
 ) -> Tensor:
     """See `discretegrad.Reinforce`; the points are independent.
+
+    With `discretegrad.BatchLeaveOneOut` it is leave-one-out over points that have logits of their own, as where those
+    depend on the ids before (README, "Sequences").
 
     Example:
         >>> import torch
@@ -55,6 +115,7 @@ def rloo(
         >>> indices = torch.distributions.Categorical(logits=logits).sample((2,))
         >>> rloo(logits, indices, values=indices.double()).sum().backward()
     """
+    checks.several_points(_points(indices))
     return _surrogate(RLOO(_points(indices), latent), logits, indices, values, mask)
 
 
@@ -122,12 +183,132 @@ def disarm_tree(
     return _surrogate(DisARMTree(_pairs(indices), tree, order), logits, indices, values, mask)
 
 
+def unordered_set(
+    logits: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    baseline: bool = True,
+    event_dims: int = 1,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """See `discretegrad.UnorderedSet`; the points are a set of joint values that was drawn without replacement.
+
+    The surrogate's value is the set's weighted average.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(5, 3, 4, requires_grad=True)
+        >>> indices = dg.UnorderedSet(k=3).sample(logits).indices
+        >>> unordered_set(logits, indices, values=indices.double().sum(-1)).sum().backward()
+    """
+    return _surrogate(UnorderedSet(_points(indices), baseline, event_dims, latent), logits, indices, values, mask)
+
+
+def sum_and_sample(
+    logits: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    k: int = 1,
+    baseline: ControlVariate | None = None,
+    event_dims: int = 1,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """See `discretegrad.SumAndSample`; first the k most probable joint values, then independent ones of the rest.
+
+    The surrogate's value is the same weighted sum.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(5, 3, 4, requires_grad=True)
+        >>> indices = dg.SumAndSample(k=2, num_samples=1).sample(logits).indices
+        >>> sum_and_sample(logits, indices, values=indices.double().sum(-1), k=2).sum().backward()
+    """
+    num_samples = _points(indices) - k
+    if num_samples < 1:
+        raise ValueError(
+            f"sum_and_sample needs a point beside the k = {k} that are summed, but indices hold {num_samples + k}."
+        )
+    return _surrogate(SumAndSample(k, num_samples, baseline, event_dims, latent), logits, indices, values, mask)
+
+
+def local_expectation(
+    logits: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    event_dims: int = 1,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """See `discretegrad.LocalExpectation`; a base, then for each chosen variable the base with its other categories.
+
+    Those are in the order `base + 1, base + 2, ... (mod C)`; which variables were chosen is read off the ids. The
+    surrogate's value is the mean of the local expectations.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(5, 3, 4, requires_grad=True)
+        >>> indices = dg.LocalExpectation(num_variables=2).sample(logits).indices
+        >>> local_expectation(logits, indices, values=indices.double().sum(-1)).sum().backward()
+    """
+    kind = _check(logits, indices, latent, mask)
+    if mask is not None:  # alternatives of what is off have no weight, but tell what was chosen
+        indices = torch.where(mask, indices, indices.clamp(0, logits.shape[-1] - 1 if kind.rank else 1))
+    return LocalExpectation(None, event_dims, latent).surrogate(Draw(logits, indices, kind, mask), values)
+
+
+def vimco(
+    logits: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    baseline: str | None = "geometric",
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """See `discretegrad.VIMCO`; the points are independent, the values log-weights, the surrogate's value the bound.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(5, 3, 4, requires_grad=True)
+        >>> indices = torch.distributions.Categorical(logits=logits).sample((4,))
+        >>> log_weights = indices.double().sum(-1) - dg.objectives.log_prob(indices, logits)
+        >>> vimco(logits, indices, log_weights).sum().backward()
+    """
+    return _surrogate(VIMCO(_points(indices), baseline, latent), logits, indices, values, mask)
+
+
+def disarm_bound(
+    logits: Tensor,
+    indices: Tensor,
+    values: Tensor,
+    tree: str | TreeLike = "balanced",
+    order: str | None = None,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
+) -> Tensor:
+    """See `discretegrad.DisARMBound`; antithetic pairs on the tree, log-weights; the value is the mean of two bounds.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(5, 3, 4, requires_grad=True)
+        >>> indices = dg.DisARMBound(num_pairs=2).sample(logits).indices
+        >>> log_weights = indices.double().sum(-1) - dg.objectives.log_prob(indices, logits)
+        >>> disarm_bound(logits, indices, log_weights).sum().backward()
+    """
+    return _surrogate(DisARMBound(_pairs(indices), tree, order, latent), logits, indices, values, mask)
+
+
 def _surrogate(estimator: Estimator, logits: Tensor, indices: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    latent = checks.named_latent(estimator.latent)
-    checks.logits(logits, latent, mask, validate=None)
-    draw = Draw(logits, indices, latent, mask)
-    checks.indices(indices, draw.variables, draw.categories, validate=None)
-    return estimator.surrogate(draw, values)
+    return estimator.surrogate(draw(logits, indices, estimator.latent, mask), values)
+
+
+def _check(logits: Tensor, indices: Tensor, latent: str, mask: Tensor | None) -> Latent:
+    kind = checks.named_latent(latent)
+    checks.logits(logits, kind, mask, validate=None)
+    variables = logits.shape[: logits.ndim - kind.rank]
+    checks.indices(indices, variables, logits.shape[-1] if kind.rank else 2, mask, validate=None)
+    return kind
 
 
 def _points(indices: Tensor) -> int:

@@ -147,7 +147,7 @@ def log_prob(
         logits: broadcastable to the points without S.
         event_dims: how many dimensions of variables are summed.
         latent: "categorical" or "bernoulli".
-        mask: as in `Estimator.sample`; a variable that is switched off counts nothing.
+        mask: as in `Estimator.sample`; a variable that is switched off counts nothing, whatever its id.
 
     Returns:
         `[S, *batch]`. At a forbidden category no variable has less than the lowest finite number.
@@ -172,7 +172,7 @@ def log_prob(
         # lowest finite number serves, and leaves relaxed points their gradient.
         terms = (points * log_probs.clamp_min(lowest)).sum(-1)
     else:
-        terms = _chosen(log_probs, points).clamp_min(lowest)
+        terms = _chosen(log_probs, points, mask).clamp_min(lowest)
     return _over_event(terms, event_dims, mask)
 
 
@@ -309,7 +309,7 @@ def _over_event(terms: Tensor, event_dims: int, mask: Tensor | None) -> Tensor:
     return terms.flatten(terms.ndim - event_dims).sum(-1) if event_dims else terms
 
 
-def _chosen(log_probs: Tensor, ids: Tensor) -> Tensor:
+def _chosen(log_probs: Tensor, ids: Tensor, mask: Tensor | None) -> Tensor:
     """The entries at the ids, of their shape, from `[*variables, C]` that broadcast to them.
 
     Dimensions that the table has not are moved behind those that it has. Then the table is never expanded, nor is its
@@ -318,7 +318,9 @@ def _chosen(log_probs: Tensor, ids: Tensor) -> Tensor:
     """
     variables, categories = log_probs.shape[:-1], log_probs.shape[-1]
     checks.ids_of_logits(ids, variables)
-    checks.ids_in_range(ids, categories)
+    checks.ids_in_range(ids, categories, mask)
+    if mask is not None:
+        ids = torch.where(mask, ids, 0)
     sizes = (1,) * (ids.ndim - len(variables)) + tuple(variables)
     shared = [dim for dim, size in enumerate(sizes) if size == 1]
     own = [dim for dim, size in enumerate(sizes) if size != 1]

@@ -88,7 +88,7 @@ class LinearControlVariate(Learner):
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """The mean variance of what is left, over the points; over the batch where there is one point."""
-        values, probs = active_values(draw, values)[: draw.indices.shape[0]], draw.plan.probs
+        values, probs = active_values(draw, values)[: draw.indices.shape[0]], draw.probs
         slopes = self.coefficients(draw, values.ndim - 1, context).expand(probs.shape)
         points = values.shape[0]
         if points > 1:  # a constant cancels below, and its rounding must not be left
