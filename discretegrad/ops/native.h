@@ -200,37 +200,39 @@ static inline void copy(void *RESTRICT to, const void *RESTRICT from, int lanes,
         memcpy(to, from, lanes * bytes);
 }
 
-/* The same of any width, to room for `most`, of which there are nearly always as many. */
-static inline __attribute__((always_inline)) void copy_some(real *RESTRICT to, const real *RESTRICT from, int count,
-                                                            const int most) {
-    if (count == most)
-        memcpy(to, from, most * sizeof(real));
-    else
-        memcpy(to, from, count * sizeof(real));
-}
-
 /* The largest of a row; 0 where that is minus infinity, so that it may be taken off. NaN is passed over. */
 static inline real largest_of(const real *row, int64_t count) {
-    enum { WIDE = 64 / sizeof(real) };
-    real lanes[WIDE], largest = -INFINITY;
-    for (int lane = 0; lane < WIDE; lane++) lanes[lane] = -INFINITY;
+    reals one, most[4];
+    real largest = -INFINITY;
+    for (int k = 0; k < 4; k++) most[k] = (reals){0} - INFINITY;
     int64_t c = 0;
-    for (; c + WIDE <= count; c += WIDE)
-        for (int lane = 0; lane < WIDE; lane++) lanes[lane] = row[c + lane] > lanes[lane] ? row[c + lane] : lanes[lane];
+    for (; c + 4 * IN_REALS <= count; c += 4 * IN_REALS)
+        for (int k = 0; k < 4; k++) {
+            memcpy(&one, row + c + k * IN_REALS, sizeof(reals));
+            most[k] = CHOOSE(one > most[k], one, most[k]);
+        }
     for (; c < count; c++) largest = row[c] > largest ? row[c] : largest;
-    for (int lane = 0; lane < WIDE; lane++) largest = lanes[lane] > largest ? lanes[lane] : largest;
+    for (int k = 1; k < 4; k++) most[0] = CHOOSE(most[k] > most[0], most[k], most[0]);
+    for (int lane = 0; lane < IN_REALS; lane++) largest = most[0][lane] > largest ? most[0][lane] : largest;
     return largest == -INFINITY ? 0 : largest;
 }
 
-/* The sum of a few numbers, in double. */
+/* The sum of some numbers, in double. */
+typedef real converted __attribute__((vector_size(IN_DOUBLES * sizeof(real))));
 static inline double sum_of(const real *numbers, int64_t count) {
-    double lanes[8] = {0}, sum = 0;
+    doubles sums[2] = {0};
     int64_t c = 0;
-    for (; c + 8 <= count; c += 8)
-        for (int lane = 0; lane < 8; lane++) lanes[lane] += numbers[c + lane];
-    for (; c < count; c++) sum += numbers[c];
-    for (int lane = 0; lane < 4; lane++) lanes[lane] += lanes[lane + 4];
-    return sum + ((lanes[0] + lanes[2]) + (lanes[1] + lanes[3]));
+    for (; c + 2 * IN_DOUBLES <= count; c += 2 * IN_DOUBLES)
+        for (int k = 0; k < 2; k++) {
+            converted some;
+            memcpy(&some, numbers + c + k * IN_DOUBLES, sizeof(some));
+            sums[k] += __builtin_convertvector(some, doubles);
+        }
+    double total = 0;
+    for (; c < count; c++) total += numbers[c];
+    sums[0] += sums[1];
+    for (int lane = 0; lane < IN_DOUBLES; lane++) total += sums[0][lane];
+    return total;
 }
 
 /* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */

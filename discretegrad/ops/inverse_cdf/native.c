@@ -38,9 +38,11 @@ static void draw_short(const real *logits, const uint8_t *mask, const double *no
 
 /* Unnormalised probabilities of one block of a row; 0 behind its end. */
 static inline void block_of(const real *logits, int64_t start, int64_t categories, real largest, real *RESTRICT mass) {
-    const int here = categories - start < BLOCK ? (int)(categories - start) : BLOCK;
-    for (int c = 0; c < BLOCK; c++) mass[c] = -INFINITY;
-    copy_some(mass, logits + start, here, BLOCK);
+    if (categories - start >= BLOCK) {
+        for (int c = 0; c < BLOCK; c++) mass[c] = exp_of(logits[start + c] - largest);
+        return;
+    }
+    for (int c = 0; c < BLOCK; c++) mass[c] = start + c < categories ? logits[start + c] : -INFINITY;
     for (int c = 0; c < BLOCK; c++) mass[c] = exp_of(mass[c] - largest);
 }
 
