@@ -1,6 +1,6 @@
 """Gradient estimators for discrete latent variables: composable, proved unbiased where they say so, measured."""
 
-from discretegrad import exact, functional, nn, objectives, ops
+from discretegrad import distributions, exact, functional, nn, objectives, ops
 from discretegrad.auto import Auto, Choice
 from discretegrad.control_variate import (
     BatchLeaveOneOut,
@@ -145,6 +145,7 @@ __all__ = [
     "UnorderedSet",
     "VarGrad",
     "WithoutReplacement",
+    "distributions",
     "exact",
     "expectation",
     "functional",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
 from discretegrad.latent import LATENTS, Latent
 
@@ -67,10 +68,10 @@ def connects(connected: Tensor, name: str) -> None:
         )
 
 
-def event_dims(event_dims: object) -> None:
+def event_dims(event_dims: object, name: str = "event_dims") -> None:
     """Refuse what is no number of dimensions."""
     if not isinstance(event_dims, int) or isinstance(event_dims, bool) or event_dims < 0:
-        raise ValueError(f"event_dims is a number of dimensions, 0 or more, not {event_dims!r}.")
+        raise ValueError(f"{name} is a number of dimensions, 0 or more, not {event_dims!r}.")
 
 
 def has_event_dims(variables: Sequence[int], event_dims: int, name: str) -> None:
@@ -121,6 +122,69 @@ def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     if torch.compiler.is_compiling():
         return False
     return tensor.device.type == "cpu" if validate is None else validate
+
+
+def logits_of(given: Tensor | Distribution, latent: Latent) -> Tensor:
+    """The logits of a distribution where one was given; refuse one that is not over such latents.
+
+    `torch.distributions.Independent` only says which variables share a value, which the values' shape says too.
+    """
+    if not isinstance(given, Distribution):
+        return given
+    distribution: Any = given
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    wanted = (Categorical, OneHotCategorical) if latent.rank else (Bernoulli,)
+    if not isinstance(distribution, wanted):
+        raise TypeError(
+            f"{type(distribution).__name__} has no logits of {latent.name} latents; give "
+            f"{' or '.join(kind.__name__ for kind in wanted)}, or choose another estimator or its latent=."
+        )
+    distribution = getattr(distribution, "_categorical", distribution)
+    # A distribution that was given probabilities has no logits before it is asked for them.
+    return distribution.logits if "logits" in vars(distribution) else logits_of_probs(distribution.probs, latent)
+
+
+def logits_of_probs(probs: Tensor, latent: Latent) -> Tensor:
+    """Logits with those probabilities, infinite where one is 0 or 1, and then without gradient.
+
+    torch's own cut off at the rounding of 1 instead, which would allow what is forbidden.
+    """
+    possible = probs > 0
+    log_probs = torch.where(possible, torch.where(possible, probs, 1.0).log(), -torch.inf)
+    if latent.rank:
+        return log_probs
+    uncertain = probs < 1
+    return torch.where(uncertain, log_probs - torch.where(uncertain, -probs, 0.0).log1p(), torch.inf)
+
+
+def categories_last(logits: Tensor, latent: Latent, dim: int) -> Tensor:
+    """The logits with the categories, which are in `dim`, at the end; refuse a dimension that they have not."""
+    if not latent.rank or not isinstance(logits, Tensor) or dim in (-1, logits.ndim - 1):
+        return logits
+    if not -logits.ndim <= dim < logits.ndim:
+        raise ValueError(f"the categories are in dim={dim}, which logits of shape {_shape(logits)} do not have.")
+    return logits.movedim(dim, -1)
+
+
+def has_batch_dims(variables: Sequence[int], batch_dims: int) -> None:
+    """Refuse logits with fewer dimensions of variables than are batch."""
+    if batch_dims > len(variables):
+        raise ValueError(
+            f"logits of {tuple(variables)} variables have no {batch_dims} batch dimensions; give DiscreteLatent the "
+            f"number that they have, batch_dims={len(variables)} or less."
+        )
+
+
+def folded(tensor: Tensor, points: int, batch: int) -> None:
+    """Refuse what has not an entry for every point of every example."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"values must be a floating-point tensor of f at the points, not {type(tensor).__name__}.")
+    if tensor.ndim == 0 or tensor.shape[0] != points * batch:
+        raise ValueError(
+            f"the first dimension must have an entry for each of {points} points of {batch} examples, {points * batch} "
+            f"in all, as z.points has; got shape {_shape(tensor)}. Do not average over the batch before the surrogate."
+        )
 
 
 def logits(logits: Tensor, latent: Latent, mask: Tensor | None, validate: bool | None) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
@@ -118,7 +119,7 @@ class Estimator(Made, ABC):
 
     def sample(
         self,
-        logits: Tensor,
+        logits: Tensor | Distribution,
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
         validate: bool | None = None,
@@ -130,7 +131,8 @@ class Estimator(Made, ABC):
         those of `logits.data`, nor under torch.compile and torch.func).
 
         Args:
-            logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`.
+            logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`; or a
+                distribution that has them, of `torch.distributions` or `discretegrad.distributions`.
                 Noise has 53 bits whatever their dtype, so categories as rare as 1e-12 have their frequency.
             generator: source of the noise; the default one of the logits' device if None. torch.compile takes none, and
                 neither does what is computed again in a backward pass: there, under `torch.utils.checkpoint`, the
@@ -149,6 +151,7 @@ class Estimator(Made, ABC):
             TypeError, ValueError: for logits or a mask that cannot be meant.
         """
         latent = checks.named_latent(self.latent)
+        logits = checks.logits_of(logits, latent)
         checks.form_of_logits(logits, latent, mask)
         return self._draw(logits, latent, mask, _source(generator, stream, logits.device), validate)
 
@@ -189,7 +192,7 @@ class Estimator(Made, ABC):
     def __call__(
         self,
         f: Callable[[Tensor], Tensor],
-        logits: Tensor,
+        logits: Tensor | Distribution,
         generator: torch.Generator | None = None,
         mask: Tensor | None = None,
         context: Any = None,

@@ -7,8 +7,8 @@ Each takes the logits, the ids of the points that were drawn and the values of f
 must have been drawn from the coupling that the estimator of the same name samples from; in coupled draws points
 2k and 2k + 1 are a pair. `attach_gradient` is for gradients of your own.
 
-Shapes: logits `[*variables, C]` (Bernoulli: `[*variables]`), indices int64 `[S, *variables]`, values `[S, *batch]`
-where `*batch` begins `*variables`, mask boolean and broadcastable to `*variables`; ids where it is False are never
+Shapes: logits `[*variables, C]` (Bernoulli: `[*variables]`), or a distribution that has them, indices int64
+`[S, *variables]`, values `[S, *batch]` where `*batch` begins `*variables`, mask boolean and broadcastable to `*variables`; ids where it is False are never
 looked at, so padding may hold -100, say. Wrong ones raise a ValueError or TypeError.
 
 Values may be local to some of the event's dimensions too, `[S, *batch, T]` with one for each time step. Then so is the
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from discretegrad import checks
 from discretegrad.autograd import attach_gradient
@@ -61,11 +62,13 @@ __all__ = [
 ]
 
 
-def draw(logits: Tensor, indices: Tensor, latent: str = "categorical", mask: Tensor | None = None) -> Draw:
+def draw(
+    logits: Tensor | Distribution, indices: Tensor, latent: str = "categorical", mask: Tensor | None = None
+) -> Draw:
     """A record of points of your own, as learners take it: to update a baseline, or for its loss.
 
     Args:
-        logits: `[*variables, C]`, or `[*variables]` for Bernoulli latents.
+        logits: `[*variables, C]`, or `[*variables]` for Bernoulli latents; or a distribution that has them.
         indices: int64 `[S, *variables]`.
         latent: "categorical" or "bernoulli".
         mask: boolean, broadcastable to `*variables`.
@@ -78,12 +81,12 @@ def draw(logits: Tensor, indices: Tensor, latent: str = "categorical", mask: Ten
         >>> dg.functional.reinforce(logits, indices, values, baseline).sum().backward()
         >>> baseline.update(dg.functional.draw(logits, indices), values)
     """
-    kind = _check(logits, indices, latent, mask)
+    logits, kind = _checked(logits, indices, latent, mask)
     return Draw(logits, indices if mask is None else torch.where(mask, indices, 0), kind, mask)
 
 
 def reinforce(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     baseline: ControlVariate | None = None,
@@ -105,7 +108,11 @@ def reinforce(
 
 
 def rloo(
-    logits: Tensor, indices: Tensor, values: Tensor, latent: str = "categorical", mask: Tensor | None = None
+    logits: Tensor | Distribution,
+    indices: Tensor,
+    values: Tensor,
+    latent: str = "categorical",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """See `discretegrad.RLOO`; the points are independent.
 
@@ -119,7 +126,7 @@ def rloo(
     return _surrogate(RLOO(_points(indices), latent), logits, indices, values, mask)
 
 
-def disarm(logits: Tensor, indices: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+def disarm(logits: Tensor | Distribution, indices: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """See `discretegrad.DisARM`; the points are antithetic pairs of Bernoulli variables.
 
     Example:
@@ -133,7 +140,7 @@ def disarm(logits: Tensor, indices: Tensor, values: Tensor, mask: Tensor | None 
 
 
 def disarm_iw(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     order: str | None = "ascending",
@@ -151,7 +158,7 @@ def disarm_iw(
 
 
 def disarm_sb(
-    logits: Tensor, indices: Tensor, values: Tensor, order: str | None = None, mask: Tensor | None = None
+    logits: Tensor | Distribution, indices: Tensor, values: Tensor, order: str | None = None, mask: Tensor | None = None
 ) -> Tensor:
     """See `discretegrad.DisARMSB`; the points are antithetic stick-breaking pairs.
 
@@ -165,7 +172,7 @@ def disarm_sb(
 
 
 def disarm_tree(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     tree: str | TreeLike = "balanced",
@@ -184,7 +191,7 @@ def disarm_tree(
 
 
 def unordered_set(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     baseline: bool = True,
@@ -206,7 +213,7 @@ def unordered_set(
 
 
 def sum_and_sample(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     k: int = 1,
@@ -234,7 +241,7 @@ def sum_and_sample(
 
 
 def local_expectation(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     event_dims: int = 1,
@@ -252,14 +259,14 @@ def local_expectation(
         >>> indices = dg.LocalExpectation(num_variables=2).sample(logits).indices
         >>> local_expectation(logits, indices, values=indices.double().sum(-1)).sum().backward()
     """
-    kind = _check(logits, indices, latent, mask)
+    logits, kind = _checked(logits, indices, latent, mask)
     if mask is not None:  # alternatives of what is off have no weight, but tell what was chosen
         indices = torch.where(mask, indices, indices.clamp(0, logits.shape[-1] - 1 if kind.rank else 1))
     return LocalExpectation(None, event_dims, latent).surrogate(Draw(logits, indices, kind, mask), values)
 
 
 def vimco(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     baseline: str | None = "geometric",
@@ -279,7 +286,7 @@ def vimco(
 
 
 def disarm_bound(
-    logits: Tensor,
+    logits: Tensor | Distribution,
     indices: Tensor,
     values: Tensor,
     tree: str | TreeLike = "balanced",
@@ -299,16 +306,19 @@ def disarm_bound(
     return _surrogate(DisARMBound(_pairs(indices), tree, order, latent), logits, indices, values, mask)
 
 
-def _surrogate(estimator: Estimator, logits: Tensor, indices: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def _surrogate(
+    estimator: Estimator, logits: Tensor | Distribution, indices: Tensor, values: Tensor, mask: Tensor | None
+) -> Tensor:
     return estimator.surrogate(draw(logits, indices, estimator.latent, mask), values)
 
 
-def _check(logits: Tensor, indices: Tensor, latent: str, mask: Tensor | None) -> Latent:
+def _checked(logits: Tensor | Distribution, indices: Tensor, latent: str, mask: Tensor | None) -> tuple[Tensor, Latent]:
     kind = checks.named_latent(latent)
+    logits = checks.logits_of(logits, kind)
     checks.logits(logits, kind, mask, validate=None)
     variables = logits.shape[: logits.ndim - kind.rank]
     checks.indices(indices, variables, logits.shape[-1] if kind.rank else 2, mask, validate=None)
-    return kind
+    return logits, kind
 
 
 def _points(indices: Tensor) -> int:

@@ -77,9 +77,8 @@ def reproduced(device: torch.device, thing: object, call: Callable[[], Tensor]) 
 class AtLevel(Reinforce):
     """Draws from level logits. Without a baseline: differences of f would make its rounding large."""
 
-    def sample(self, logits: Tensor, *args: Any, **kwargs: Any) -> Draw:
-        """See `measure.level`."""
-        return super().sample(level(logits), *args, **kwargs)
+    def _draw(self, logits: Tensor, *args: Any) -> Draw:
+        return super()._draw(level(logits), *args)
 
 
 def learned(estimator: Estimator) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from discretegrad.core import Estimator
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
@@ -58,13 +59,16 @@ _DEFAULTS = {make: make() for make in ESTIMATORS.values()}
 
 
 def expectation(
-    f: Callable[[Tensor], Tensor], logits: Tensor, estimator: str | Estimator = "disarm_tree", **call: Any
+    f: Callable[[Tensor], Tensor],
+    logits: Tensor | Distribution,
+    estimator: str | Estimator = "disarm_tree",
+    **call: Any,
 ) -> Tensor:
     """Estimate `E f(z)`, `[*batch]`, with the estimator's gradient attached: the whole library in one line.
 
     Args:
         f: maps points `[S, *batch, *event, C]` to values `[S, *batch]`.
-        logits: `[*batch, *event, C]`.
+        logits: `[*batch, *event, C]`, or a distribution that has them.
         estimator: a name in `ESTIMATORS`, made with its defaults, or an estimator.
         call: `generator`, `mask`, `context`, `validate`, `on` or `stream`, as for a call of the estimator; with
             `on="ids"` f maps ids, int64 `[S, *batch, *event]`.
@@ -77,11 +81,22 @@ def expectation(
         >>> logits = torch.zeros(3, 4, requires_grad=True)
         >>> dg.expectation(lambda points: points[..., 0].sum(-1), logits, estimator="rloo").backward()
     """
+    return named(estimator)(f, logits, **call)
+
+
+def named(estimator: str | Estimator, **arguments: Any) -> Estimator:
+    """The estimator of that name, made with the arguments; or the estimator that was given.
+
+    Raises:
+        TypeError, ValueError: for a name that is not known, or arguments to what is made already.
+    """
     if isinstance(estimator, str):
         if estimator not in ESTIMATORS:
             raise ValueError(f"no estimator is called {estimator!r}; the names are {', '.join(ESTIMATORS)}.")
         make = ESTIMATORS[estimator]
-        estimator = _DEFAULTS[make] if make in _DEFAULTS else make()
+        return make(**arguments) if arguments or make not in _DEFAULTS else _DEFAULTS[make]
     if not isinstance(estimator, Estimator):
         raise TypeError(f"estimator is a name or an estimator such as RLOO(), not {estimator!r}.")
-    return estimator(f, logits, **call)
+    if arguments:
+        raise TypeError(f"{', '.join(arguments)} belong to an estimator given by its name; give them to {estimator!r}.")
+    return estimator

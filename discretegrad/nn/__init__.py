@@ -1,7 +1,9 @@
-"""Modules with a state or parameters: baselines and other control variates that learn; a layer for f on ids."""
+"""Modules: baselines and other control variates that learn, what holds them; a layer of latents, one for f on ids."""
 
 from discretegrad.nn.baseline import Baseline, LearnedBaseline, RunningMean
+from discretegrad.nn.discrete_latent import DiscreteLatent, LatentSample
 from discretegrad.nn.learner import Learner
+from discretegrad.nn.learners import Learners
 from discretegrad.nn.nvil import NVILBaseline
 from discretegrad.nn.one_hot_linear import OneHotLinear
 from discretegrad.nn.polynomial import LinearControlVariate, QuadraticControlVariate
@@ -10,12 +12,15 @@ from discretegrad.nn.tuned import LearnedRelaxation, LearnedStein, LearnedTaylor
 
 __all__ = [
     "Baseline",
+    "DiscreteLatent",
     "EstimatedShare",
+    "LatentSample",
     "LearnedBaseline",
     "LearnedRelaxation",
     "LearnedStein",
     "LearnedTaylor",
     "Learner",
+    "Learners",
     "LinearControlVariate",
     "NVILBaseline",
     "OneHotLinear",
