@@ -176,6 +176,14 @@ def has_batch_dims(variables: Sequence[int], batch_dims: int) -> None:
         )
 
 
+def of_examples(tensor: Tensor, batch: int) -> None:
+    """Refuse what has not an entry for every example."""
+    if tensor.ndim == 0 or tensor.shape[0] != batch:
+        raise ValueError(
+            f"z.repeat takes what has an entry for each of {batch} examples first, not shape {_shape(tensor)}."
+        )
+
+
 def folded(tensor: Tensor, points: int, batch: int) -> None:
     """Refuse what has not an entry for every point of every example."""
     if not isinstance(tensor, Tensor):

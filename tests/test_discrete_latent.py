@@ -134,7 +134,7 @@ def test_points_without_a_surrogate_are_an_error(name, latent):
     logits, weight = problem(latent)
     z = layer(logits)
     loss = costs(z.points, z.repeat(weight)).mean()
-    with pytest.raises(RuntimeError, match=r"leaves the encoder untrained: make the loss of z\.surrogate"):
+    with pytest.raises(RuntimeError, match=r"through points of \w+ without a surrogate, so the encoder is not trained"):
         loss.backward()
     z = layer(logits)
     z.surrogate(costs(z.points, z.repeat(weight))).mean().backward()
@@ -142,7 +142,7 @@ def test_points_without_a_surrogate_are_an_error(name, latent):
     z = layer(logits)
     costs(z.points, z.repeat(weight)).mean().backward()
     del z
-    with pytest.raises(RuntimeError, match="an earlier forward pass used the points of"):
+    with pytest.raises(RuntimeError, match="were used in an earlier forward pass, and dropped without a surrogate"):
         layer(logits)
     layer(logits)
 
@@ -156,6 +156,29 @@ def test_points_of_a_path_carry_their_gradient_themselves(name, latent):
     assert logits.grad.abs().sum() > 0
     del z
     layer(logits)
+
+
+def test_a_backward_pass_through_the_mode_is_an_error():
+    layer = dg.nn.DiscreteLatent("reinmax").eval()
+    weight = torch.ones(3, 2, 4, requires_grad=True)
+    logits = torch.zeros(3, 2, 4, requires_grad=True)
+    with pytest.raises(RuntimeError, match="goes through the mode, which has no gradient"):
+        layer(logits).surrogate(costs(layer(logits).points, weight)).sum().backward()
+    layer(logits.detach()).surrogate(costs(layer(logits.detach()).points, weight)).sum().backward()
+    assert weight.grad.abs().sum() > 0
+
+
+def test_it_goes_through_vmap_and_grad():
+    layer = dg.nn.DiscreteLatent("rloo")
+    logits, weight = torch.randn(3, 2, 4), torch.randn(3, 2, 4)
+
+    def loss(logits):
+        z = layer(logits)
+        return z.surrogate(costs(z.points, z.repeat(weight))).sum()
+
+    found = torch.func.vmap(lambda _: torch.func.grad(loss)(logits), randomness="different")(torch.arange(5))
+    assert found.shape == (5, 3, 2, 4)
+    assert found.abs().sum((1, 2, 3)).min() > 0
 
 
 def test_passes_that_train_nothing_owe_nothing():
@@ -250,6 +273,9 @@ def test_codes_and_their_perplexity():
     torch.testing.assert_close(z.perplexity(), expected)
     shares = torch.tensor([2, 1, 3, 1]) / 7
     torch.testing.assert_close(z.perplexity(shared=True), (-(shares * shares.log()).sum()).exp())
+    leaf = torch.tensor([[[0.0, 1.0, -torch.inf]], [[0.3, 0.0, -torch.inf]]], requires_grad=True)
+    dg.nn.DiscreteLatent("rloo")(leaf).perplexity().sum().backward()  # the first is too rare: more of it is more
+    assert torch.equal(leaf.grad.sign(), torch.tensor([[[1.0, -1.0, 0.0]]] * 2))
     bits = dg.nn.DiscreteLatent("disarm")(torch.tensor([[50.0, 0.0], [-50.0, 0.0]]))
     torch.testing.assert_close(bits.perplexity(), torch.tensor([2.0, 2.0]))
     assert bits.codes_used().tolist() == [2, 1]
@@ -325,6 +351,19 @@ def test_a_plain_attribute_hides_learners_and_a_module_that_holds_them_does_not(
     assert copied.estimator.learners[0] is copied.learners.learners[0] is not model.estimator.learners[0]
     model.learners.estimator = dg.RLOO()
     assert not model.state_dict()
+
+
+def test_a_learned_temperature_is_a_parameter_of_the_layer():
+    layer = dg.nn.DiscreteLatent("gumbel_softmax", temperature=torch.nn.Parameter(torch.tensor(0.7)))
+    assert [name for name, _ in layer.named_parameters()] == ["temperature"] == list(layer.state_dict())
+    for module in (layer, copy.deepcopy(layer)):
+        optimizer = torch.optim.SGD(module.parameters(), 0.1)
+        module(torch.randn(3, 2, 4)).points.square().sum().backward()
+        optimizer.step()
+        assert module.estimator.path.temperature is module.temperature
+        assert module.temperature.item() != pytest.approx(0.7)
+    layer.estimator = dg.GumbelSoftmax(0.5)
+    assert not layer.state_dict()
 
 
 def test_an_estimator_may_be_exchanged():
@@ -438,6 +477,7 @@ def test_distributed_data_parallel_averages_the_gradients_of_model_and_learners(
         (lambda: dg.nn.DiscreteLatent("rloo")(torch.zeros(2, 4)).surrogate(torch.zeros(2)), "2 points of 2 examples"),
         (lambda: dg.nn.DiscreteLatent("rloo")(torch.zeros(2, 4)).surrogate(1.0), "values must be a floating-point"),
         (lambda: dg.nn.DiscreteLatent("rloo").eval()(torch.zeros(2, 4)).surrogate(torch.ones(2).long()), "floating"),
+        (lambda: dg.nn.DiscreteLatent("rloo")(torch.zeros(2, 4)).repeat(torch.zeros(3)), "each of 2 examples first"),
         (lambda: dg.nn.DiscreteLatent("rloo")(torch.zeros(2, 4)).kl(torch.zeros(3)), "prior must be logits"),
         (lambda: dg.nn.Learners("rloo"), "learners are those of an estimator"),
     ],

@@ -13,6 +13,7 @@ from discretegrad import checks, objectives
 from discretegrad.core import Estimator, Pathwise
 from discretegrad.draw import Draw, category_logits
 from discretegrad.nn.learners import Learners
+from discretegrad.ops.dispatch import in_transform
 
 
 class DiscreteLatent(Learners):
@@ -41,7 +42,8 @@ class DiscreteLatent(Learners):
 
     Points of an estimator that needs the values carry no gradient by themselves, so a network that is trained without
     `surrogate` leaves its encoder as it is. That is an error: in the first backward pass through the points, or, once a
-    surrogate has been taken, at the next draw after points were dropped without one.
+    surrogate has been taken, at the next draw after points were dropped without one. So is a backward pass through the
+    mode. (Not under torch.compile and torch.func, where nothing can be raised.)
 
     Example:
         >>> import torch, discretegrad as dg
@@ -97,14 +99,17 @@ class DiscreteLatent(Learners):
         logits = checks.categories_last(checks.logits_of(logits, latent), latent, self.dim)
         checks.form_of_logits(logits, latent, mask)
         checks.has_batch_dims(logits.shape[: logits.ndim - latent.rank], self.batch_dims)
+        # No part of a compiled graph, or of a transform of torch.func, can raise in its backward pass.
+        quiet = torch.compiler.is_compiling() or in_transform() or not torch.is_grad_enabled()
+        trains = logits.requires_grad and not quiet
         if not (self.training if sample is None else sample):
             checks.probabilities(logits, latent, mask, None)
             ids = category_logits(logits.detach(), latent, mask).argmax(-1)
-            return LatentSample(self, Draw(logits, ids.unsqueeze(0), latent, mask), None)
+            mode = Draw(logits, ids.unsqueeze(0), latent, mask)
+            return LatentSample(self, mode, None, _Owed(None, "the mode") if trains else None)
         owed = None
-        carries_gradient = isinstance(estimator, Pathwise)
-        if not (carries_gradient or torch.compiler.is_compiling()) and torch.is_grad_enabled() and logits.requires_grad:
-            self._record.refuse_forgotten(type(estimator).__name__)
+        if trains and not isinstance(estimator, Pathwise):
+            self._record.refuse_forgotten()
             owed = _Owed(self._record, type(estimator).__name__)
         return LatentSample(self, estimator.sample(logits, mask=mask, **draw), estimator, owed)
 
@@ -166,6 +171,8 @@ class LatentSample:
 
     def repeat(self, tensor: Tensor) -> Tensor:
         """From `[B, ...]` to `[S * B, ...]`: what belongs to an example, for each of its points."""
+        if self.layer.fold is not None:
+            checks.of_examples(tensor, self.draw.variables[0])
         return self.fold(tensor.expand(self.draw.evaluations, *tensor.shape))
 
     def surrogate(self, values: Tensor, context: Any = None) -> Tensor:
@@ -226,13 +233,14 @@ class LatentSample:
     def perplexity(self, shared: bool = False) -> Tensor:
         """The effective number of codes, `[*event]`: exp of the entropy of the probabilities' mean over the batch.
 
+        It has a gradient, so that it may be a part of the loss, to be made larger.
+
         Args:
             shared: whether all variables use the same codes; then they are averaged too, and it is a single number.
         """
         draw = self.draw
-        probs = category_logits(draw.logits.detach(), draw.latent, draw.mask).softmax(-1)
-        mean = self._mean(probs, shared)
-        return torch.special.entr(mean).sum(-1).exp()
+        mean = self._mean(category_logits(draw.logits, draw.latent, draw.mask).softmax(-1), shared)
+        return (-mean * torch.where(mean > 0, mean, 1.0).log()).sum(-1).exp()
 
     def codes_used(self, shared: bool = False) -> Tensor:
         """How many categories are the most probable one of some element of the batch, `[*event]`, int64.
@@ -267,57 +275,66 @@ class _Record:
     def __init__(self) -> None:
         self.proven = False
         """Whether a surrogate was ever taken. Until then points are guarded, which costs the gradient of f in them."""
-        self.forgotten = False
+        self.forgotten: str | None = None
+        """What was used, and then dropped without a surrogate."""
 
-    def refuse_forgotten(self, name: str) -> None:
-        """Raise where points were dropped without a surrogate, once."""
-        if self.forgotten:
-            self.forgotten = False
-            raise RuntimeError(_sentence(name, "an earlier forward pass used the points of"))
+    def refuse_forgotten(self) -> None:
+        """Raise where there is such, once."""
+        name, self.forgotten = self.forgotten, None
+        if name is not None:
+            raise RuntimeError(
+                f"points of {name} were used in an earlier forward pass, and dropped without a surrogate, so the "
+                "encoder was not trained: make the loss of z.surrogate(values). Passes that train nothing belong under "
+                "torch.no_grad()."
+            )
 
 
 class _Owed:
-    """A draw's debt of one surrogate."""
+    """A draw's debt of a surrogate. The mode, whose points no surrogate gives a gradient, can never pay."""
 
-    def __init__(self, record: _Record, name: str) -> None:
+    def __init__(self, record: _Record | None, name: str) -> None:
         self.record, self.name = record, name
         self.used = self.settled = False
 
     def guard(self, points: Tensor) -> Tensor:
         """The points, with a backward pass that is an error while the debt stands."""
         self.used = True
-        return points if self.record.proven else _Guard.apply(points, points.new_empty(0).requires_grad_(), self)
+        if self.record is not None and self.record.proven:
+            return points
+        return _Guard.apply(points, points.new_empty(0).requires_grad_(), self)
 
     def settle(self) -> None:
         """The surrogate is taken."""
-        self.settled = self.record.proven = True
+        if self.record is not None:
+            self.settled = self.record.proven = True
+
+    def refuse(self) -> None:
+        """Raise where the debt stands, once."""
+        if self.settled:
+            return
+        self.settled = True
+        if self.record is None:
+            raise RuntimeError(
+                "this backward pass goes through the mode, which has no gradient, so the encoder is not trained: draw "
+                "points, in training mode or by sample=True; where it is not to be trained, detach the logits."
+            )
+        raise RuntimeError(
+            f"this backward pass goes through points of {self.name} without a surrogate, so the encoder is not "
+            "trained: make the loss of z.surrogate(values); where it is not to be trained, detach the logits."
+        )
 
     def __del__(self) -> None:
-        if self.used and not self.settled:
-            self.record.forgotten = True
+        if self.record is not None and self.used and not self.settled:
+            self.record.forgotten = self.name
 
 
 class _Guard(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(points: Tensor, switch: Tensor, owed: _Owed) -> Tensor:
+    def forward(ctx: Any, points: Tensor, switch: Tensor, owed: _Owed) -> Tensor:
+        ctx.owed = owed
         return points.view_as(points)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Owed], output: Tensor) -> None:
-        ctx.owed = inputs[2]
-
-    @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
-        if not ctx.owed.settled:
-            ctx.owed.settled = True  # said once is enough
-            raise RuntimeError(_sentence(ctx.owed.name, "this backward pass goes through the points of"))
+        ctx.owed.refuse()
         return grad_output, None, None
-
-
-def _sentence(name: str, what: str) -> str:
-    return (
-        f"{what} {name} without a surrogate, which leaves the encoder untrained: make the loss of "
-        "z.surrogate(values); for passes that train nothing use torch.no_grad()."
-    )

@@ -14,8 +14,9 @@ class Learners(nn.Module):
     """An estimator's learners as part of a model.
 
     Estimators are values, not modules: a model that keeps one in an attribute has neither the parameters nor the
-    buffers of its baseline or learned control variate. Kept in this module they are in `parameters()` and
-    `state_dict()`, and go along with `.to()`, `copy.deepcopy` and DDP; `estimator` refers to the same modules.
+    buffers of its baseline or learned control variate, nor a path's temperature that is a parameter. Kept in this
+    module they are in `parameters()` and `state_dict()`, and go along with `.to()`, `copy.deepcopy` and DDP, where
+    `estimator` refers to the same.
 
     Args:
         estimator: any; most have no learners, and then there is nothing to register.
@@ -48,6 +49,8 @@ class Learners(nn.Module):
             raise TypeError(f"the learners are those of an estimator such as RLOO(), not of {estimator!r}.")
         self._estimator = estimator
         self.learners = nn.ModuleList(estimator.learners)
+        temperature = getattr(getattr(estimator, "path", None), "temperature", None)
+        self.temperature = temperature if isinstance(temperature, nn.Parameter) else None
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """What the learners minimise, a scalar to add to the mean of the surrogate; see `Learner.loss`."""
