@@ -184,6 +184,29 @@ def test_it_has_what_a_policy_module_asks_of_a_distribution_class():
     assert torch.equal(q.deterministic_sample, q.mode)
 
 
+def test_torchrl_takes_it():
+    """As the distribution class of a policy, for samples that carry a gradient and for the mode."""
+    tensordict = pytest.importorskip("tensordict")
+    modules = pytest.importorskip("tensordict.nn")
+    network = modules.TensorDictModule(torch.nn.Linear(3, 4), in_keys=["observation"], out_keys=["logits"])
+    draw = modules.ProbabilisticTensorDictModule(
+        in_keys=["logits"],
+        out_keys=["action"],
+        distribution_class=dg.distributions.OneHotCategorical,
+        distribution_kwargs={"path": "reinmax"},
+        return_log_prob=True,
+        default_interaction_type=modules.InteractionType.RANDOM,
+    )
+    policy = modules.ProbabilisticTensorDictSequential(network, draw)
+    found = policy(tensordict.TensorDict({"observation": torch.randn(5, 3)}, [5]))
+    assert found["action_log_prob"].shape == (5,)
+    found["action"][..., 0].sum().backward()
+    assert network.module.weight.grad.abs().sum() > 0
+    with modules.set_interaction_type(modules.InteractionType.DETERMINISTIC):
+        found = policy(found)
+    assert torch.equal(found["action"].argmax(-1), found["logits"].argmax(-1))
+
+
 def test_pyro_takes_it_with_its_mixin():
     pyro = pytest.importorskip("pyro")
 
