@@ -61,7 +61,11 @@ class Tree(Coupling):
 
     def plan(self, logits: Tensor) -> tree_ops.Pairs:
         """Lay out the tree; compute what its pairs are drawn with."""
-        return tree_ops.pairs(self.shape, self.order, logits)
+        return self.masked_plan(logits, None)
+
+    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> tree_ops.Pairs:
+        """C kernels skip what is off."""
+        return tree_ops.pairs(self.shape, self.order, logits, mask)
 
     def sample(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Tensor:
         """Three uniforms a pair."""
@@ -74,8 +78,8 @@ class Tree(Coupling):
         return Drawn(indices, kept=kept, sound=getattr(kept, "sound", True))
 
     def sees(self, logits: Tensor) -> bool:
-        """C kernels do, which know no Huffman trees."""
-        return self.shape != "huffman" and dispatch.implementation(logits, logits.shape[-1]) == "native"
+        """C kernels do."""
+        return dispatch.implementation(logits, logits.shape[-1]) == "native"
 
     def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
         """Of a pair."""

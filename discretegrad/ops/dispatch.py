@@ -18,7 +18,7 @@ from discretegrad.ops import native
 
 IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
 LARGEST = 4096
-"""The most categories that Triton's kernels hold in registers, and C kernels of trees in tables of their own."""
+"""The most categories that Triton's kernels hold in registers."""
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 

@@ -52,14 +52,12 @@ typedef union {
 #define CHOOSE(condition, one, other) \
     ((__typeof__(one))(((__typeof__(condition))(one) & (condition)) | ((__typeof__(condition))(other) & ~(condition))))
 
-/* e^x for x <= 0, as a loop over it is vectorised: 2^n e^r with |r| < 0.35. Below the range of REAL it is 0; NaN stays.
-   2^n is multiplied in two parts, for denormal results. The bound on x is put such that NaN goes by it. */
+/* e^x for x <= 80, as a loop over it is vectorised: 2^n e^r with |r| < 0.35. Below the normal range of REAL it is 0; NaN
+   stays. Added and taken off again, `magic` rounds to an integer, which is then, with the exponent's bias, in the last bits. */
 static inline real exp_of(real x) {
     const int wide = sizeof(real) == 8;
-    const real lowest = wide ? -750 : -105;
-    x = x < lowest ? lowest : x;
-    const real magic = wide ? 0x1.8p52 : 0x1.8p23; /* added and taken off again, it rounds to an integer */
-    const real n = (x * (real)1.4426950408889634 + magic) - magic;
+    const real magic = wide ? 0x1.8p52 + 1023 : 0x1.8p23 + 127;
+    const real shifted = x * (real)1.4426950408889634 + magic, n = shifted - magic;
     /* ln 2 in two parts, the first of them so short that n times it is exact. */
     real r = x - n * (real)(wide ? 0x1.62e42feep-1 : 0x1.62e4p-1);
     r -= n * (real)(wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cf79abcap-20);
@@ -82,19 +80,13 @@ static inline real exp_of(real x) {
     p = p * r + (real)0.5;
     p = p * r + (real)1.0;
     p = p * r + (real)1.0;
-    real first, second;
-    if (wide) {
-        const int64_t whole = (int64_t)n, half = whole >> 1;
-        const int64_t one = (half + 1023) << 52, two = (whole - half + 1023) << 52;
-        memcpy(&first, &one, sizeof(real));
-        memcpy(&second, &two, sizeof(real));
-    } else {
-        const int32_t whole = (int32_t)n, half = whole >> 1;
-        const int32_t one = (half + 127) << 23, two = (whole - half + 127) << 23;
-        memcpy(&first, &one, sizeof(real));
-        memcpy(&second, &two, sizeof(real));
-    }
-    return p * first * second;
+    __typeof__(_Generic((real)0, float: (uint32_t)0, double: (uint64_t)0)) last;
+    real power;
+    memcpy(&last, &shifted, sizeof(real));
+    last <<= wide ? 52 : 23;
+    memcpy(&power, &last, sizeof(real));
+    p *= power;
+    return x < (wide ? (real)-708 : (real)-87) ? 0 : p;
 }
 
 /* Four numbers from each of four places, to four others: the first of all, the second, and so on. */

@@ -1,6 +1,9 @@
-/* The categories of short rows, sorted. */
+/* The categories of rows, sorted: short rows many at a time, long ones by their digits. */
 
 #include "network.h"
+#include "radix.h"
+
+enum { SHORT = 256 };
 
 typedef struct {
     reals *keys;
@@ -42,9 +45,27 @@ static void sort(reals *keys, wholes *category_at, int64_t categories) {
     if (any) network(&row, categories, by_key_and_category);
 }
 
-/* `order[rows, C]`: the categories from the smallest key to the largest, equal ones by their number. Keys are the
-   logits times `sign`, or for 0 their absolute values. */
-int ascending(const real *logits, int16_t *order, int64_t rows, int64_t categories, int64_t sign, int64_t threads) {
+static int long_rows(const real *keys, int64_t *order, int64_t rows, int64_t categories, int64_t threads) {
+    int failed = FINE;
+#pragma omp parallel num_threads(threads)
+    {
+        void *room = memory(room_to_sort(categories) + categories * sizeof(real));
+        real *sorted_keys = (real *)((char *)room + room_to_sort(categories));
+        if (room == NULL) failed = NO_MEMORY;
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < rows; row++) {
+            if (room == NULL) continue;
+            const Entry *sorted = sort_row(keys + row * categories, categories, 1, room, sorted_keys);
+            for (int64_t at = 0; at < categories; at++) order[row * categories + at] = category_in(sorted[at]);
+        }
+        free(room);
+    }
+    return failed;
+}
+
+/* `order[rows, C]`: the categories from the smallest key to the largest, equal ones by their number. */
+int ascending(const real *logits, int64_t *order, int64_t rows, int64_t categories, int64_t threads) {
+    if (categories > SHORT) return long_rows(logits, order, rows, categories, threads);
     int failed = FINE;
 #pragma omp parallel num_threads(threads)
     {
@@ -59,13 +80,11 @@ int ascending(const real *logits, int16_t *order, int64_t rows, int64_t categori
             to_lanes(logits, NULL, 0, row, rows, categories, keys);
             for (int64_t c = 0; c < categories; c++)
                 for (int lane = 0; lane < LANES; lane++) category_at[c * LANES + lane] = (whole)c;
-            for (int64_t at = 0; at < size; at++)
-                keys[at] = sign == 0 ? (keys[at] < 0 ? -keys[at] : keys[at]) : sign * keys[at];
             sort((reals *)keys, (wholes *)category_at, categories);
             /* Their bits, to rows that are as wide. */
             from_lanes((real *)category_at, NULL, 0, 0, lanes, categories, keys);
             const whole *sorted = (whole *)keys;
-            for (int64_t at = 0; at < lanes * categories; at++) order[row * categories + at] = (int16_t)sorted[at];
+            for (int64_t at = 0; at < lanes * categories; at++) order[row * categories + at] = sorted[at];
         }
         free(keys);
     }

@@ -1,4 +1,4 @@
-"""Sorting of many short rows at once, as a C kernel."""
+"""Sorting of many rows at once, as a C kernel."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
-from discretegrad.ops.dispatch import LARGEST
-from discretegrad.ops.order import fused
 
-SIGNS = {"ascending": 1, "descending": -1, "abs": 0}
-
-_ascending = native.function("ascending", pointers=2, sizes=3)
+_ascending = native.function("ascending", pointers=2, sizes=2)
 
 
 def ascending(keys: Tensor) -> Tensor:
     """See `reference.ascending`."""
-    if keys.shape[-1] > LARGEST:
-        return fused.ascending(keys)
-    return by(keys, "ascending").long()
-
-
-def by(logits: Tensor, order: str) -> Tensor:
-    """Categories sorted by their logits, `SIGNS` says how: int16 `[..., C]`, a quarter of what ids take."""
-    out = native.empty(logits.shape, torch.int16)
-    rows, categories = logits.shape[:-1].numel(), logits.shape[-1]
-    _ascending(logits.dtype, logits.contiguous(), out, rows, categories, SIGNS[order], work=logits.numel())
-    return out
+    order = native.empty(keys.shape, torch.int64)
+    rows, categories = keys.shape[:-1].numel(), keys.shape[-1]
+    _ascending(keys.dtype, keys.contiguous(), order, rows, categories, work=keys.numel())
+    return order

@@ -5,21 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 
 from discretegrad.ops import dispatch
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.tree import fused, native, reference
 from discretegrad.ops.tree.base import Pairs
 from discretegrad.ops.tree.topology import TreeLike, as_tree
 
 
-def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> Pairs:
-    """See `reference.pairs`."""
+def pairs(shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None) -> Pairs:
+    """See `reference.pairs`; variables are certain to be category 0 where a mask, broadcastable to `[*v]`, is False."""
     found: Pairs | None = None
     chosen = dispatch.implementation(logits, logits.shape[-1])
+    if chosen == "native":
+        return native.NativePairs(shape, order, logits, mask)
+    logits = switch_off(logits, mask)
     if chosen == "triton":
         from discretegrad.ops.tree import triton
 
         found = triton.pairs(shape, order, logits)
-    elif chosen == "native":
-        found = native.pairs(shape, order, logits)
     elif chosen == "fused":
         found = fused.pairs(shape, order, logits)
     return reference.pairs(shape, order, logits) if found is None else found

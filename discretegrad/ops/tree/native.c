@@ -1,11 +1,12 @@
-/* Antithetic pairs on any fixed tree: drawn by a walk down its masses, and their gradient. See README.md.
+/* Antithetic pairs: drawn by walks down their tree's masses, and their gradient. See README.md.
 
-   Nodes are numbered as a walk visits them, a node before its left subtree and that before the right one: the left
+   Short rows are drawn many at a time, on balanced trees and along sticks; `rows.h` has all others. Nodes are numbered as a walk visits them, a node before its left subtree and that before the right one: the left
    child of `n` is `n + 1`, its right child `right[n]`, 0 of a leaf. Below it are the positions `[low[n], high[n])`.
    Masses are sums from below, in double, so that a light subtree keeps its digits beside a heavy one, and a subtree has
    mass 0 only if all its leaves have: a walk that never enters such a one draws nothing impossible, however it is rounded. */
 
 #include "../order/network.h"
+#include "rows.h"
 
 /* The sum over each node of LANES rows, `[nodes, LANES]`, from those of the leaves, `[C, LANES]`. */
 static inline void sums_below(const real *leaf, const int32_t *right, const int32_t *low, int64_t nodes,
@@ -16,13 +17,6 @@ static inline void sums_below(const real *leaf, const int32_t *right, const int3
         else
             for (int k = 0; k < OF_DOUBLES; k++)
                 mass[node].vectors[k] = mass[node + 1].vectors[k] + mass[right[node]].vectors[k];
-}
-
-static inline int64_t position_of(const int16_t *order, int64_t categories, int64_t id) {
-    if (order == NULL) return id;
-    for (int64_t position = 0; position < categories; position++)
-        if (order[position] == id) return position;
-    return 0;
 }
 
 static inline int any(longs condition) {
@@ -95,7 +89,7 @@ static inline __attribute__((always_inline)) void first_falls(Paths *at, const L
 
 /* All nodes in the order of a walk, for all lanes at once: a lane takes part where its path is at the node. A walk of
    each lane by itself would visit fewer, but branch at each of them in a way that nobody can predict. */
-static inline __attribute__((always_inline)) void walk(Paths *paths, const int32_t *right, const int32_t *low,
+static inline __attribute__((always_inline)) void walk_all(Paths *paths, const int32_t *right, const int32_t *low,
                                                        int64_t nodes, const Doubles *mass, int drawn) {
     Paths at = *paths; /* for the compiler to keep in registers */
     const longs none = {0};
@@ -179,14 +173,31 @@ static void look_up(const reals *logits, const reals *sorted, int64_t categories
     }
 }
 
-/* Draw pairs, or, without noise, look at those whose ids are given.
+/* The other way around: how many are before a category. */
+static void rank_of(const reals *logits, int64_t categories, int descending, const Wholes *ids, Wholes *found) {
+    Reals value;
+    for (int lane = 0; lane < LANES; lane++) value.lanes[lane] = ((const real *)logits)[ids->lanes[lane] * LANES + lane];
+    for (int k = 0; k < OF_REALS; k++) {
+        wholes before = {0};
+        for (whole c = 0; c < categories; c++) {
+            const reals one = logits[c * OF_REALS + k];
+            const wholes ahead = descending ? one > value.vectors[k] : one < value.vectors[k];
+            before -= ahead | ((one == value.vectors[k]) & (ids->vectors[k] > c));
+        }
+        found->vectors[k] = before;
+    }
+}
 
-   `parted[pairs, rows]`: twice the node where the two paths part, and one more if the first point goes to the right
-   there; -1 where they do not. `ratio[pairs, rows]`: `p(z1) p(z2) / r(z1, z2)`, 0 where they do not part or never do so.
-   `sorted` is 1 or -1 where the leaves are in ascending or descending order of logits, of which no `order` is given. */
-int pairs(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const double *noise,
-          int64_t *indices, int32_t *parted, real *ratio, int64_t rows, int64_t categories,
-          int64_t order_stride, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
+/* Draw pairs, or, without noise, look at those whose ids are given: short rows, on a tree that all of them share.
+
+   `bounds[pairs, 3, rows]` are the outermost leaves of the children of the node where the paths part, all C where they do
+   not, and the last one also where nothing is behind it. `shares[pairs, 4, rows]` is by what the gradient multiplies
+   masses, and `p(z1) p(z2) / r(z1, z2)`, 0 where the paths do not part or never do so: see `rows.h`. Rows whose `mask` is
+   0 have id 0 and gradient 0, whatever their logits. `sorted` is 1 or -1 where the leaves are in ascending or descending
+   order of logits, otherwise 0. */
+int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const int32_t *low, const int32_t *high,
+          const double *noise, int64_t *indices, int32_t *bounds, real *shares, int64_t rows, int64_t categories,
+          int64_t kind, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
     int failed = FINE;
     const int64_t nodes = 2 * categories - 1, each = pairs * rows;
 #pragma omp parallel num_threads(threads)
@@ -200,7 +211,7 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
             if (mass == NULL) continue;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             if (noise != NULL) fetch(noise + row, rows, 3 * pairs);
-            to_lanes(logits, order, order_stride, row, rows, categories, leaf);
+            to_lanes(logits, NULL, 0, row, rows, categories, leaf);
             if (sorted) {
                 memcpy(logit, leaf, size * sizeof(real));
                 for (int64_t at = 0; at < size; at++) leaf[at] *= sorted;
@@ -209,10 +220,14 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
             }
             exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
-            if (!sound(mass->lanes)) failed = NO_PROBABILITIES;
+            Doubles total = *mass;
+            for (int lane = 0; lane < lanes; lane++)
+                if (!is_on(mask, row + lane)) total.lanes[lane] = 1;
+            if (!sound(total.lanes)) failed = NO_PROBABILITIES;
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
                 const int64_t own = pair * rows + row;
+                Wholes first = {0}, second = {0}, ends[BOUNDS] = {0};
                 Paths at = {0};
                 for (int k = 0; k < OF_DOUBLES; k++) {
                     at.second.vectors[k] -= 1;
@@ -226,50 +241,65 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
                     if (4 * depth < categories)
                         descend(&at, right, mass, depth);
                     else
-                        walk(&at, right, low, nodes, mass, 1);
-                    Wholes first = {0}, second = {0};
-                    for (int lane = 0; lane < lanes; lane++) {
-                        const int16_t *category_at = order == NULL ? NULL : order + (row + lane) * order_stride;
-                        const int64_t to = low[at.first.lanes[lane]];
-                        const int64_t other = at.parted.lanes[lane] < 0 ? to : low[at.second.lanes[lane]];
-                        first.lanes[lane] = (whole)(category_at == NULL ? to : category_at[to]);
-                        second.lanes[lane] = (whole)(category_at == NULL ? other : category_at[other]);
+                        walk_all(&at, right, low, nodes, mass, 1);
+                    for (int lane = 0; lane < LANES; lane++) {
+                        first.lanes[lane] = low[at.first.lanes[lane]];
+                        second.lanes[lane] = at.parted.lanes[lane] < 0 ? first.lanes[lane] : low[at.second.lanes[lane]];
                     }
                     if (sorted) {
                         look_up((reals *)logit, (reals *)in_order, categories, &first, &first);
                         look_up((reals *)logit, (reals *)in_order, categories, &second, &second);
                     }
                     for (int lane = 0; lane < lanes; lane++) {
-                        one[lane] = first.lanes[lane];
-                        two[lane] = second.lanes[lane];
+                        const int on = is_on(mask, row + lane);
+                        one[lane] = on ? first.lanes[lane] : 0;
+                        two[lane] = on ? second.lanes[lane] : 0;
                     }
                 } else {
                     for (int lane = 0; lane < lanes; lane++) {
-                        const int16_t *category_at = order == NULL ? NULL : order + (row + lane) * order_stride;
-                        at.at_first.lanes[lane] = position_of(category_at, categories, one[lane]);
-                        at.at_second.lanes[lane] = position_of(category_at, categories, two[lane]);
+                        const int fits = is_category(one[lane], categories) && is_category(two[lane], categories);
+                        if (!fits) failed = NO_CATEGORY;
+                        first.lanes[lane] = fits ? (whole)one[lane] : 0;
+                        second.lanes[lane] = fits ? (whole)two[lane] : 0;
                     }
-                    walk(&at, right, low, nodes, mass, 0);
+                    Wholes places[2] = {first, second};
+                    if (sorted) {
+                        rank_of((reals *)logit, categories, sorted < 0, &first, &places[0]);
+                        rank_of((reals *)logit, categories, sorted < 0, &second, &places[1]);
+                    }
+                    for (int lane = 0; lane < LANES; lane++) {
+                        at.at_first.lanes[lane] = places[0].lanes[lane];
+                        at.at_second.lanes[lane] = places[1].lanes[lane];
+                    }
+                    walk_all(&at, right, low, nodes, mass, 0);
                 }
-                Doubles left, rest;
-                real numbers[LANES];
-                int32_t where[LANES];
                 for (int lane = 0; lane < LANES; lane++) {
                     const int64_t node = at.parted.lanes[lane] < 0 ? 0 : at.parted.lanes[lane] >> 1;
-                    left.lanes[lane] = mass[node + (right[node] > 0)].lanes[lane];
-                    rest.lanes[lane] = mass[right[node]].lanes[lane];
+                    ends[FIRST].lanes[lane] = low[node];
+                    ends[LAST_OF_LEFT].lanes[lane] = low[right[node]] - (right[node] > 0);
+                    ends[LAST_OF_RIGHT].lanes[lane] = high[node] - 1;
                 }
-                for (int k = 0; k < OF_DOUBLES; k++) {
-                    const doubles zero = {0}, one = left.vectors[k], two = rest.vectors[k];
-                    const doubles follows = at.together.vectors[k] * mass->vectors[k];
-                    const longs possible = (at.parted.vectors[k] >= 0) & (one > zero) & (two > zero) & (follows > zero);
-                    left.vectors[k] = CHOOSE(possible, CHOOSE(one > two, one, two), zero);
-                    left.vectors[k] /= CHOOSE(possible, follows, zero + 1);
+                if (sorted && kind == CATERPILLAR)
+                    for (int lane = 0; lane < LANES; lane++) /* one of the points is at the stick */
+                        ends[FIRST].lanes[lane] = ends[LAST_OF_LEFT].lanes[lane] =
+                            at.parted.lanes[lane] & 1 ? second.lanes[lane] : first.lanes[lane];
+                else if (sorted)
+                    for (int k = 0; k < BOUNDS; k++)
+                        look_up((reals *)logit, (reals *)in_order, categories, &ends[k], &ends[k]);
+                for (int lane = 0; lane < lanes; lane++) {
+                    const int64_t where = at.parted.lanes[lane], node = where < 0 ? 0 : where >> 1;
+                    const int parts = where >= 0 && is_on(mask, row + lane);
+                    const double left = mass[node + (right[node] > 0)].lanes[lane], rest = mass[right[node]].lanes[lane];
+                    const Parting parting = {.parts = parts, .first_is_right = where & 1, .left = left, .right = rest,
+                                             .together = at.together.lanes[lane]};
+                    real of_row[SHARES];
+                    shares_of(&parting, mass->lanes[lane], of_row);
+                    for (int k = 0; k < SHARES; k++) shares[(pair * SHARES + k) * rows + row + lane] = of_row[k];
+                    for (int k = 0; k < BOUNDS; k++) {
+                        const int open = !parts || (k == LAST_OF_RIGHT && high[node] == categories);
+                        bounds[(pair * BOUNDS + k) * rows + row + lane] = open ? (int32_t)categories : (int32_t)ends[k].lanes[lane];
+                    }
                 }
-                for (int lane = 0; lane < LANES; lane++) numbers[lane] = (real)left.lanes[lane];
-                copy(ratio + own, numbers, lanes, sizeof(real));
-                for (int lane = 0; lane < LANES; lane++) where[lane] = (int32_t)at.parted.lanes[lane];
-                copy(parted + own, where, lanes, sizeof(int32_t));
             }
         }
         free(mass);
@@ -277,52 +307,46 @@ int pairs(const real *logits, const int16_t *order, const int32_t *right, const 
     return failed;
 }
 
-/* Add the gradient of LANES rows' pairs where their paths part, as if their points had no one-hots: `sum[C, LANES]`, by
-   position. `mass` is room for as much again.
+/* Add the gradient of a row's pair where its paths part, as if its points had no one-hots; or, the `first` time, write it.
+   Below the children are the numbers between the bounds. */
+static inline __attribute__((always_inline)) void spread(const real *RESTRICT logit, int64_t categories, real largest,
+                                                         const int32_t bounds[BOUNDS], const real shares[SHARES],
+                                                         int first, real *RESTRICT sum) {
+    const int64_t low = bounds[FIRST], last = bounds[LAST_OF_RIGHT] + 1, high = last < categories ? last : categories;
+    const int64_t middle = low < categories ? bounds[LAST_OF_LEFT] + 1 : categories;
+    const real shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
+    if (first) memset(sum, 0, low * sizeof(real));
+    for (int64_t c = low; c < middle; c++)
+        sum[c] = (first ? 0 : sum[c]) + of_left * exp_of((logit[c] - largest) - shift);
+    for (int64_t c = middle; c < high; c++)
+        sum[c] = (first ? 0 : sum[c]) + of_right * exp_of((logit[c] - largest) - shift);
+    if (first) memset(sum + high, 0, (categories - high) * sizeof(real));
+}
 
-   The masses of the children are scaled by the largest of their own leaves, so that they do not underflow. */
-static inline void spread(const reals *logit, int64_t categories, const Wholes *from, const Wholes *middle,
-                          const Wholes *to, const Reals *difference, reals *mass, reals *sum) {
-    const reals zero = {0}, least = zero - INFINITY;
-    Reals largest, left = {0}, rest = {0};
-    whole start = (whole)categories, end = 0;
-    for (int lane = 0; lane < LANES; lane++) {
-        start = from->lanes[lane] < start ? from->lanes[lane] : start;
-        end = to->lanes[lane] > end ? to->lanes[lane] : end;
-        largest.lanes[lane] = -INFINITY;
+/* The same, where leaves are in the tree by their `place`, or, if that is NULL, by their keys, equal ones by number. */
+static inline __attribute__((always_inline)) void spread_by(const real *RESTRICT logit, const int32_t *RESTRICT place,
+                                                            int sorted, int64_t categories, real largest,
+                                                            const int32_t bounds[BOUNDS], const real shares[SHARES],
+                                                            int first, real *RESTRICT sum) {
+    const real shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
+    whole limit[BOUNDS];
+    real key[BOUNDS];
+    for (int k = 0; k < BOUNDS; k++) {
+        limit[k] = bounds[k];
+        key[k] = place == NULL && bounds[k] < categories ? sort_key(logit[bounds[k]], sorted) : INFINITY;
     }
-    for (whole c = start; c < end; c++)
-        for (int k = 0; k < OF_REALS; k++) {
-            const reals one = CHOOSE((from->vectors[k] <= c) & (to->vectors[k] > c), logit[c * OF_REALS + k], least);
-            mass[c * OF_REALS + k] = one;
-            largest.vectors[k] = CHOOSE(one > largest.vectors[k], one, largest.vectors[k]);
+    for (int64_t c = 0; c < categories; c++) {
+        const whole at = place == NULL ? (whole)c : place[c];
+        whole inside = (at >= limit[FIRST]) & (at <= limit[LAST_OF_RIGHT]), is_left = at <= limit[LAST_OF_LEFT];
+        if (place == NULL) {
+            const real own = sort_key(logit[c], sorted);
+            inside = ((own > key[FIRST]) | ((own == key[FIRST]) & (at >= limit[FIRST]))) &
+                     ((own < key[LAST_OF_RIGHT]) | ((own == key[LAST_OF_RIGHT]) & (at <= limit[LAST_OF_RIGHT])));
+            is_left = (own < key[LAST_OF_LEFT]) | ((own == key[LAST_OF_LEFT]) & (at <= limit[LAST_OF_LEFT]));
         }
-    for (int k = 0; k < OF_REALS; k++)
-        largest.vectors[k] = CHOOSE(largest.vectors[k] == least, zero, largest.vectors[k]);
-    real *RESTRICT each = (real *)mass;
-    for (whole c = start; c < end; c++)
-        for (int lane = 0; lane < LANES; lane++)
-            each[c * LANES + lane] = exp_of(each[c * LANES + lane] - largest.lanes[lane]);
-    for (whole c = start; c < end; c++)
-        for (int k = 0; k < OF_REALS; k++) {
-            const wholes is_left = middle->vectors[k] > c;
-            left.vectors[k] += CHOOSE(is_left, mass[c * OF_REALS + k], zero);
-            rest.vectors[k] += CHOOSE(is_left, zero, mass[c * OF_REALS + k]);
-        }
-    for (int k = 0; k < OF_REALS; k++) {
-        /* The lighter one's share of both, spread over each child: divided by what is not small. */
-        const reals total = left.vectors[k] + rest.vectors[k];
-        const wholes heavy = left.vectors[k] > rest.vectors[k], some = total > zero;
-        const reals lighter = CHOOSE(heavy, rest.vectors[k], left.vectors[k]), one = zero + 1;
-        const reals ratio = lighter / CHOOSE(some, total - lighter, one);
-        const reals shared = CHOOSE(some, difference->vectors[k], zero) / CHOOSE(some, total, one);
-        left.vectors[k] = -shared * CHOOSE(heavy, ratio, one);
-        rest.vectors[k] = shared * CHOOSE(heavy, one, ratio);
+        const real mass = exp_of(inside ? (logit[c] - largest) - shift : -INFINITY);
+        sum[c] = (first ? 0 : sum[c]) + (is_left ? of_left : of_right) * mass;
     }
-    for (whole c = start; c < end; c++)
-        for (int k = 0; k < OF_REALS; k++)
-            sum[c * OF_REALS + k] +=
-                CHOOSE(middle->vectors[k] > c, left.vectors[k], rest.vectors[k]) * mass[c * OF_REALS + k];
 }
 
 /* Add to a row `sum[C]` the one-hots of a pair, its difference times and what `others` holds for it: see `Pairs.gradient`. */
@@ -337,65 +361,71 @@ static inline int add_points(const int64_t *indices, const real *others, int64_t
     return FINE;
 }
 
-/* `out[rows, C]`, see `Pairs.gradient`; `differences[pairs, groups]` and `others[2 pairs, others_groups]` as in
-   `score/native.c`, `others` NULL for zero. */
-int gradient(const real *logits, const int16_t *order, const int32_t *right, const int32_t *low, const int32_t *high,
-             const int64_t *indices, const int32_t *parted, const real *differences, const real *others, real *out,
-             int64_t rows, int64_t categories, int64_t order_stride, int64_t pairs, int64_t groups, int64_t shared_by,
-             int64_t others_groups, int64_t others_shared_by, int64_t threads) {
+/* `out[rows, C]`, see `Pairs.gradient`, from what `pairs` found; `differences[pairs, groups]` and
+   `others[2 pairs, others_groups]` as in `score/native.c`, `others` NULL for zero. `place` is where leaves are in the tree,
+   of every row or, with `place_stride` 0, of all, and NULL where that is their number or told by `sorted`. */
+int gradient(const real *logits, const uint8_t *mask, const int32_t *place, const int64_t *indices, const int32_t *bounds,
+             const real *shares, const real *differences, const real *others, real *out, int64_t rows, int64_t categories,
+             int64_t place_stride, int64_t sorted, int64_t pairs, int64_t groups, int64_t shared_by, int64_t others_groups,
+             int64_t others_shared_by, int64_t threads) {
     int failed = FINE;
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t size = categories * OF_REALS;
-        reals *logit = memory(3 * size * sizeof(reals)), *mass = logit + size, *sum = mass + size;
-        if (logit == NULL) failed = NO_MEMORY;
-#pragma omp for schedule(static)
-        for (int64_t row = 0; row < rows; row += LANES) {
-            if (logit == NULL) continue;
-            const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
-            to_lanes(logits, order, order_stride, row, rows, categories, (real *)logit);
-            memset(sum, 0, size * sizeof(reals));
-            for (int64_t pair = 0; pair < pairs; pair++) {
-                Wholes from = {0}, middle = {0}, to = {0};
-                Reals difference = {0};
-                for (int lane = 0; lane < lanes; lane++) {
-                    const int32_t where = parted[pair * rows + row + lane], node = where >> 1;
-                    if (where < 0) continue;
-                    const real own = differences[pair * groups + (row + lane) / shared_by];
-                    difference.lanes[lane] = where & 1 ? -own : own;
-                    from.lanes[lane] = low[node];
-                    middle.lanes[lane] = low[right[node]];
-                    to.lanes[lane] = high[node];
-                }
-                spread(logit, categories, &from, &middle, &to, &difference, mass, sum);
-            }
-            from_lanes((real *)sum, order, order_stride, row, rows, categories, out);
-            for (int64_t pair = 0; pair < pairs; pair++)
-                for (int64_t own = row; own < row + lanes; own++) {
-                    const int parts = parted[pair * rows + own] >= 0;
-                    const real difference = parts ? differences[pair * groups + own / shared_by] : 0;
-                    if (add_points(indices, others, pair, own, rows, categories, others_groups, others_shared_by, difference,
-                                   out + own * categories))
-                        failed = NO_CATEGORY;
-                }
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t row = 0; row < rows; row++) {
+        const real *logit = logits + row * categories;
+        const int32_t *place_of = place == NULL ? NULL : place + row * place_stride;
+        real *sum = out + row * categories;
+        if (!is_on(mask, row)) {
+            memset(sum, 0, categories * sizeof(real));
+            continue;
         }
-        free(logit);
+        const real largest = largest_of(logit, categories);
+        for (int64_t pair = 0; pair < pairs; pair++) {
+            int32_t of_bounds[BOUNDS];
+            real of_row[SHARES];
+            for (int k = 0; k < BOUNDS; k++) of_bounds[k] = bounds[(pair * BOUNDS + k) * rows + row];
+            const real difference = of_bounds[FIRST] < categories ? differences[pair * groups + row / shared_by] : 0;
+            for (int k = 0; k < SHARES; k++) of_row[k] = shares[(pair * SHARES + k) * rows + row];
+            for (int k = OF_LEFT; k <= OF_RIGHT; k++) of_row[k] *= difference;
+            const int first = pair == 0;
+#define SPREAD_BY(place, sorted)                                                                      \
+    first ? spread_by(logit, place, sorted, categories, largest, of_bounds, of_row, 1, sum)           \
+          : spread_by(logit, place, sorted, categories, largest, of_bounds, of_row, 0, sum)
+            if (place != NULL)
+                SPREAD_BY(place_of, 0);
+            else if (sorted == 1)
+                SPREAD_BY(NULL, 1);
+            else if (sorted == -1)
+                SPREAD_BY(NULL, -1);
+            else if (sorted != 0)
+                SPREAD_BY(NULL, 2);
+            else
+                first ? spread(logit, categories, largest, of_bounds, of_row, 1, sum)
+                      : spread(logit, categories, largest, of_bounds, of_row, 0, sum);
+#undef SPREAD_BY
+        }
+        for (int64_t pair = 0; pair < pairs; pair++) {
+            const int apart = indices[2 * pair * rows + row] != indices[(2 * pair + 1) * rows + row];
+            const real difference = apart ? differences[pair * groups + row / shared_by] : 0;
+            if (add_points(indices, others, pair, row, rows, categories, others_groups, others_shared_by, difference, sum))
+                failed = NO_CATEGORY;
+        }
     }
     return failed;
 }
 
 /* `out[rows, C]`, see `Pairs.importance`, from the ratios that `pairs` found; the rest as above. */
-int importance(const int64_t *indices, const real *ratio, const real *differences, const real *others, real *out,
-               int64_t rows, int64_t categories, int64_t pairs, int64_t groups, int64_t shared_by, int64_t others_groups,
-               int64_t others_shared_by, int64_t threads) {
+int importance(const uint8_t *mask, const int64_t *indices, const real *shares, const real *differences, const real *others,
+               real *out, int64_t rows, int64_t categories, int64_t pairs, int64_t groups, int64_t shared_by,
+               int64_t others_groups, int64_t others_shared_by, int64_t threads) {
     int failed = FINE;
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t row = 0; row < rows; row++) {
         real *sum = out + row * categories;
         memset(sum, 0, categories * sizeof(real));
-        for (int64_t pair = 0; pair < pairs; pair++) {
+        for (int64_t pair = 0; pair < pairs && is_on(mask, row); pair++) {
             const int apart = indices[2 * pair * rows + row] != indices[(2 * pair + 1) * rows + row];
-            const real difference = differences[pair * groups + row / shared_by] * ratio[pair * rows + row];
+            const real ratio = shares[(pair * SHARES + RATIO) * rows + row];
+            const real difference = differences[pair * groups + row / shared_by] * ratio;
             if (add_points(indices, others, pair, row, rows, categories, others_groups, others_shared_by,
                            apart ? difference : 0, sum))
                 failed = NO_CATEGORY;

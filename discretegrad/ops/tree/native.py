@@ -1,8 +1,8 @@
-"""Antithetic pairs on fixed trees as C kernels. The mathematics is in README.md.
+"""Antithetic pairs as C kernels. The mathematics is in README.md.
 
 A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go, which takes
-no longer than to write it and to read it. Where leaves are in the order of the logits, a draw sorts logits only: which
-categories they are of is looked up for those that are drawn, and for all only where a gradient needs it.
+no longer than to write it and to read it. Short rows are drawn many at a time, all others one by one. Where leaves are in
+the order of the logits, a draw sorts them, and a gradient knows them by their logits.
 """
 
 from __future__ import annotations
@@ -14,56 +14,55 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
-from discretegrad.ops.dispatch import LARGEST
-from discretegrad.ops.layout import by_group
-from discretegrad.ops.order import native as sorting
+from discretegrad.ops.layout import by_group, switch_off
 from discretegrad.ops.tree import fused
 from discretegrad.ops.tree.lazy import LogitPairs
-from discretegrad.ops.tree.topology import SHAPES, TreeLike, category_at
+from discretegrad.ops.tree.topology import SHAPES, TreeLike, topology
 
-_pairs = native.function("pairs", pointers=8, sizes=6)
-_gradient = native.function("gradient", pointers=10, sizes=8)
-_importance = native.function("importance", pointers=5, sizes=7)
+SHORT, SHORT_SORTED = 128, 1024
+"""The most categories of rows that are drawn many at a time, and of those whose leaves are sorted before."""
+KINDS = {"balanced": 0, "caterpillar": 1, "huffman": 3}
+NESTED = 2
+SORTED = {None: 0, "ascending": 1, "descending": -1, "abs": 2}
+
+_pairs = native.function("pairs", pointers=9, sizes=6)
+_pairs_of_rows = native.function("pairs_of_rows", pointers=10, sizes=5)
+_gradient = native.function("gradient", pointers=9, sizes=9)
+_importance = native.function("importance", pointers=6, sizes=7)
 
 
 class Parted(NamedTuple):
     """Where the paths of pairs part."""
 
-    where: Tensor
-    """int32 `[P, *v]`: twice the node, one more if the first point goes to the right there; -1 where they do not."""
-    ratio: Tensor
-    """`[P, *v]`: `p(z1) p(z2) / r(z1, z2)`."""
+    bounds: Tensor
+    """int32 `[P, 3, *v]`, the outermost leaves of both children of the node; see `native.c`."""
+    shares: Tensor
+    """`[P, 4, *v]`, by what masses are multiplied."""
+    place: Tensor | None
+    """int32 `[C]` or `[*v, C]`, where categories are in the tree; None where the logits or their own number tell."""
     sound: bool = True
     """False where a variable was met that has no probabilities."""
 
-
-def pairs(shape: str | TreeLike, order: str | None, logits: Tensor) -> NativePairs | None:
-    """See `reference.pairs`; None for trees that are every variable's own, and for long rows."""
-    return None if shape == "huffman" or logits.shape[-1] > LARGEST else NativePairs(shape, order, logits)
+    @property
+    def ratio(self) -> Tensor:
+        """`[P, *v]`: `p(z1) p(z2) / r(z1, z2)`."""
+        return self.shares[:, 3]
 
 
 class NativePairs(LogitPairs):
-    """Logits, and tables of the tree."""
+    """Logits as the kernels take them."""
 
-    def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor) -> None:
-        super().__init__(shape, order, logits)
-        self.tree = nodes(shape, logits.shape[-1])
-        self.sorted = sorting.SIGNS[order] if isinstance(shape, str) and order is not None else 0
-        """1 or -1 where leaves are in ascending or descending order."""
-
-    @functools.cached_property
-    def category_at(self) -> Tensor | None:
-        """int16, the category at each position of the tree; None where that is its own."""
-        if isinstance(self.shape, str) and self.order is not None:
-            return sorting.by(self.logits, self.order)
-        leaf_at = category_at(self.shape, self.order, self.logits)
-        return None if leaf_at is None else leaf_at.to(torch.int16)
+    def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None) -> None:
+        super().__init__(shape, order, logits, mask)
+        self.kind = KINDS[shape] if isinstance(shape, str) else NESTED
+        self.sorted = SORTED[order]
+        self.flags = native.flags(mask, logits.shape[:-1])
+        self.tree = nodes(shape, logits.shape[-1]) if self.kind == NESTED else None
 
     @property
     def leaves(self) -> Tensor:
         """See `Pairs.leaves`."""
-        probs = self.probs
-        return probs if self.category_at is None else probs.gather(-1, self.category_at.long().expand(probs.shape))
+        return self.probs if isinstance(self.shape, str) and self.order is None else self.reference().leaves
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         """See `Pairs.sample`."""
@@ -77,23 +76,12 @@ class NativePairs(LogitPairs):
         if native.differentiated(self.logits, differences):
             return self.reference().gradient(indices, differences, others)
         call = self._call(indices, differences, others, kept)
-        rows, (order, stride) = self._rows(call.out.dtype), self._order()
+        place, (rows, categories) = call.parted.place, call.sizes[:2]
+        stride = 0 if place is None or place.numel() == categories else categories
+        tensors = (self._rows(call.out.dtype), self.flags, place, call.indices, call.parted.bounds, call.shares)
+        tensors = (*tensors, call.differences, call.others, call.out)
         _gradient(
-            call.out.dtype,
-            rows,
-            order,
-            self.tree.right,
-            self.tree.low,
-            self.tree.high,
-            call.indices,
-            call.parted.where,
-            call.differences,
-            call.others,
-            call.out,
-            *call.sizes[:2],
-            stride,
-            *call.sizes[2:],
-            work=call.out.numel(),
+            call.out.dtype, *tensors, rows, categories, stride, self.sorted, *call.sizes[2:], work=call.out.numel()
         )
         return call.out
 
@@ -104,7 +92,7 @@ class NativePairs(LogitPairs):
         if native.differentiated(self.logits, differences):
             return self.reference().importance(indices, differences, others)
         call = self._call(indices, differences, others, kept)
-        tensors = (call.indices, call.parted.ratio.to(call.out.dtype), call.differences, call.others, call.out)
+        tensors = (self.flags, call.indices, call.shares, call.differences, call.others, call.out)
         _importance(call.out.dtype, *tensors, *call.sizes, work=call.out.numel())
         return call.out
 
@@ -115,12 +103,12 @@ class NativePairs(LogitPairs):
             differences = differences.to(dtype)
         indices, pairs = indices.contiguous(), len(indices) // 2
         parted = self._look_at(None, indices, dtype) if kept is None else kept
-        grouped, shared_by = by_group(differences, parted.where.shape)
+        grouped, shared_by = by_group(differences, torch.Size((pairs, *indices.shape[1:])))
         others, others_shared_by = (None, 1) if others is None else by_group(others.to(dtype), indices.shape)
         out, others_groups = native.empty(self.logits.shape, dtype), 0 if others is None else others.shape[1]
         rows, categories = self.logits.shape[:-1].numel(), self.logits.shape[-1]
         sizes = (rows, categories, pairs, grouped.shape[1], shared_by, others_groups, others_shared_by)
-        return Call(indices, parted, grouped, others, out, sizes)
+        return Call(indices, parted, parted.shares.to(dtype), grouped, others, out, sizes)
 
     def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
         """See `Pairs.ratio`."""
@@ -128,27 +116,34 @@ class NativePairs(LogitPairs):
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
         """The fused one's, or the reference's."""
-        found = fused.pairs(self.shape, self.order, self.logits)
+        found = fused.pairs(self.shape, self.order, switch_off(self.logits, self.mask))
         return (found or self.reference()).flow(indices, coefficients)
 
     def _look_at(self, noise: Tensor | None, indices: Tensor, dtype: torch.dtype) -> Parted:
         """Where pairs part: of those that are drawn into `indices`, or, without noise, of those that are there."""
         logits, categories = self._rows(dtype), self.logits.shape[-1]
-        rows, shape = logits.shape[:-1].numel(), (len(indices) // 2, *indices.shape[1:])
-        parted = Parted(native.empty(shape, torch.int32), native.empty(shape, dtype))
-        sorts = self.sorted if noise is not None else 0
-        order, stride = (None, 0) if sorts else self._order()
-        sizes = (rows, categories, stride, sorts, self.tree.depth, shape[0])
-        tensors = (logits, order, self.tree.right, self.tree.low, noise, indices, parted.where, parted.ratio)
-        return parted._replace(sound=_pairs(dtype, *tensors, *sizes, work=logits.numel()))
+        rows, pairs, variables = logits.shape[:-1].numel(), len(indices) // 2, indices.shape[1:]
+        bounds = native.empty((pairs, 3, *variables), torch.int32)
+        shares = native.empty((pairs, 4, *variables), dtype)
+        found, place = (noise, indices, bounds, shares), None
+        sizes = (rows, categories, self.kind, self.sorted)
+        longest = SHORT_SORTED if self.sorted else SHORT
+        if self.kind in (0, 1) and self.sorted != 2 and categories <= longest:
+            tree = nodes(self.shape, categories)
+            tensors = (logits, self.flags, tree.right, tree.low, tree.high, *found)
+            sound = _pairs(dtype, *tensors, *sizes, tree.depth, pairs, work=logits.numel())
+        else:
+            tables: tuple[Tensor | None, ...] = (None, None, None)
+            if self.tree is not None:
+                tables, place = (self.tree.leaf_at, self.tree.right, self.tree.low), self.tree.place
+            if self.kind == KINDS["huffman"] or (self.kind == NESTED and self.sorted):
+                place = native.empty(logits.shape, torch.int32)
+            tensors = (logits, self.flags, *tables, place, *found)
+            sound = _pairs_of_rows(dtype, *tensors, *sizes, pairs, work=logits.numel())
+        return Parted(bounds, shares, place, sound)
 
     def _rows(self, dtype: torch.dtype) -> Tensor:
         return self.logits.to(dtype).contiguous()
-
-    def _order(self) -> tuple[Tensor | None, int]:
-        """And what is between two rows of it."""
-        order = self.category_at
-        return order, 0 if order is None or order.ndim == 1 < self.logits.ndim else self.logits.shape[-1]
 
 
 class Call(NamedTuple):
@@ -156,6 +151,8 @@ class Call(NamedTuple):
 
     indices: Tensor
     parted: Parted
+    shares: Tensor
+    """In the dtype of the gradient."""
     differences: Tensor
     """`[P, M]`; see `by_group`."""
     others: Tensor | None
@@ -176,6 +173,10 @@ class Nodes(NamedTuple):
     """One past the last."""
     depth: int
     """Steps from the root to the farthest leaf."""
+    leaf_at: Tensor | None
+    """`[C]`, the leaf at each position of nested pairs."""
+    place: Tensor | None
+    """`[C]`, the position of each of those leaves."""
 
 
 @functools.lru_cache(maxsize=64)
@@ -208,5 +209,9 @@ def nodes(shape: str | TreeLike, categories: int) -> Nodes:
         else:
             position += 1
             deepest = max(deepest, depth)
+    leaf_at = place = None
+    if not isinstance(shape, str):
+        leaf_at = topology(shape, categories, torch.empty(0, device="cpu"))[1]
+        place = leaf_at.argsort().int()
     first, second, third = (torch.tensor(table, dtype=torch.int32, device="cpu") for table in (right, low, high))
-    return Nodes(first, second, third, deepest)
+    return Nodes(first, second, third, deepest, None if leaf_at is None else leaf_at.int(), place)

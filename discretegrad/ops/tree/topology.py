@@ -196,34 +196,36 @@ def huffman(probs: Tensor) -> tuple[Topology, Tensor]:
     categories = probs.shape[-1]
     if categories == 1:
         return topology("balanced", 1, probs)
-    nodes = 2 * categories - 1
-    # Merged nodes get mass inf, so that they are not picked again; nodes not made yet have it too.
-    active = F.pad(probs, (0, categories - 1), value=torch.inf)
-    size = torch.ones_like(active, dtype=torch.int64)
-    parent = torch.zeros_like(size)
-    side = torch.zeros_like(size)
-    number = torch.arange(nodes, device=probs.device)
-    left_sizes = []
-    for inner in range(categories - 1):
-        merged_mass, merged_size = probs.new_zeros(()), size.new_zeros(())
+    # Leaves come sorted, and what is merged is never lighter than what was merged before: two queues, whose first are
+    # compared. Behind their ends masses are infinite.
+    lightest = order_ops.ascending(probs)
+    merged_mass, merged_size = torch.full_like(probs, torch.inf), torch.zeros_like(lightest)
+    leaf_mass = F.pad(probs.gather(-1, lightest), (0, 1), value=torch.inf)
+    lightest = F.pad(lightest, (0, 1))
+    next_leaf = next_merged = torch.zeros_like(lightest[..., :1])
+    children, left_sizes = [], []
+    for step in range(categories - 1):
+        mass, size = probs.new_zeros(()), merged_size.new_zeros(())
         for hand in (-1, 1):
-            chosen = active.argmin(-1, keepdim=True)
-            merged_mass = merged_mass + active.gather(-1, chosen)
-            chosen_size = size.gather(-1, chosen)
-            merged_size = merged_size + chosen_size
+            of_leaf, of_merged = leaf_mass.gather(-1, next_leaf), merged_mass.gather(-1, next_merged)
+            is_leaf = ~(of_merged < of_leaf)  # of NaN too
+            mass = mass + torch.minimum(of_leaf, of_merged)
+            size = size + torch.where(is_leaf, 1, merged_size.gather(-1, next_merged))
+            # Inner nodes are numbered from the root down.
+            merged_node = 2 * categories - 2 - next_merged
+            children.append(torch.where(is_leaf, lightest.gather(-1, next_leaf), merged_node))
+            next_leaf, next_merged = (next_leaf + is_leaf).clamp_max(categories), next_merged + ~is_leaf
             if hand == -1:
-                left_sizes.append(chosen_size)
-            is_chosen = number == chosen
-            active = torch.where(is_chosen, torch.inf, active)
-            parent = torch.where(is_chosen, inner, parent)
-            side = torch.where(is_chosen, hand, side)
-        is_new = number == categories + inner
-        active = torch.where(is_new, merged_mass, active)
-        size = torch.where(is_new, merged_size, size)
-    is_root = number == nodes - 1
-    parent = torch.where(is_root, categories - 2, parent)
+                left_sizes.append(size)
+        merged_mass[..., step : step + 1] = mass
+        merged_size[..., step : step + 1] = size
+    child = torch.cat(children, -1)
+    pick = torch.arange(2 * categories - 2, device=probs.device)
+    blank = torch.zeros_like(F.pad(lightest, (0, categories - 2)))
+    parent = blank.scatter(-1, child, (categories - 2 - pick // 2).expand(child.shape))
+    side = blank.scatter(-1, child, (pick % 2 * 2 - 1).expand(child.shape))
+    left_size = torch.cat(left_sizes, -1).flip(-1)
 
-    left_size = torch.cat(left_sizes, -1)
     # A node starts where its parent starts, or, being a right child, behind its left sibling.
     offset = torch.where(side == 1, left_size.gather(-1, parent), 0)
     start = along_ancestors(offset.movedim(-1, 0), parent.movedim(-1, 0), torch.add, categories).movedim(0, -1)
@@ -235,7 +237,7 @@ def huffman(probs: Tensor) -> tuple[Topology, Tensor]:
         """Put a table's leaf entries, so far by category, in the order of their positions."""
         return torch.cat((table[..., :categories].gather(-1, category_at), table[..., categories:]), -1)
 
-    tables = Topology(low, low + left_size, low + size[..., categories:], lay_out(parent), lay_out(side))
+    tables = Topology(low, low + left_size, low + merged_size[..., :-1].flip(-1), lay_out(parent), lay_out(side))
     return tables, category_at
 
 
