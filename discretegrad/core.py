@@ -263,7 +263,7 @@ class Composition(Estimator):
         weights: Weights,
         control_variate: ControlVariate | tuple[ControlVariate, ...] | None = None,
         latent: str = "categorical",
-        objective: Objective = MEAN,
+        objective: Objective | None = None,
     ) -> None:
         if isinstance(control_variate, tuple):
             control_variate = Chain(control_variate) if len(control_variate) > 1 else next(iter(control_variate), None)
@@ -272,12 +272,12 @@ class Composition(Estimator):
             ("coupling", coupling),
             ("weights", weights),
             ("control_variate", control_variate),
-            ("objective", objective),
+            ("objective", MEAN if objective is None else objective),
         ):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
         weights.refuse(coupling)
-        objective.refuse(coupling, weights, control_variate)
+        self.objective.refuse(coupling, weights, control_variate)
         if control_variate is not None:
             if weights.differences and control_variate.constant:
                 raise ValueError(

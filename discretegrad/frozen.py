@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NoReturn, Self, TypeVar, dataclass_transform
 
+import torch
+
 Class = TypeVar("Class", bound=type)
 
 
@@ -40,13 +42,19 @@ class Made:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Before `__init__`, so that classes need not know of it."""
         self = super().__new__(cls)
+        if torch.compiler.is_compiling():  # which cannot follow, and lets no estimator outlive its trace
+            return self
         try:
             bound = _signature(cls.__init__).bind(self, *args, **kwargs)
         except TypeError:  # `__init__` says it better; and copies come without arguments, but with their memory
             return self
         bound.apply_defaults()
         _, *arguments = bound.arguments.items()
-        object.__setattr__(self, "made_from", dict(arguments))
+        made_from = dict(arguments)
+        for name, parameter in bound.signature.parameters.items():
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                made_from.update(made_from.pop(name))
+        object.__setattr__(self, "made_from", made_from)
         return self
 
     def made_alike(self, other: object) -> bool:

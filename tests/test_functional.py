@@ -175,3 +175,11 @@ def test_learners_take_the_ids_of_a_loop_of_one_s_own(name):
         found.append([surrogate, loss, *baseline.buffers()])
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_functional_form_compiles():
+    logits, ids, values = torch.randn(4, 3, 5, requires_grad=True), torch.randint(5, (2, 4, 3)), torch.randn(2, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(F.rloo, fullgraph=True, backend="aot_eager")
+    found = [torch.autograd.grad(form(logits, ids, values).sum(), logits)[0] for form in (F.rloo, compiled)]
+    torch.testing.assert_close(*found)

@@ -95,3 +95,13 @@ def test_a_subclass_with_arguments_of_its_own_is_replaced_by_them():
         estimator.pairs = 3
     with pytest.raises(AttributeError, match="Pairs has no attribute 'colour'"):
         estimator.colour  # noqa: B018
+
+
+def test_arguments_that_are_handed_on_are_replaced_too():
+    class Many(dg.RLOO):
+        def __init__(self, **options):
+            super().__init__(**{"num_samples": 4, **options})
+
+    estimator = Many(latent="bernoulli")
+    assert (estimator.latent, estimator.evaluations) == ("bernoulli", 4)
+    assert estimator.replace(latent="categorical") == Many()
