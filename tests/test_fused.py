@@ -144,8 +144,8 @@ def test_pairs_on_user_trees(categories, order_of, kind, dtype):
     check_pairs(USER_TREES[categories], order_of, categories, kind, dtype)
 
 
-def check_pairs(shape, order_of, categories, kind, dtype):
-    for num_pairs, lead in ((1, ()), (1, (40, 3)), (3, (5,)), (2, (0, 4))):
+def check_pairs(shape, order_of, categories, kind, dtype, leads=((1, ()), (1, (40, 3)), (3, (5,)), (2, (0, 4)))):
+    for num_pairs, lead in leads:
         logits = logits_of(kind, *lead, categories, dtype=dtype)
         noise = torch.rand(3, num_pairs, *lead, dtype=dtype)
         values = torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype)

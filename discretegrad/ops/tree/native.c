@@ -221,8 +221,8 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
             exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
             Doubles total = *mass;
-            for (int lane = 0; lane < lanes; lane++)
-                if (!is_on(mask, row + lane)) total.lanes[lane] = 1;
+            for (int lane = 0; lane < LANES; lane++)
+                if (!is_on(mask, lane < lanes ? row + lane : rows - 1)) total.lanes[lane] = 1;
             if (!sound(total.lanes)) failed = NO_PROBABILITIES;
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;

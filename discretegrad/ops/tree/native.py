@@ -23,6 +23,8 @@ SHORT, SHORT_SORTED = 128, 1024
 """The most categories of rows that are drawn many at a time, and of those whose leaves are sorted before."""
 KINDS = {"balanced": 0, "caterpillar": 1, "huffman": 3}
 NESTED = 2
+IN_ORDER = (0, 1)
+"""The trees whose leaves are the categories one after the other, by number or by logit."""
 SORTED = {None: 0, "ascending": 1, "descending": -1, "abs": 2}
 
 _pairs = native.function("pairs", pointers=9, sizes=6)
@@ -62,7 +64,7 @@ class NativePairs(LogitPairs):
     @property
     def leaves(self) -> Tensor:
         """See `Pairs.leaves`."""
-        return self.probs if isinstance(self.shape, str) and self.order is None else self.reference().leaves
+        return self.probs if self.kind in IN_ORDER and self.order is None else self.reference().leaves
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         """See `Pairs.sample`."""
@@ -128,7 +130,7 @@ class NativePairs(LogitPairs):
         found, place = (noise, indices, bounds, shares), None
         sizes = (rows, categories, self.kind, self.sorted)
         longest = SHORT_SORTED if self.sorted else SHORT
-        if self.kind in (0, 1) and self.sorted != 2 and categories <= longest:
+        if self.kind in IN_ORDER and self.order != "abs" and categories <= longest:
             tree = nodes(self.shape, categories)
             tensors = (logits, self.flags, tree.right, tree.low, tree.high, *found)
             sound = _pairs(dtype, *tensors, *sizes, tree.depth, pairs, work=logits.numel())
