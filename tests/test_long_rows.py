@@ -6,7 +6,7 @@ False alarm 1e-6 for the file, power 0.999 against a total variation of 1 %.
 import pytest
 import torch
 from calibration import assert_law, draws_for_law
-from test_fused import TREES, check_pairs, logits_of
+from test_fused import TREES, check_pairs
 
 import discretegrad as dg
 from discretegrad.ops import dispatch, order, tree

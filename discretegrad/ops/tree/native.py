@@ -1,8 +1,8 @@
 """Antithetic pairs as C kernels. The mathematics is in README.md.
 
 A draw is one pass over the logits, a gradient another; both make what they need of the softmax as they go, which takes
-no longer than to write it and to read it. Short rows are drawn many at a time, all others one by one. Where leaves are in
-the order of the logits, a draw sorts them, and a gradient knows them by their logits.
+no longer than to write it and to read it. Short rows are drawn many at a time, all others one by one. Where leaves are
+in the order of the logits, a draw sorts them, and a gradient knows them by their logits.
 """
 
 from __future__ import annotations
