@@ -8,8 +8,9 @@ must have been drawn from the coupling that the estimator of the same name sampl
 2k and 2k + 1 are a pair. `attach_gradient` is for gradients of your own.
 
 Shapes: logits `[*variables, C]` (Bernoulli: `[*variables]`), or a distribution that has them, indices int64
-`[S, *variables]`, values `[S, *batch]` where `*batch` begins `*variables`, mask boolean and broadcastable to `*variables`; ids where it is False are never
-looked at, so padding may hold -100, say. Wrong ones raise a ValueError or TypeError.
+`[S, *variables]`, values `[S, *batch]` where `*batch` begins `*variables`, mask boolean and broadcastable to
+`*variables`; ids where it is False are never looked at, so padding may hold -100, say. Wrong ones raise a ValueError or
+TypeError.
 
 Values may be local to some of the event's dimensions too, `[S, *batch, T]` with one for each time step. Then so is the
 surrogate, `[*batch, T]`: entry t is the average of the values at t, its gradient that of the variables of step t. Of

@@ -67,8 +67,8 @@ class RunningMean(Statistics, Baseline):
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
         """Move towards the mean of the values."""
-        self.mean.lerp_(masked_mean(draw, values).to(self.mean.dtype), 1 - self.decay)
-        self.weight.lerp_(torch.ones_like(self.weight), 1 - self.decay)
+        self.move("mean", masked_mean(draw, values), 1 - self.decay)
+        self.move("weight", torch.ones_like(self.weight), 1 - self.decay)
 
 
 class LearnedBaseline(Baseline):

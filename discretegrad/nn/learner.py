@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from discretegrad.control_variate import ControlVariate
@@ -17,6 +18,16 @@ class Statistics(nn.Module):
 
     A moving average in half precision overflows, or stalls where a step is less than its rounding.
     """
+
+    def move(self, name: str, new: Tensor, share: float) -> None:
+        """Move the average of that name towards what is new, that share of the way."""
+        average = getattr(self, name)
+        moved = average.lerp(new.to(average.dtype), share)
+        if torch.compiler.is_compiling():
+            # A compiled backward pass computes again from buffers as the forward pass leaves them, not as it saw them.
+            setattr(self, name, moved)
+        else:
+            average.copy_(moved)  # others, as DDP, hold the buffer itself
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """What `.to`, `.half()` and their like call: the buffers follow to another device, not to another dtype."""

@@ -76,5 +76,5 @@ class NVILBaseline(Statistics, Baseline):
         if self.learned is not None:
             values = values - self.learned.predict(values, draw, context)
         variance = masked_mean(draw, (values - masked_mean(draw, values)).square())
-        self.spread.lerp_(variance.to(self.spread.dtype), 1 - self.running.decay)
+        self.move("spread", variance, 1 - self.running.decay)
         self.running.update(draw, values)

@@ -63,6 +63,6 @@ class EstimatedShare(Statistics):
         """Take in the parts of the last gradient."""
         if self._noted is None:
             return
-        for average, new in zip((self.dot, self.norm), self._noted, strict=True):
-            average.lerp_(new.to(average.dtype), 1 - self.decay)
+        for name, new in zip(("dot", "norm"), self._noted, strict=True):
+            self.move(name, new, 1 - self.decay)
         self._noted = None
