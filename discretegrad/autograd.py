@@ -47,6 +47,11 @@ def attach_gradient_later(
     return _AttachGradientLater.apply(value, logits, gradient, *of)
 
 
+def keep_gradient(tensor: Tensor, where: Tensor) -> Tensor:
+    """The same entries, whose gradient is dropped before any arithmetic where `where`, which broadcasts, is False."""
+    return _KeepGradient.apply(tensor, where)
+
+
 class _AttachGradient(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -84,6 +89,23 @@ class _AttachGradientLater(torch.autograd.Function):
         else:
             scaled = ctx.gradient(grad_output).to(logits.dtype)
         return grad_output, scaled, *[None] * (1 + len(of))
+
+
+class _KeepGradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(tensor: Tensor, where: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        (where,) = ctx.saved_tensors
+        return torch.where(where, grad_output, 0.0), None
 
 
 def _scaled(grad_output: Tensor, gradient: Tensor, logits: Tensor) -> Tensor:

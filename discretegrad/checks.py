@@ -36,6 +36,34 @@ def positive(number: float, name: str) -> None:
         raise ValueError(f"{name} must be positive, not {number!r}.")
 
 
+def temperature(number: Any, learned: bool = True) -> None:
+    """Refuse what is no positive number or tensor of them; and unless it may be `learned`, what has a gradient."""
+    if not isinstance(number, Tensor):
+        if not hasattr(number, "__float__") or not number > 0:
+            raise ValueError(f"temperature must be positive, a number or a tensor of numbers, not {number!r}.")
+        return
+    if not number.is_floating_point():
+        raise TypeError(f"a temperature that is a tensor must be of a floating-point dtype, not {number.dtype}.")
+    if number.requires_grad and not learned:
+        raise ValueError(
+            "E f does not depend on this temperature, so it has no gradient and cannot be learned here; give "
+            "temperature.detach(), or use GumbelSoftmax or REBAR(learn=True), which learn theirs."
+        )
+    if looks_at_data(number, None) and _any(~(number > 0)):
+        raise ValueError("temperature must be positive, but the tensor has entries that are not.")
+
+
+def temperature_of_variables(number: float | Tensor, variables: torch.Size) -> None:
+    """Refuse a temperature that is positive no more, or does not belong to the logits."""
+    if isinstance(number, Tensor):
+        temperature(number)
+        if not _broadcasts(number.shape, variables):
+            raise ValueError(
+                f"temperature is one number or one a variable: a tensor that broadcasts to the variables' shape "
+                f"{tuple(variables)} (the logits' without the categories), not of shape {_shape(number)}."
+            )
+
+
 def decay(decay: float) -> None:
     """Refuse what is no decay of a moving average."""
     if not 0 <= decay < 1:
@@ -310,6 +338,12 @@ def ids_of_logits(ids: Tensor, variables: torch.Size) -> None:
             f"ids of shape {_shape(ids)} do not belong to logits of {tuple(variables)} variables, which must broadcast "
             "to them; integer points are ids, so give one-hots as floating-point numbers."
         )
+
+
+def dimension(dim: object, tensor: Tensor) -> None:
+    """Refuse what is no dimension of a tensor."""
+    if not isinstance(dim, int) or not -tensor.ndim <= dim < tensor.ndim:
+        raise ValueError(f"dim must be a dimension of the logits, which have shape {_shape(tensor)}, not {dim!r}.")
 
 
 def takes_part(mask: Tensor, variables: torch.Size, which: str = "") -> None:

@@ -31,7 +31,7 @@ from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
 from discretegrad.coupling import Coupling
-from discretegrad.draw import Draw, category_logits
+from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
@@ -533,7 +533,11 @@ class Pathwise(Estimator):
         validate: bool | None,
     ) -> Draw:
         checks.probabilities(logits, latent, mask, validate)
-        relaxed, indices = self.path.sample(category_logits(logits, latent, mask), self.num_samples, generator)
+        checks.temperature_of_variables(
+            getattr(self.path, "temperature", 1.0), logits.shape[: logits.ndim - latent.rank]
+        )
+        own = category_logits_below_zero(logits, latent, mask)
+        relaxed, indices = self.path.sample(own, self.num_samples, generator)
         return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype), source=self.path)
 
     def _drew(self, draw: Draw) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.autograd import keep_gradient
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent
 from discretegrad.ops.dispatch import has_entries, in_transform
@@ -84,6 +86,8 @@ class Draw:
             if self.mask is not None:
                 one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
             points = self.latent.points(one_hots)
+            if points.requires_grad:  # so that what f's gradient is at impossible categories reaches no arithmetic
+                points = keep_gradient(points, self._possible())
             if self.differentiable and torch.is_grad_enabled() and not points.requires_grad:
                 checks.differentiates_f(in_transform())
                 points = points.detach().requires_grad_()
@@ -112,11 +116,18 @@ class Draw:
             )
         checks.gradient_of_f(gradient is not None, name)
         assert gradient is not None
-        gradient = self.latent.lift(gradient.to(wide_dtype(gradient.dtype)))
+        gradient = self.latent.lift(self.of_possible(gradient.to(wide_dtype(gradient.dtype))))
         gradient = gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
         if not create_graph:  # a learner asks for it once more, perhaps when the graph is gone
             object.__setattr__(self, "_grad_f", (values, gradient))
         return gradient
+
+    def of_possible(self, gradient: Tensor) -> Tensor:
+        """A gradient w.r.t. points, without its entries at what has probability 0, which may be infinite or NaN."""
+        return torch.where(self._possible(), gradient, 0.0)
+
+    def _possible(self) -> Tensor:
+        return self.latent.possible(possible(category_logits(self.logits.detach(), self.latent, self.mask)))
 
     @property
     def probs(self) -> Tensor:
@@ -169,6 +180,21 @@ def _version(logits: Tensor) -> tuple[int, int] | None:
     """Which tensor it is, and how often it was changed in place, where torch counts."""
     counts = has_entries(logits) and not logits.is_inference()
     return (id(logits), logits._version) if counts else None
+
+
+def possible(category_logits: Tensor) -> Tensor:
+    """Which categories have a probability that is not 0, nor so small that it has lost digits to underflow."""
+    threshold = math.log(torch.finfo(category_logits.dtype).tiny * category_logits.shape[-1])
+    return category_logits >= category_logits.amax(-1, keepdim=True) + threshold
+
+
+def category_logits_below_zero(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
+    """`category_logits` less the largest of each row, for arithmetic that is to see no common offset.
+
+    Probabilities are blind to an offset, but a temperature, noise or a rounding is not.
+    """
+    categories = category_logits(logits, latent, mask)
+    return categories - categories.detach().amax(-1, keepdim=True)
 
 
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:

@@ -18,7 +18,7 @@ from discretegrad import checks
 from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Independent, Law
-from discretegrad.draw import Draw
+from discretegrad.draw import Draw, category_logits_below_zero
 from discretegrad.latent import Latent
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import DiscretePath
@@ -135,7 +135,7 @@ def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
     if isinstance(estimator, Composition) and not _noisy(estimator.control_variate):
         coupling = estimator.coupling
     elif isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath):
-        coupling = Independent(estimator.num_samples)
+        coupling, category_logits = Independent(estimator.num_samples), estimator.path.law(category_logits)
     else:
         raise ValueError(
             f"the points of {type(estimator).__name__} are continuous, so its moments cannot be enumerated; estimate "
@@ -152,7 +152,8 @@ def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent,
     if isinstance(estimator, Composition):
         return estimator.complete(Draw(logits, indices, latent, noise=noise))
     assert isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath)
-    return Draw(logits, indices, latent, relaxed=estimator.path.carry(latent.category_logits(logits), indices))
+    relaxed = estimator.path.carry(category_logits_below_zero(logits, latent, None), indices)
+    return Draw(logits, indices, latent, relaxed=relaxed)
 
 
 def _all_points(logits: Tensor, latent: Latent) -> Tensor:

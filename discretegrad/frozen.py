@@ -18,11 +18,27 @@ def frozen(cls: Class) -> Class:
     """A frozen dataclass that refuses every assignment, of its subclasses' own names too, with a sentence.
 
     `dataclass(frozen=True)` alone refuses the names of fields only in subclasses, so that assigning one of their
-    arguments is accepted and does nothing.
+    arguments is accepted and does nothing. Tensors among the fields are equal where they are the same one: what is in
+    them may change, and must not be looked at.
     """
+    own = "__eq__" in vars(cls)
     made: Any = dataclasses.dataclass(frozen=True)(cls)
+    names = tuple(field.name for field in dataclasses.fields(made))
+
+    def equal(self: object, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+    if not own:
+        made.__eq__ = equal
     made.__setattr__ = made.__delattr__ = _refuse
     return made
+
+
+def _equal(one: object, other: object) -> bool:
+    tensors = isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor)
+    return one is other or (not tensors and one == other)
 
 
 def _refuse(self: object, name: str, *value: object) -> NoReturn:

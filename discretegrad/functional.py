@@ -1,10 +1,11 @@
-"""The second phase as functions, for people with their own sampling loop.
+"""The second phase as functions, for people with their own sampling loop; and points that carry the gradient.
 
-`draw` joins the same logits and ids to what learners take, `baseline.update(draw(logits, indices), values)`.
+`one_hot` takes the place of `torch.nn.functional.gumbel_softmax`. `draw` joins logits and ids of your own to what
+learners take, `baseline.update(draw(logits, indices), values)`.
 
-Each takes the logits, the ids of the points that were drawn and the values of f there, and returns the surrogate
-`[*batch]`: its value is the average of the values, its gradient w.r.t. the logits is the estimator's. The points
-must have been drawn from the coupling that the estimator of the same name samples from; in coupled draws points
+Each of the others takes the logits, the ids of the points that were drawn and the values of f there, and returns the
+surrogate `[*batch]`: its value is the average of the values, its gradient w.r.t. the logits is the estimator's. The
+points must have been drawn from the coupling that the estimator of the same name samples from; in coupled draws points
 2k and 2k + 1 are a pair. `attach_gradient` is for gradients of your own.
 
 Shapes: logits `[*variables, C]` (Bernoulli: `[*variables]`), or a distribution that has them, indices int64
@@ -21,6 +22,9 @@ E f is the entry at the first step.
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -28,9 +32,10 @@ from torch.distributions import Distribution
 from discretegrad import checks
 from discretegrad.autograd import attach_gradient
 from discretegrad.control_variate import ControlVariate
-from discretegrad.core import Estimator
+from discretegrad.core import Estimator, Pathwise
 from discretegrad.draw import Draw
 from discretegrad.estimators import (
+    ESTIMATORS,
     RLOO,
     VIMCO,
     DisARM,
@@ -55,6 +60,7 @@ __all__ = [
     "disarm_tree",
     "draw",
     "local_expectation",
+    "one_hot",
     "reinforce",
     "rloo",
     "sum_and_sample",
@@ -84,6 +90,84 @@ def draw(
     """
     logits, kind = _checked(logits, indices, latent, mask)
     return Draw(logits, indices if mask is None else torch.where(mask, indices, 0), kind, mask)
+
+
+PATHS = {name: kind for name, kind in ESTIMATORS.items() if isinstance(kind, type) and issubclass(kind, Pathwise)}
+"""The methods that `one_hot` knows, by name."""
+
+SETTINGS = {name: tuple(inspect.signature(kind).parameters) for name, kind in PATHS.items()}
+
+
+def one_hot(
+    logits: Tensor,
+    method: str = "reinmax",
+    tau: float | Tensor | None = None,
+    hard: bool = True,
+    dim: int = -1,
+    generator: torch.Generator | None = None,
+    mask: Tensor | None = None,
+    num_samples: int | None = None,
+    latent: str = "categorical",
+    validate: bool | None = None,
+    **settings: Any,
+) -> Tensor:
+    """Points that carry a biased gradient, to be put into any network: every estimator of the biased paths by its name.
+
+    In the place of torch's function two words change:
+
+        torch.nn.functional.gumbel_softmax(logits, tau=0.5, hard=True, dim=1)
+        dg.functional.one_hot(logits, "reinmax", tau=0.5, dim=1)
+
+    Args:
+        logits: categories in dimension `dim`; Bernoulli logits have no such dimension.
+        method: "straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "reinmax_rao", "imle" or
+            "argmax_st".
+        tau: the temperature, a number or a tensor that broadcasts to the logits without dimension `dim`; None for the
+            method's own default. "imle" has none.
+        hard: one-hots; False for the soft points of "gumbel_softmax", which alone has them.
+        dim: of the categories.
+        generator, mask, validate: as in `Estimator.sample`; the mask is broadcastable to the logits without `dim`.
+        num_samples: None for one point, of the logits' shape; a number for so many in a new dimension in front, whose
+            values of f are then averaged.
+        latent: "categorical" or "bernoulli".
+        settings: further arguments of the method's class, such as `num_rao` or `gap`.
+
+    Returns:
+        Of the logits' shape and dtype, with S in front where `num_samples` is given.
+
+    Raises:
+        TypeError, ValueError: for a method that is not known, or arguments that it does not have.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 4, 3, requires_grad=True)
+        >>> points = dg.functional.one_hot(logits, "reinmax", dim=1)
+        >>> points.sum(1)
+        tensor([[1., 1., 1.],
+                [1., 1., 1.]], grad_fn=<SumBackward1>)
+        >>> points[:, 0].square().sum().backward()
+    """
+    if method not in PATHS:
+        raise ValueError(f"method is one of {', '.join(map(repr, PATHS))}, not {method!r}.")
+    if tau is not None:
+        settings["temperature"] = tau
+    if num_samples is not None:
+        settings["num_samples"] = num_samples
+    if method == "gumbel_softmax":
+        settings["hard"] = hard
+    elif not hard:
+        raise ValueError(f"the points of {method!r} are one-hots; hard=False is for 'gumbel_softmax' only.")
+    unknown = [name for name in settings if name not in SETTINGS[method]]
+    if unknown:
+        raise TypeError(f"{method!r} has no {', '.join(unknown)}; its settings are {', '.join(SETTINGS[method])}.")
+    checks.form_of_logits(logits, checks.named_latent(latent), None)
+    if latent == "categorical" and dim != -1:
+        checks.dimension(dim, logits)
+        logits = logits.movedim(dim, -1)
+    points = PATHS[method](latent=latent, **settings).sample(logits, generator, mask, validate).points
+    if latent == "categorical" and dim != -1:
+        points = points.movedim(-1, dim + 1 if dim >= 0 else dim)
+    return points if num_samples is not None else points.squeeze(0)
 
 
 def reinforce(

@@ -36,6 +36,10 @@ class Latent(Protocol):
         """Turn a gradient w.r.t. points into one w.r.t. one-hots `[S, *variables, C]`."""
         ...
 
+    def possible(self, categories: Tensor) -> Tensor:
+        """Where the gradient of f at a point counts, of a point's shape, from which categories are possible."""
+        ...
+
 
 class Categorical:
     """Logits `[*variables, C]`, points one-hot `[S, *variables, C]`."""
@@ -59,6 +63,10 @@ class Categorical:
         """The gradient itself."""
         return grad_f
 
+    def possible(self, categories: Tensor) -> Tensor:
+        """At the categories that are possible."""
+        return categories
+
 
 class Bernoulli:
     """Logits `[*variables]` of P(z = 1), points in {0, 1} of shape `[S, *variables]`."""
@@ -81,6 +89,10 @@ class Bernoulli:
     def lift(self, grad_f: Tensor) -> Tensor:
         """f looks at the entry of category 1 only."""
         return torch.stack((torch.zeros_like(grad_f), grad_f), -1)
+
+    def possible(self, categories: Tensor) -> Tensor:
+        """Where both values are possible."""
+        return categories.all(-1)
 
 
 LATENTS: dict[str, Latent] = {latent.name: latent for latent in (Categorical(), Bernoulli())}

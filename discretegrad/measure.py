@@ -257,7 +257,8 @@ def keep_freed_memory() -> None:
 def _element_by_element(estimator: Estimator) -> bool:
     """Whether a batch element's gradient knows nothing of the others, so that replicates can be batch elements."""
     if isinstance(estimator, Pathwise):
-        return True
+        temperature = getattr(estimator.path, "temperature", 1.0)
+        return not (isinstance(temperature, Tensor) and temperature.ndim)  # which may belong to batch elements
     if not isinstance(estimator, Composition) or estimator.coupling.distinct_dims is not None:
         return False
     control_variate = estimator.control_variate

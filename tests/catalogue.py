@@ -110,12 +110,16 @@ CATEGORICAL = {
     "disarm-bound-sb": lambda c: dg.DisARMBound(2, "caterpillar", "descending"),
     "straight-through": lambda c: dg.StraightThrough(),
     "straight-through-2": lambda c: dg.StraightThrough(2),
+    "straight-through-cold": lambda c: dg.StraightThrough(temperature=0.5),
+    "straight-through-tempered-law": lambda c: dg.StraightThrough(2, temperature=0.5, tempered_law=True),
+    "argmax-st": lambda c: dg.ArgmaxST(0.7),
     "gumbel-soft": lambda c: dg.GumbelSoftmax(0.7),
     "gumbel-hard": lambda c: dg.GumbelSoftmax(0.7, hard=True, num_samples=2),
     "gumbel-rao": lambda c: dg.GumbelRao(3, 0.7, num_samples=2),
     "gapped-st": lambda c: dg.GappedST(0.7),
     "reinmax": lambda c: dg.ReinMax(),
     "reinmax-cold": lambda c: dg.ReinMax(0.5, num_samples=2),
+    "reinmax-rao": lambda c: dg.ReinMaxRao(3, 0.5, num_samples=2),
     "imle": lambda c: dg.IMLE(10.0, num_samples=2),
 }
 
@@ -156,11 +160,14 @@ BERNOULLI = {
     "vimco-3-arithmetic": lambda: dg.VIMCO(3, "arithmetic", "bernoulli"),
     "disarm-bound": lambda: dg.DisARMBound(latent="bernoulli"),
     "straight-through": lambda: dg.StraightThrough(latent="bernoulli"),
+    "straight-through-warm": lambda: dg.StraightThrough(1, "bernoulli", 2.0),
+    "argmax-st": lambda: dg.ArgmaxST(0.7, "bernoulli"),
     "gumbel-soft": lambda: dg.GumbelSoftmax(0.7, latent="bernoulli"),
     "gumbel-hard": lambda: dg.GumbelSoftmax(0.7, hard=True, latent="bernoulli"),
     "gumbel-rao": lambda: dg.GumbelRao(3, 0.7, latent="bernoulli"),
     "gapped-st": lambda: dg.GappedST(0.7, latent="bernoulli"),
     "reinmax": lambda: dg.ReinMax(latent="bernoulli"),
+    "reinmax-rao": lambda: dg.ReinMaxRao(3, 0.5, latent="bernoulli"),
     "imle": lambda: dg.IMLE(10.0, num_samples=2, latent="bernoulli"),
 }
 

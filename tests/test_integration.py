@@ -24,7 +24,16 @@ KINDS = [
     "ars-plus-1",
 ]
 KINDS += ["carms-3", "nvil", "local-2", "sum-and-sample-3-2", "unordered-3", "vimco-3", "disarm-bound", "flow"]
-PATHS = ["straight-through-2", "gumbel-soft", "gumbel-hard", "gumbel-rao", "gapped-st", "reinmax-cold", "imle"]
+PATHS = [
+    "straight-through-2",
+    "gumbel-soft",
+    "gumbel-hard",
+    "gumbel-rao",
+    "gapped-st",
+    "reinmax-cold",
+    "reinmax-rao",
+    "imle",
+]
 BITS = ["rloo-2", "disarm-2-pairs", "arm", "arms-gaussian-4", "exact", "unordered-3", "gumbel-hard", "reinmax", "imle"]
 KINDS = [(n, "categorical") for n in [*KINDS, "exact", *PATHS]] + [(n, "bernoulli") for n in BITS]
 # Slow to compile, and made of what others compile too, but for the quadrature of the Gaussian copula.

@@ -289,3 +289,46 @@ def test_relaxations_refuse():
         alone.surrogate(dg.Draw(logits, torch.zeros(1, 5, 3).long(), LATENTS["categorical"]), torch.zeros(1, 5))
     with pytest.raises(ValueError, match="only one control variate of a chain"):
         dg.Composition(dg.Independent(1), dg.Score(), (dg.Relaxed(), dg.Taylor()))
+
+
+@pytest.mark.parametrize("learn", [False, True])
+def test_every_variable_can_have_a_temperature_of_its_own(learn):
+    """With values of its own each is a problem of its own, whose number is its entry of the tensor."""
+    logits, numbers = torch.randn(5, 3, 4, dtype=torch.float64), torch.tensor([0.4, 1.0, 2.5], dtype=torch.float64)
+
+    def found(temperature):
+        estimator = dg.REBAR(temperature, 0.7, num_samples=2, learn=learn)
+        for learner in estimator.learners:
+            learner.double()
+        leaf = logits.clone().requires_grad_()
+        draw = estimator.sample(leaf, torch.Generator().manual_seed(0))
+        values = (draw.points * torch.arange(1.0, 5.0)).sum(-1).sin()
+        (gradient,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf, retain_graph=True)
+        learned = [
+            torch.autograd.grad(learner.loss(draw, values), learner.log_temperature) for learner in estimator.learners
+        ]
+        return gradient, learned
+
+    gradient, learned = found(numbers)
+    for v, number in enumerate(numbers.tolist()):
+        expected, _ = found(number)
+        torch.testing.assert_close(gradient[:, v], expected[:, v], rtol=1e-6, atol=1e-9)
+    for (of_temperature,) in learned:
+        assert of_temperature.shape == (3,)
+        assert (of_temperature != 0).all()
+
+
+def test_annealing_in_place_leaves_the_draw_before_it():
+    logits, temperature = torch.randn(5, 3, 4, requires_grad=True), torch.tensor(0.5)
+    found = []
+    for change in (1.0, 3.0):
+        estimator = dg.REBAR(temperature)
+        draw = estimator.sample(logits, torch.Generator().manual_seed(0))
+        temperature.mul_(change)
+        values = draw.points.square().sum((-1, -2)).sin()
+        found.append(torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits)[0])
+    assert torch.equal(*found)
+    with pytest.raises(ValueError, match="broadcasts to the variables' shape"):
+        dg.REBAR(torch.ones(4)).sample(logits)
+    with pytest.raises(ValueError, match="E f does not depend on this temperature"):
+        dg.REBAR(torch.nn.Parameter(torch.ones(())))

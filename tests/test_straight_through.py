@@ -1,10 +1,14 @@
 """What is special to the biased estimators: published formulas, what they are exact for, and how biased they are."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from calibration import FALSE_ALARM, assert_mean
-from catalogue import logits_of, relative_bias
-from scipy import stats
+from catalogue import CATEGORICAL, logits_of, make, relative_bias
+from scipy import special, stats
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import discretegrad as dg
 from discretegrad.ops.gumbel import conditional_gumbel, gumbel
@@ -12,7 +16,7 @@ from discretegrad.ops.noise import uniform
 from discretegrad.pathwise import DiscretePath
 from discretegrad.pathwise.base import straight_through
 
-COMPARISONS = 24
+COMPARISONS = 32
 
 
 def smooth(shape):
@@ -253,6 +257,277 @@ def test_double_backward_of_imle_is_refused():
         gradient.square().sum().backward()
 
 
+# Temperatures, all of them
+
+
+TEMPERED = {
+    "gumbel-soft": lambda t, latent="categorical": dg.GumbelSoftmax(t, latent=latent),
+    "gumbel-hard": lambda t, latent="categorical": dg.GumbelSoftmax(t, hard=True, num_samples=2, latent=latent),
+    "gumbel-rao": lambda t, latent="categorical": dg.GumbelRao(3, t, latent=latent),
+    "gapped-st": lambda t, latent="categorical": dg.GappedST(t, latent=latent),
+    "reinmax": lambda t, latent="categorical": dg.ReinMax(t, latent=latent),
+    "reinmax-rao": lambda t, latent="categorical": dg.ReinMaxRao(3, t, latent=latent),
+    "straight-through": lambda t, latent="categorical": dg.StraightThrough(1, latent, t),
+    "straight-through-tempered-law": lambda t, latent="categorical": dg.StraightThrough(1, latent, t, True),
+    "argmax-st": lambda t, latent="categorical": dg.ArgmaxST(t, latent),
+}
+LEARNED = [name for name in TEMPERED if not name.startswith("reinmax")]
+
+
+def test_every_path_with_a_temperature_is_here():
+    paths = {type(make(name).path) for name in CATEGORICAL if isinstance(make(name), dg.Pathwise)}
+    assert {type(build(1.0).path) for build in TEMPERED.values()} == paths - {dg.pathwise.MapStates}
+
+
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+@pytest.mark.parametrize("name", TEMPERED)
+def test_a_tensor_of_temperatures_is_as_many_numbers(name, latent):
+    """The same noise gives the same points and gradients, with one for all and with one for each variable."""
+    logits = torch.randn((5, 3) if latent == "bernoulli" else (5, 3, 4), dtype=torch.float64)
+    f = smooth(logits.shape[1:])
+    numbers = [0.4, 1.0, 2.5]
+    alone = [gradients_of(TEMPERED[name](number, latent), f, logits) for number in numbers]
+    one = gradients_of(TEMPERED[name](torch.tensor(0.4, dtype=torch.float32), latent), f, logits)
+    torch.testing.assert_close(one[0], alone[0][0], rtol=1e-6, atol=1e-8)
+    weight = torch.randn(logits.shape, dtype=torch.float64)
+    for shape in ((3,), (1, 3), (5, 3)):
+        temperature = torch.tensor(numbers, dtype=torch.float64).expand(shape)
+        leaf = logits.clone().requires_grad_()
+        draw = TEMPERED[name](temperature, latent).sample(leaf, torch.Generator().manual_seed(3))
+        (got,) = torch.autograd.grad((draw.points * weight).sum(), leaf)
+        for v, number in enumerate(numbers):
+            other = TEMPERED[name](number, latent).sample(leaf, torch.Generator().manual_seed(3))
+            (expected,) = torch.autograd.grad((other.points * weight).sum(), leaf)
+            torch.testing.assert_close(got[:, v], expected[:, v], rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(draw.points[:, :, v], other.points[:, :, v], rtol=1e-12, atol=1e-14)
+
+
+def soft_points(soft, indices):
+    return soft.expand(*indices.shape, -1)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_temperature_learns_by_the_gradient_of_the_soft_points(name, monkeypatch):
+    """Against finite differences with the same noise, one number or one a variable; forbidden categories too."""
+    logits = torch.randn(5, 3, 4, dtype=torch.float64)
+    logits[:, 0, 1] = -torch.inf
+    logits[:, 1, 2] = torch.finfo(torch.float64).min
+    weight = torch.randn(5, 3, 4, dtype=torch.float64)
+
+    def value(temperature):
+        draw = TEMPERED[name](temperature).sample(logits, torch.Generator().manual_seed(3))
+        return (draw.points * weight).mean(0).sum()
+
+    for start in (torch.tensor(0.8, dtype=torch.float64), torch.tensor([0.8, 1.1, 0.6], dtype=torch.float64)):
+        leaf = torch.nn.Parameter(start.clone())
+        (got,) = torch.autograd.grad(value(leaf), leaf)
+        with monkeypatch.context() as patch:  # f is linear: its gradient at the soft points is that at the hard ones
+            for module in ("gapped", "gumbel", "softmax"):
+                patch.setattr(f"discretegrad.pathwise.{module}.straight_through", soft_points)
+            assert torch.autograd.gradcheck(value, leaf, eps=1e-6)
+            torch.testing.assert_close(got, torch.autograd.grad(value(leaf), leaf)[0], rtol=1e-10, atol=1e-12)
+        assert (got != 0).all()
+
+
+@pytest.mark.parametrize("name", ["reinmax", "reinmax-rao"])
+def test_a_temperature_without_a_gradient_is_not_learned_silently(name):
+    parameter = torch.nn.Parameter(torch.tensor(0.5))
+    with pytest.raises(ValueError, match="E f does not depend on this temperature"):
+        TEMPERED[name](parameter)
+    TEMPERED[name](parameter.detach())
+
+
+@pytest.mark.parametrize("name", TEMPERED)
+def test_wrong_temperatures_are_refused(name):
+    build, logits = TEMPERED[name], torch.zeros(5, 3, 4)
+    for wrong in (0.0, -1.0, None, "warm", torch.tensor(0.0), torch.tensor([1.0, torch.nan])):
+        with pytest.raises(ValueError, match="temperature must be positive"):
+            build(wrong)
+    with pytest.raises(TypeError, match="floating-point"):
+        build(torch.tensor(1))
+    for shape in ((4,), (5, 3, 4), (2, 5, 3)):
+        with pytest.raises(ValueError, match=r"broadcasts to the variables' shape \(5, 3\)"):
+            build(torch.ones(shape)).sample(logits)
+    annealed = torch.tensor(1.0)
+    estimator = build(annealed)
+    annealed.zero_()
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        estimator.sample(logits)
+
+
+@pytest.mark.parametrize("name", TEMPERED)
+def test_estimators_with_tensors_are_values(name):
+    """Equal where the tensors are the same ones: what is in them may change."""
+    temperature = torch.tensor([0.5, 1.0, 2.0])
+    estimator, other = TEMPERED[name](temperature), TEMPERED[name](temperature.clone())
+    assert estimator == TEMPERED[name](temperature)
+    assert hash(estimator) == hash(TEMPERED[name](temperature))
+    assert estimator != other
+    assert estimator != TEMPERED[name](0.5)
+    assert TEMPERED[name](0.5) == TEMPERED[name](0.5)
+    assert "tensor" in repr(estimator)
+    logits = torch.zeros(2, 3, 4, requires_grad=True)
+    draw = estimator.sample(logits)
+    temperature.mul_(2)
+    estimator.surrogate(draw, draw.points.sum((-1, -2))).sum().backward()
+    with pytest.raises(ValueError, match="another estimator"):
+        other.surrogate(draw, draw.points.sum((-1, -2)))
+    copied = copy.deepcopy(estimator)
+    assert copied != estimator
+    copied.sample(logits)
+
+
+@pytest.mark.parametrize("name", ["gumbel-soft", "reinmax-rao"])
+def test_annealing_does_not_compile_again(name, monkeypatch):
+    """Neither a tensor that is changed in place nor an estimator with another tensor; and learned, where it is."""
+    monkeypatch.setattr("discretegrad.ops.noise.library", lambda dtype: None)  # torch's noise, as where it compiles
+    logits = torch.randn(3, 2, 4, requires_grad=True)
+
+    def step(temperature):
+        return TEMPERED[name](temperature)(lambda points: points.square().sum((-1, -2)), logits).sum()
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(step, fullgraph=True, backend=counter)
+    temperature = torch.nn.Parameter(torch.tensor(0.9), requires_grad=name in LEARNED)
+    for value in (0.9, 0.7, 0.5):
+        with torch.no_grad():
+            temperature.fill_(value)
+        results = []
+        for function in (compiled, step):
+            torch.manual_seed(1)
+            leaves = (logits, temperature) if name in LEARNED else (logits,)
+            results.append(torch.autograd.grad(function(temperature), leaves))
+        torch.testing.assert_close(*results)
+    compiled(torch.nn.Parameter(torch.tensor(0.3), requires_grad=name in LEARNED))
+    assert counter.frame_count == 1
+
+
+def test_the_two_meanings_of_a_temperature():
+    """That of the backward pass alone leaves the points; that of the law is logits over the temperature."""
+    logits = torch.randn(200, 3, 4, dtype=torch.float64)
+    f = smooth((3, 4))
+    plain = gradients_of(dg.StraightThrough(2), f, logits)
+    got, draw, of_f = gradients_of(dg.StraightThrough(2, temperature=0.4), f, logits)
+    assert torch.equal(draw.indices, plain[1].indices)
+    q = (logits / 0.4).softmax(-1)
+    expected = (q * (of_f - (q * of_f).sum(-1, keepdim=True)) / 0.4).sum(0)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+    got, draw, _ = gradients_of(dg.StraightThrough(2, temperature=0.4, tempered_law=True), f, logits)
+    expected, other, _ = gradients_of(dg.StraightThrough(2), f, logits / 0.4)
+    assert torch.equal(draw.indices, other.indices)
+    assert not torch.equal(draw.indices, plain[1].indices)
+    torch.testing.assert_close(got, expected / 0.4, rtol=1e-10, atol=1e-12)
+
+
+# The deterministic straight-through
+
+
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+def test_argmax_st_draws_nothing(latent):
+    """The mode forward, the softmax backward, no noise taken, and moments without variance."""
+    logits = torch.randn((3,) if latent == "bernoulli" else (3, 4), dtype=torch.float64)
+    f = smooth(logits.shape)
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    leaf = logits.clone().requires_grad_()
+    estimator = dg.ArgmaxST(0.7, latent)
+    draw = estimator.sample(leaf, generator)
+    assert torch.equal(generator.get_state(), before)
+    assert torch.equal(draw.points[0].detach(), draw.mode)
+    (got,) = torch.autograd.grad(estimator.surrogate(draw, f(draw.points)), leaf)
+    points = draw.mode.unsqueeze(0).requires_grad_()
+    (of_f,) = torch.autograd.grad(f(points).sum(), points)
+    soft = (leaf / 0.7).sigmoid() if latent == "bernoulli" else (leaf / 0.7).softmax(-1)
+    (expected,) = torch.autograd.grad((soft * of_f[0]).sum(), leaf)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
+    moments = dg.exact.moments(estimator, f, logits)
+    torch.testing.assert_close(moments.mean, expected, rtol=1e-12, atol=1e-14)
+    assert moments.total_variance.abs() < 1e-20
+
+
+# ReinMax with the draw relaxed
+
+
+def test_reinmax_rao_is_its_matrix():
+    """Sum by sum, from its own noise; and the mean over the noises goes inside."""
+    logits = torch.randn(4, 2, 5, dtype=torch.float64)
+    got, draw, of_f = gradients_of(dg.ReinMaxRao(7, 0.6), smooth((2, 5)), logits, seed=5)
+    generator = torch.Generator().manual_seed(5)
+    below = logits - logits.amax(-1, keepdim=True)
+    ids = dg.pathwise.base.draw(below, 1, generator)
+    assert torch.equal(ids, draw.indices)
+    noise = dg.pathwise.gumbel.noise_given(below, ids, 7, generator)
+    assert torch.equal((below + noise).argmax(-1), ids.expand(7, *ids.shape))
+    each = ((below + noise) / 0.6).softmax(-1)[:, 0]
+    p = logits.softmax(-1)
+    expected = torch.zeros_like(logits)
+    for s in each:
+        tangents = [q * of_f[0] - q * (q * of_f[0]).sum(-1, keepdim=True) for q in (p, s)]
+        jump = (s - p) * ((s - p) * of_f[0]).sum(-1, keepdim=True)
+        expected += (tangents[0] + tangents[1] + jump) / 2 / 7
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_reinmax_rao_is_reinmax_at_temperature_zero():
+    """Draw by draw, in the limit."""
+    logits = torch.randn(50, 2, 5, dtype=torch.float64)
+    f = smooth((2, 5))
+    expected, one, _ = gradients_of(dg.ReinMax(), f, logits)
+    got, other, _ = gradients_of(dg.ReinMaxRao(1, 1e-6), f, logits)
+    assert torch.equal(one.indices, other.indices)
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-12)
+
+
+def relaxed_mean_of_two(logit, temperature):
+    """`E[s | z]` for z = 1 and z = 0, the entry of category 1: a quadrature of the logistic noise between two."""
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    p = 1 / (1 + np.exp(-logit))
+    means = []
+    for low, high in ((1 - p, 1.0), (0.0, 1 - p)):  # of the noise's level; above 1 - p category 1 wins
+        level = low + (high - low) * (nodes + 1) / 2
+        total = logit + np.log(level / (1 - level))
+        means.append(float((weights / 2 * special.expit(total / temperature)).sum()))
+    return means
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.5])
+def test_reinmax_rao_has_the_mean_of_its_quadrature(temperature):
+    """Two categories: E over z and noise in closed form up to one integral, by a calibrated test."""
+    logits, slope_of = torch.tensor([0.7], dtype=torch.float64), torch.tensor([1.3, 0.6], dtype=torch.float64)
+    p = float(logits.sigmoid())
+    expected = 0.0
+    for z, s in zip((1, 0), relaxed_mean_of_two(float(logits), temperature), strict=True):
+        # f's slope at z, and row 1 of the matrix for a slope of category 1 alone
+        expected += (p if z else 1 - p) * float(slope_of[z]) * (s + p - 2 * s * p) / 2
+
+    def f(points):  # with the slopes at the two values, and of no other use
+        return (slope_of[0] * points + (slope_of[1] - slope_of[0]) * points.square() / 2).sum(-1)
+
+    samples = many(dg.ReinMaxRao(2, temperature, latent="bernoulli"), f, logits, 60_000)[:, 0]
+    assert_mean(samples * expected, expected**2, 0.05, COMPARISONS)
+
+
+def test_reinmax_rao_is_exact_for_linear_functions_of_equal_logits():
+    """At any temperature, where the relaxed points' mean is p; the matrix of the midpoint alone is not."""
+    weight, logits = torch.randn(2, 4, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+    truth = dg.exact.gradient(lambda points: (points * weight).flatten(1).sum(1), logits)
+    for temperature in (0.3, 2.0):
+        estimator = dg.ReinMaxRao(2, temperature)
+        samples = many(estimator, lambda x: (x * weight).flatten(1).sum(1), logits, 60_000) @ truth.flatten()
+        assert_mean(samples, float(truth.square().sum()), 0.05, COMPARISONS)
+
+
+def test_reinmax_rao_has_less_variance_than_reinmax():
+    f, logits = smooth((2, 3)), logits_of("ordinary", 2, 3)
+    squares = []
+    for estimator in (dg.ReinMax(), dg.ReinMaxRao(10, 0.5)):
+        samples = many(estimator, f, logits, 50_000)
+        squares.append((samples - samples.mean(0)).square().sum(1))
+    excess = squares[0] - squares[1]
+    assert excess.mean() > stats.norm.isf(FALSE_ALARM / COMPARISONS) * excess.std() / len(excess) ** 0.5
+
+
 # All of them
 
 
@@ -264,6 +539,7 @@ def test_double_backward_of_imle_is_refused():
         lambda latent: dg.GumbelSoftmax(0.7, hard=True, latent=latent),
         lambda latent: dg.GumbelRao(3, 0.7, latent=latent),
         lambda latent: dg.IMLE(latent=latent),
+        lambda latent: dg.ReinMaxRao(3, 0.5, latent=latent),
     ],
 )
 def test_declared_biased_is_biased_where_it_cannot_be_enumerated(build, latent):

@@ -32,8 +32,7 @@ class Perturbation(NamedTuple):
 
     def relaxed(self, temperature: float | Tensor) -> Tensor:
         """One-hots between the one-hots."""
-        # A forbidden category's -inf would make the derivative w.r.t. a temperature NaN, which this does not.
-        return (self.logits.clamp_min(-1e18) / temperature).softmax(-1)
+        return relaxation_ops.soften(self.logits, temperature)
 
 
 class Relaxation(ControlVariate):
@@ -55,12 +54,16 @@ class Relaxation(ControlVariate):
 
     def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Perturbation]:
         """Both relaxed points of every point, if f is wanted there, and how they were made."""
+        checks.temperature_of_variables(self.temperature, draw.variables)
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
         indices = self.repeat(draw.indices)
         noise = uniform((*indices.shape, log_probs.shape[-1]), log_probs, generator, dtype=log_probs.dtype)
         log_noise = -gumbel(noise)
         perturbed = relaxation_ops.perturbed(log_probs, indices, log_noise)
-        made = Perturbation(log_probs, log_noise, perturbed, self.temperature)
+        temperature = self.temperature
+        if isinstance(temperature, Tensor):  # which may be another by the time of the surrogate
+            temperature = temperature.clone()
+        made = Perturbation(log_probs, log_noise, perturbed, temperature)
         return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
@@ -97,13 +100,13 @@ class Relaxed(Relaxation):
     Source: Tucker, Mnih, Maddison, Lawson, Sohl-Dickstein 2017, arXiv 1703.07370 (REBAR).
     """
 
-    temperature: float = 0.5
+    temperature: float | Tensor = 0.5
     scale: float = 1.0
     tied: bool = False
     needs_grad_f = True
 
     def __post_init__(self) -> None:
-        checks.positive(self.temperature, "temperature")
+        checks.temperature(self.temperature, learned=False)
 
     @property
     def evaluations_per_point(self) -> int:  # type: ignore[override]

@@ -10,7 +10,16 @@ from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTr
 from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
 from discretegrad.estimators.names import ESTIMATORS, expectation
-from discretegrad.estimators.pathwise import IMLE, GappedST, GumbelRao, GumbelSoftmax, ReinMax, StraightThrough
+from discretegrad.estimators.pathwise import (
+    IMLE,
+    ArgmaxST,
+    GappedST,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    ReinMaxRao,
+    StraightThrough,
+)
 from discretegrad.estimators.relaxed import REBAR, RELAX
 from discretegrad.estimators.score_function import NVIL, RLOO, Exact, Reinforce, VarGrad
 
@@ -30,6 +39,7 @@ __all__ = [
     "VIMCO",
     "ARSMPlus",
     "ARSPlus",
+    "ArgmaxST",
     "DisARM",
     "DisARMBound",
     "DisARMIW",
@@ -44,6 +54,7 @@ __all__ = [
     "LocalExpectation",
     "MuProp",
     "ReinMax",
+    "ReinMaxRao",
     "Reinforce",
     "StraightThrough",
     "SumAndSample",

@@ -15,7 +15,16 @@ from discretegrad.estimators.copulas import ARMS, CARMS
 from discretegrad.estimators.coupled import DisARM, DisARMIW, DisARMSB, DisARMTree, Flow
 from discretegrad.estimators.gradient_of_f import RODEO, DoubleCV, MuProp
 from discretegrad.estimators.joint import LocalExpectation, SumAndSample, UnorderedSet
-from discretegrad.estimators.pathwise import IMLE, GappedST, GumbelRao, GumbelSoftmax, ReinMax, StraightThrough
+from discretegrad.estimators.pathwise import (
+    IMLE,
+    ArgmaxST,
+    GappedST,
+    GumbelRao,
+    GumbelSoftmax,
+    ReinMax,
+    ReinMaxRao,
+    StraightThrough,
+)
 from discretegrad.estimators.relaxed import REBAR
 from discretegrad.estimators.score_function import RLOO, Exact, Reinforce, VarGrad
 
@@ -38,6 +47,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "rebar": REBAR,
     "exact": Exact,
     "straight_through": StraightThrough,
+    "argmax_st": ArgmaxST,
     "gumbel_softmax": GumbelSoftmax,
     "var_grad": VarGrad,
     "local_expectation": LocalExpectation,
@@ -50,6 +60,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "gumbel_rao": GumbelRao,
     "gapped_st": GappedST,
     "reinmax": ReinMax,
+    "reinmax_rao": ReinMaxRao,
     "imle": IMLE,
 }
 """The names that `expectation` knows."""

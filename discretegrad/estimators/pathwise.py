@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from discretegrad.core import Pathwise
-from discretegrad.pathwise import ConditionalGumbel, Gapped, Gumbel, MapStates, Softmax, Trapezoid
+from discretegrad.pathwise import (
+    Argmax,
+    ConditionalGumbel,
+    ConditionalTrapezoid,
+    Gapped,
+    Gumbel,
+    MapStates,
+    Softmax,
+    Trapezoid,
+)
 
 
 class StraightThrough(Pathwise):
-    """One-hot points forward, the softmax of the logits backward.
+    """One-hot points forward, the softmax of the logits over a temperature backward.
 
     unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
 
     Args:
         num_samples: S independent points.
         latent: "categorical" or "bernoulli".
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`.
+        tempered_law: which of the two meanings in use the temperature has. False: that of the backward pass only, and
+            the points have the law of the logits. True: that of the points too; all is as for logits over the
+            temperature, whose law it is then that E f is of, and that `log_prob` or an entropy must be given.
+
+    Raises:
+        ValueError: for a temperature that is not positive or does not belong to the logits.
+
+    A temperature with a gradient learns by that of the straight-through points, in either meaning.
 
     Reference: Bengio, Leonard, Courville, "Estimating or propagating gradients through stochastic neurons for
     conditional computation", 2013, arXiv 1308.3432.
-    Departs from the paper: nothing.
+    Departs from the paper: the temperature.
 
     Example:
         >>> import torch, discretegrad as dg
@@ -25,8 +45,45 @@ class StraightThrough(Pathwise):
         >>> dg.StraightThrough()(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
     """
 
-    def __init__(self, num_samples: int = 1, latent: str = "categorical") -> None:
-        super().__init__(Softmax(), num_samples, latent)
+    def __init__(
+        self,
+        num_samples: int = 1,
+        latent: str = "categorical",
+        temperature: float | Tensor = 1.0,
+        tempered_law: bool = False,
+    ) -> None:
+        super().__init__(Softmax(temperature, tempered_law), num_samples, latent)
+
+
+class ArgmaxST(Pathwise):
+    """The most probable category forward, the softmax of the logits over a temperature backward; nothing is drawn.
+
+    The value is f at the mode, which E f is not: where a network needs decisions rather than a latent variable.
+
+    unbiased: no | evaluations: 1 | gradient of f: needed | latents: categorical, bernoulli
+
+    Args:
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`.
+        latent: "categorical" or "bernoulli".
+
+    Raises:
+        ValueError: for a temperature that is not positive or does not belong to the logits.
+
+    Reference: Bengio, Leonard, Courville, "Estimating or propagating gradients through stochastic neurons for
+    conditional computation", 2013, arXiv 1308.3432, whose threshold it is without the noise.
+    Departs from the paper: the softmax backward, in place of the identity.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.tensor([[0.0, 1.0, -1.0]], requires_grad=True)
+        >>> draw = dg.ArgmaxST().sample(logits)
+        >>> draw.indices
+        tensor([[1]])
+        >>> draw.points[..., 1].sum().backward()
+    """
+
+    def __init__(self, temperature: float | Tensor = 1.0, latent: str = "categorical") -> None:
+        super().__init__(Argmax(temperature), 1, latent)
 
 
 class GumbelSoftmax(Pathwise):
@@ -35,7 +92,8 @@ class GumbelSoftmax(Pathwise):
     unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
 
     Args:
-        temperature: of the softmax; positive.
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`, and that may be
+            learned.
         hard: round the points to one-hots forward, keep the soft ones backward (ST-Gumbel).
         num_samples: S independent points.
         latent: "categorical" or "bernoulli".
@@ -51,7 +109,7 @@ class GumbelSoftmax(Pathwise):
     """
 
     def __init__(
-        self, temperature: float = 1.0, hard: bool = False, num_samples: int = 1, latent: str = "categorical"
+        self, temperature: float | Tensor = 1.0, hard: bool = False, num_samples: int = 1, latent: str = "categorical"
     ) -> None:
         super().__init__(Gumbel(temperature, hard), num_samples, latent)
 
@@ -65,7 +123,7 @@ class GumbelRao(Pathwise):
 
     Args:
         num_rao: K noises for every hard point; they cost no evaluations. With K = 1 it is ST-Gumbel.
-        temperature: of the softmax; positive.
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`.
         num_samples: S independent hard points.
         latent: "categorical" or "bernoulli".
 
@@ -81,7 +139,7 @@ class GumbelRao(Pathwise):
     """
 
     def __init__(
-        self, num_rao: int = 10, temperature: float = 1.0, num_samples: int = 1, latent: str = "categorical"
+        self, num_rao: int = 10, temperature: float | Tensor = 1.0, num_samples: int = 1, latent: str = "categorical"
     ) -> None:
         super().__init__(ConditionalGumbel(num_rao, temperature), num_samples, latent)
 
@@ -95,7 +153,7 @@ class GappedST(Pathwise):
     unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
 
     Args:
-        temperature: of the softmax; positive.
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`.
         gap: how far the drawn category's logit is above all others after the moves, at least.
         num_samples: S independent points.
         latent: "categorical" or "bernoulli".
@@ -111,7 +169,7 @@ class GappedST(Pathwise):
     """
 
     def __init__(
-        self, temperature: float = 1.0, gap: float = 1.0, num_samples: int = 1, latent: str = "categorical"
+        self, temperature: float | Tensor = 1.0, gap: float = 1.0, num_samples: int = 1, latent: str = "categorical"
     ) -> None:
         super().__init__(Gapped(temperature, gap), num_samples, latent)
 
@@ -124,7 +182,8 @@ class ReinMax(Pathwise):
     unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
 
     Args:
-        temperature: of the softmax beside the one-hot; positive. Above 1 it smooths.
+        temperature: of the softmax beside the one-hot; positive, a number or a tensor that broadcasts to
+            `[*variables]`. Above 1 it smooths. E f does not depend on it, so a tensor must have no gradient.
         num_samples: S independent points.
         latent: "categorical" or "bernoulli".
 
@@ -138,8 +197,46 @@ class ReinMax(Pathwise):
         >>> dg.ReinMax()(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
     """
 
-    def __init__(self, temperature: float = 1.0, num_samples: int = 1, latent: str = "categorical") -> None:
+    def __init__(self, temperature: float | Tensor = 1.0, num_samples: int = 1, latent: str = "categorical") -> None:
         super().__init__(Trapezoid(temperature), num_samples, latent)
+
+
+class ReinMaxRao(Pathwise):
+    """ReinMax with the drawn one-hot relaxed, and the noise of that averaged out given the draw: less variance.
+
+        backward: (diag s + diag p - s p^T - p s^T) / 2,   s = mean_k softmax((logits + G_k) / temperature)
+
+    G_k is Gumbel noise given its argmax. At `s = e_z`, the limit of small temperatures, the matrix is ReinMax's.
+
+    unbiased: no | evaluations: num_samples | gradient of f: needed | latents: categorical, bernoulli
+
+    Args:
+        num_rao: K noises for every hard point; they cost no evaluations. The mean is the same for any.
+        temperature: of the relaxed points; positive, a number or a tensor that broadcasts to `[*variables]`. E f does
+            not depend on it, so a tensor must have no gradient.
+        num_samples: S independent hard points.
+        latent: "categorical" or "bernoulli".
+
+    Reference: Wang, Bui, "Beyond ReinMax: low-variance gradient estimators for discrete latent variables", 2026, arXiv
+    2603.08257.
+    Departs from the paper: the matrix, which is derived in `discretegrad/ops/relaxation/README.md`. For linear f its
+    mean is exact wherever that of the relaxed points is p, at any temperature, which the matrix
+    `2 J((s + p) / 2) - J(p) / 2` is not, J(q) = diag q - q q^T: it adds `J(s) / 2`.
+
+    Example:
+        >>> import torch, discretegrad as dg
+        >>> logits = torch.zeros(2, 3, 4, requires_grad=True)
+        >>> dg.ReinMaxRao(10, 0.5)(lambda points: points[..., 0].square().sum(-1), logits).sum().backward()
+    """
+
+    def __init__(
+        self,
+        num_rao: int = 10,
+        temperature: float | Tensor = 0.5,
+        num_samples: int = 1,
+        latent: str = "categorical",
+    ) -> None:
+        super().__init__(ConditionalTrapezoid(num_rao, temperature), num_samples, latent)
 
 
 class IMLE(Pathwise):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from discretegrad.control_variate import ControlVariate, Relaxed
 from discretegrad.core import Composition
@@ -22,7 +22,9 @@ class REBAR(Composition):
     | latents: categorical, bernoulli
 
     Args:
-        temperature: of the softmax; positive.
+        temperature: of the softmax; positive, a number or a tensor that broadcasts to `[*variables]`. The gradient's
+            mean does not depend on it, so a tensor must have no gradient; with `learn` it is where the learned ones
+            start.
         scale: of the control variate; 0 for REINFORCE.
         num_samples: S independent points, each with relaxed ones of its own.
         tied: give x and x~ the same noise, as the code of REBAR's authors does: they are one point on two paths, and
@@ -50,7 +52,7 @@ class REBAR(Composition):
 
     def __init__(
         self,
-        temperature: float = 0.5,
+        temperature: float | Tensor = 0.5,
         scale: float = 1.0,
         num_samples: int = 1,
         tied: bool = False,
@@ -76,7 +78,7 @@ class RELAX(Composition):
     Args:
         network: maps relaxed points, `[..., features]`, to `[...]` or `[..., 1]`. Its features are the points of the
             variables that share a value, flattened, followed by the context given to `surrogate`, if any.
-        temperature: where it starts; positive.
+        temperature: where it starts; positive, a number or a tensor that broadcasts to `[*variables]`.
         scale: where it starts; None for the network alone: f is then evaluated at the hard points only, and may be a
             black box.
         num_samples: S independent points, each with relaxed ones of its own.
@@ -107,7 +109,7 @@ class RELAX(Composition):
     def __init__(
         self,
         network: nn.Module,
-        temperature: float = 0.5,
+        temperature: float | Tensor = 0.5,
         scale: float | None = 1.0,
         num_samples: int = 1,
         tied: bool = False,

@@ -48,8 +48,8 @@ class Tuned(Learner):
             if gradient is not None:
                 result = result + ((parameter - parameter.detach()) * gradient).sum()
         if self.differentiates_twice and gradients[-1] is not None:
-            moved = self.moved(draw)
-            result = result + ((moved - moved.detach()) * draw.latent.lift(gradients[-1])[-len(moved) :]).sum()
+            moved, slopes = self.moved(draw), draw.latent.lift(draw.of_possible(gradients[-1]))
+            result = result + ((moved - moved.detach()) * slopes[-len(moved) :]).sum()
         return result
 
     def moved(self, draw: Draw) -> Tensor:
@@ -124,7 +124,7 @@ class LearnedRelaxation(Tuned, Relaxation):
     """A relaxed control variate `c = scale * f + network` with temperature, scale and network learned.
 
     Args:
-        temperature: where it starts; positive.
+        temperature: where it starts; positive, a number or a tensor that broadcasts to `[*variables]`.
         scale: where it starts; None for the network alone, with which f is not evaluated at relaxed points and need
             not be differentiable.
         network: None, or maps relaxed points, `[..., features]`, to `[...]` or `[..., 1]`. Its features are the points
@@ -136,16 +136,16 @@ class LearnedRelaxation(Tuned, Relaxation):
 
     def __init__(
         self,
-        temperature: float = 0.5,
+        temperature: float | Tensor = 0.5,
         scale: float | None = 1.0,
         network: nn.Module | None = None,
         tied: bool = False,
     ) -> None:
         super().__init__()
-        checks.positive(temperature, "temperature")
+        checks.temperature(temperature)
         if scale is None and network is None:
             raise ValueError("with scale=None and without a network there is no control variate; give one of them.")
-        self.log_temperature = nn.Parameter(torch.tensor(float(temperature)).log())
+        self.log_temperature = nn.Parameter(torch.as_tensor(temperature).detach().log())
         self.factor = None if scale is None else nn.Parameter(torch.tensor(float(scale)))
         self.network = network
         self.tied = tied

@@ -4,11 +4,13 @@ from discretegrad.pathwise.base import DiscretePath, Path, straight_through
 from discretegrad.pathwise.gapped import Gapped
 from discretegrad.pathwise.gumbel import ConditionalGumbel, Gumbel
 from discretegrad.pathwise.map_states import MapStates
-from discretegrad.pathwise.softmax import Softmax
-from discretegrad.pathwise.trapezoid import Trapezoid
+from discretegrad.pathwise.softmax import Argmax, Softmax
+from discretegrad.pathwise.trapezoid import ConditionalTrapezoid, Trapezoid
 
 __all__ = [
+    "Argmax",
     "ConditionalGumbel",
+    "ConditionalTrapezoid",
     "DiscretePath",
     "Gapped",
     "Gumbel",

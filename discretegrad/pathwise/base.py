@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.inverse_cdf import categorical
 from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
 
 
-class Path(Protocol):
-    """How points are made from logits and noise."""
+class Path(ABC):
+    """How points are made from logits and noise.
 
+    The category logits `[*variables, C]` that a path is given have 0 as the largest of every row. f's gradient at a
+    category of probability 0 does not reach it. A `temperature` is a number, or a tensor that broadcasts to
+    `[*variables]`.
+    """
+
+    @abstractmethod
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """From category logits `[*variables, C]`: one-hots that carry the gradient `[S, *variables, C]`, and ids."""
-        ...
 
 
-class DiscretePath(ABC):
+class DiscretePath(Path):
     """A path whose only noise is a plain draw of the ids, so that the oracle can enumerate it."""
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw ids, then give their one-hots a gradient."""
-        probs = logits.detach().softmax(-1)
-        indices = inverse_cdf(probs, uniform((num_samples, *probs.shape[:-1]), probs, generator))
+        indices = draw(self.law(logits), num_samples, generator)
         return self.carry(logits, indices), indices
+
+    def law(self, logits: Tensor) -> Tensor:
+        """The category logits that ids are drawn from: the logits themselves."""
+        return logits
 
     @abstractmethod
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
         """The one-hots `[S, *variables, C]` of the ids, with a gradient w.r.t. the logits `[*variables, C]`."""
+
+
+@torch.no_grad()
+def draw(logits: Tensor, num_samples: int, generator: torch.Generator | None) -> Tensor:
+    """Independent ids, int64 `[S, *variables]`."""
+    return categorical(logits, uniform((num_samples, *logits.shape[:-1]), logits, generator))
 
 
 def straight_through(soft: Tensor, indices: Tensor) -> Tensor:

@@ -12,10 +12,11 @@ from discretegrad.frozen import frozen
 from discretegrad.ops.gumbel import gumbel
 from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
+from discretegrad.pathwise.base import Path
 
 
 @frozen
-class MapStates:
+class MapStates(Path):
     """Perturb and take the argmax; backward, take it again after a step against the gradient of f.
 
     The gradient is `(e_z - e_z') / step`, z the argmax of the perturbed logits, z' that of the perturbed logits less

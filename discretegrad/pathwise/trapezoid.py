@@ -7,8 +7,10 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.frozen import frozen
+from discretegrad.ops.relaxation import soften
 from discretegrad.ops.score import one_hot
-from discretegrad.pathwise.base import DiscretePath
+from discretegrad.pathwise.base import DiscretePath, Path, draw
+from discretegrad.pathwise.gumbel import noise_given
 
 
 @frozen
@@ -18,21 +20,54 @@ class Trapezoid(DiscretePath):
     The trapezoidal rule between the gradients of f at the two ends of every jump, instead of Euler's at one.
     """
 
-    temperature: float
+    temperature: float | Tensor
 
     def __post_init__(self) -> None:
-        checks.positive(self.temperature, "temperature")
+        checks.temperature(self.temperature, learned=False)
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
         """Add to the one-hots zeros that have the Jacobian."""
         with torch.no_grad():
             hard = one_hot(indices, logits.shape[-1], logits.dtype)
             probs = logits.softmax(-1)
-            halfway = (hard + (logits / self.temperature).softmax(-1)) / 2
-        # A forbidden category has no probability, so no gradient either; its -inf must not meet a zero.
-        free = torch.where(logits > -torch.inf, logits, 0.0)
-        zero = free - free.detach()
+            halfway = (hard + soften(logits, self.temperature)) / 2
+        zero = _zero(logits)
         return hard + (2 * _tangent(halfway, zero) - _tangent(probs, zero) / 2)
+
+
+@frozen
+class ConditionalTrapezoid(Path):
+    """Backward `(diag s + diag p - s p^T - p s^T) / 2`, s the mean of `num_rao` relaxed points that round to the id.
+
+    With `s = e_z` it is `Trapezoid`'s matrix at temperature 1, which is linear in `e_z`. `ops/relaxation/README.md` has
+    the derivation.
+    """
+
+    num_rao: int
+    temperature: float | Tensor
+
+    def __post_init__(self) -> None:
+        checks.count(self.num_rao, "num_rao")
+        checks.temperature(self.temperature, learned=False)
+
+    def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw ids, then the noises that could have drawn them."""
+        with torch.no_grad():
+            indices = draw(logits, num_samples, generator)
+            hard = one_hot(indices, logits.shape[-1], logits.dtype)
+            probs = logits.softmax(-1)
+            moves = noise_given(logits, indices, self.num_rao, generator)
+            soft = soften(logits + moves, self.temperature).mean(0)
+        zero = _zero(logits)
+        of_probs, of_soft = ((weights * zero).sum(-1, keepdim=True) for weights in (probs, soft))
+        return hard + (probs * (zero - of_soft) + soft * (zero - of_probs)) / 2, indices
+
+
+def _zero(logits: Tensor) -> Tensor:
+    """Zeros with the derivative of the logits."""
+    # A forbidden category has no probability, so no gradient either; its -inf must not meet a zero.
+    free = torch.where(logits > -torch.inf, logits, 0.0)
+    return free - free.detach()
 
 
 def _tangent(probs: Tensor, change: Tensor) -> Tensor:
