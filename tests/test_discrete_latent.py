@@ -2,13 +2,10 @@
 
 import copy
 import itertools
-import os
 import pickle
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from catalogue import every, make, slow_where
 
 import discretegrad as dg
@@ -416,43 +413,6 @@ def test_compiles_without_graph_breaks(name, monkeypatch):
         loss = function(leaf)
         results.append((loss.detach(), *gradients(loss, leaf), *state_of(layer.learners)))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
-
-
-class Model(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder, self.decoder = torch.nn.Linear(5, 12), torch.nn.Linear(12, 5)
-        self.latent = dg.nn.DiscreteLatent(dg.NVIL(torch.nn.Linear(12, 1), 2))
-
-    def forward(self, inputs, generator):
-        z = self.latent(self.encoder(inputs).unflatten(-1, (3, 4)), generator=generator)
-        errors = (self.decoder(z.points.flatten(1)) - z.repeat(inputs)).square().sum(-1)
-        return z.surrogate(errors).mean() + z.kl().mean()
-
-
-def ddp_worker(rank, store, results):
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    torch.manual_seed(0)
-    model = torch.nn.parallel.DistributedDataParallel(Model())
-    inputs = torch.randn(2, 4, 5)[rank]
-    model(inputs, torch.Generator().manual_seed(rank)).backward()
-    torch.save([parameter.grad for parameter in model.module.parameters()], f"{results}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-def test_distributed_data_parallel_averages_the_gradients_of_model_and_learners(tmp_path):
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    mp.spawn(ddp_worker, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    torch.manual_seed(0)
-    models = [Model()]
-    inputs = torch.randn(2, 4, 5)
-    models.append(copy.deepcopy(models[0]))
-    for rank, model in enumerate(models):
-        (model(inputs[rank], torch.Generator().manual_seed(rank)) / 2).backward()
-    for one, other, *own in zip(first, second, *(model.parameters() for model in models), strict=True):
-        assert torch.equal(one, other)
-        torch.testing.assert_close(one, own[0].grad + own[1].grad)
 
 
 # Refusals

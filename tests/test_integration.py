@@ -1,5 +1,6 @@
 """Inside other people's machinery: compile, vmap, autocast, no_grad, DDP, mutation-free use."""
 
+import copy
 import os
 
 import pytest
@@ -224,6 +225,18 @@ def test_baselines_learn_and_cut_the_variance():
     assert gradient_noise(learned, 1000) < 0.1 * none
 
 
+class WithLayer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = torch.nn.Linear(5, 12), torch.nn.Linear(12, 5)
+        self.latent = dg.nn.DiscreteLatent(dg.NVIL(torch.nn.Linear(12, 1), 2))
+
+    def forward(self, inputs, generator):
+        z = self.latent(self.encoder(inputs).unflatten(-1, (3, 4)), generator=generator)
+        errors = (self.decoder(z.points.flatten(1)) - z.repeat(inputs)).square().sum(-1)
+        return z.surrogate(errors).mean() + z.kl().mean()
+
+
 def ddp_worker(rank, store, results):
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     torch.manual_seed(0)
@@ -238,14 +251,19 @@ def ddp_worker(rank, store, results):
     for stream in (None, rank):
         torch.manual_seed(0)  # the same on every rank, as launchers do
         drawn.append(dg.RLOO().sample(torch.zeros(4, 3, 4), stream=stream).indices)
-    torch.save((inputs, model.module.weight.grad, drawn), f"{results}/{rank}.pt")
+    torch.manual_seed(0)
+    layered = torch.nn.parallel.DistributedDataParallel(WithLayer())
+    layered(inputs, torch.Generator().manual_seed(rank)).backward()
+    of_layer = [parameter.grad for parameter in layered.module.parameters()]
+    torch.save((inputs, model.module.weight.grad, drawn, of_layer), f"{results}/{rank}.pt")
     dist.destroy_process_group()
 
 
 def test_distributed_data_parallel_averages_the_gradients(tmp_path):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     mp.spawn(ddp_worker, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)
-    (inputs0, grad0, drawn0), (inputs1, grad1, drawn1) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    (inputs0, grad0, drawn0, of_layer0), (inputs1, grad1, drawn1, of_layer1) = found
     assert torch.equal(grad0, grad1)
     # Ranks of one seed draw the same points, unless each has a stream of its own.
     assert torch.equal(drawn0[0], drawn1[0])
@@ -257,3 +275,12 @@ def test_distributed_data_parallel_averages_the_gradients(tmp_path):
         generator = torch.Generator().manual_seed(rank)
         (dg.DisARMTree()(lambda points: points[..., 0].sum(-1).square(), logits, generator).mean() / 2).backward()
     torch.testing.assert_close(model.weight.grad, grad0)
+    # A layer and its learner, each of whose replicas has seen its own values only.
+    torch.manual_seed(0)
+    replicas = [WithLayer()]
+    replicas.append(copy.deepcopy(replicas[0]))
+    for rank, (replica, inputs) in enumerate(zip(replicas, (inputs0, inputs1), strict=True)):
+        (replica(inputs, torch.Generator().manual_seed(rank)) / 2).backward()
+    for one, other, first, second in zip(of_layer0, of_layer1, *(r.parameters() for r in replicas), strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, first.grad + second.grad)

@@ -88,7 +88,8 @@ class DiscreteLatent(Learners):
             logits: `[*batch, *event]` and the categories in `dim`; or a distribution that has them.
             mask: boolean, broadcastable to the logits without the categories: False switches a variable off.
             sample: whether to draw; None for the layer's mode, `self.training`.
-            draw: `generator` and whatever else `Estimator.sample` takes.
+            draw: `generator`, `stream` (under DDP the rank, for points that are not those of the other processes) and
+                whatever else `Estimator.sample` takes.
 
         Raises:
             TypeError, ValueError: for logits or a mask that cannot be meant.
