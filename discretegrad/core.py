@@ -37,7 +37,7 @@ from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.distinct import distinct
-from discretegrad.ops.layout import as_rows, wide_dtype
+from discretegrad.ops.layout import only_where, wide_dtype
 from discretegrad.ops.noise import LARGEST_SEED
 from discretegrad.pathwise import Path
 from discretegrad.weights import Signals, Weights
@@ -486,7 +486,7 @@ class Composition(Estimator):
         if added_back is not None:
             gradient = gradient + added_back
         if mask is not None:
-            gradient = _only_where(mask, gradient)
+            gradient = only_where(mask, gradient)
         return latent.pull_back(gradient)
 
 
@@ -563,15 +563,6 @@ def _source(generator: torch.Generator | None, stream: int | None, device: torch
     seed = checks.seed(torch.randint(LARGEST_SEED, (), **source))
     mixed = hashlib.blake2b(f"{seed} {stream}".encode(), digest_size=8).digest()
     return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(int.from_bytes(mixed) >> 1)
-
-
-def _only_where(mask: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient, which may be changed in place, and 0 where the mask is False."""
-    if not (gradient.is_cpu and gradient.is_contiguous() and has_entries(gradient) and has_entries(mask)):
-        return torch.where(mask.unsqueeze(-1), gradient, 0.0)
-    off = mask.logical_not().expand(gradient.shape[:-1]).flatten().nonzero().squeeze(-1)
-    as_rows(gradient).index_fill_(0, off, 0.0)  # writes to what is off, and makes no copy of the rest
-    return gradient
 
 
 def _take(tensor: Tensor, number: Tensor) -> Tensor:

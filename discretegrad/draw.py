@@ -14,7 +14,7 @@ from discretegrad.autograd import keep_gradient
 from discretegrad.coupling import Coupling
 from discretegrad.latent import Latent
 from discretegrad.ops.dispatch import has_entries, in_transform
-from discretegrad.ops.layout import switch_off, wide_dtype
+from discretegrad.ops.layout import only_where, switch_off, wide_dtype
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import Path
 
@@ -84,7 +84,10 @@ class Draw:
             if self.extra is not None:
                 one_hots = torch.cat((one_hots, self.extra.to(one_hots.dtype)))
             if self.mask is not None:
-                one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
+                fresh = self.relaxed is None and not one_hots.requires_grad
+                one_hots = (
+                    only_where(self.mask, one_hots) if fresh else torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
+                )
             points = self.latent.points(one_hots)
             if points.requires_grad:  # so that what f's gradient is at impossible categories reaches no arithmetic
                 points = keep_gradient(points, self._possible())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from discretegrad.ops.dispatch import has_entries
+
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """What the arithmetic on entries of a dtype is done in: at least float32."""
@@ -23,6 +25,15 @@ def switch_off(logits: Tensor, mask: Tensor | None) -> Tensor:
     first = torch.arange(logits.shape[-1], device=logits.device) == 0
     certain = torch.where(first, 0.0, -torch.inf).to(logits.dtype)
     return torch.where(mask.unsqueeze(-1), logits, certain)  # whatever was there, NaN included
+
+
+def only_where(mask: Tensor, fresh: Tensor) -> Tensor:
+    """`[..., *v, C]` with 0 where a mask `[*v]` is False: itself, changed in place, where its entries are at hand."""
+    if not (fresh.is_cpu and fresh.is_contiguous() and has_entries(fresh) and has_entries(mask)):
+        return torch.where(mask.unsqueeze(-1), fresh, 0.0)
+    off = mask.logical_not().expand(fresh.shape[:-1]).flatten().nonzero().squeeze(-1)
+    as_rows(fresh).index_fill_(0, off, 0.0)  # writes to what is off, and makes no copy of the rest
+    return fresh
 
 
 def by_group(coefficients: Tensor, shape: torch.Size) -> tuple[Tensor, int]:
