@@ -7,6 +7,7 @@ so they run on CPU tensors, and elsewhere only when asked for (`validate=True`).
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
 from discretegrad.latent import LATENTS, Latent
+
+MOST_TERMS = 2**32
+"""Of the sums that weights are: some ten minutes."""
 
 
 def named_latent(name: str) -> Latent:
@@ -484,6 +488,50 @@ def enumerable(outcomes: int, variables: int, limit: int) -> None:
         raise ValueError(
             f"{variables} variables of {outcomes} outcomes each have {outcomes}**{variables} joint ones, more than the "
             f"{limit} that enumeration is meant for; sample instead, or give a smaller problem."
+        )
+
+
+def fits(numbers: int, size: int, like: Tensor, what: str, instead: str) -> None:
+    """Refuse what the device has not the memory for, before it is allocated.
+
+    Args:
+        numbers: how many would be held at a time.
+        size: bytes of each.
+        like: a tensor on the device.
+        what: these numbers are, in the plural.
+        instead: what can be done.
+    """
+    if torch.compiler.is_compiling():  # sizes may be symbols, and nothing is allocated here
+        return
+    there = installed(like.device)
+    if there is not None and numbers * size > there:
+        raise ValueError(
+            f"{what} would take {numbers * size / 2**30:.3g} GiB, and the device has {there / 2**30:.3g}; {instead}."
+        )
+
+
+def installed(device: torch.device | None = None) -> int | None:
+    """Bytes of memory of a device, by default of the machine; None where it does not tell."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    if device is not None and device.type != "cpu":
+        return None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no sysconf, or not of these names
+        return None
+
+
+def orders_of_copula(categories: int, variables: int, points: int) -> None:
+    """Refuse weights of a copula's points that would not end."""
+    if torch.compiler.is_compiling():
+        return
+    terms = categories * (categories - 1) // 2 * variables * (points * (points - 1) // 2)
+    if terms > MOST_TERMS:
+        raise ValueError(
+            f"the weights of {points} points of a copula are sums over C (C - 1) / 2 orders of C = {categories} "
+            f"categories, {terms:.2g} terms for {variables} variables, which would take hours; use DisARMTree or "
+            "Flow(NearlyDistinct()), or the copula with weights=Score()."
         )
 
 

@@ -350,6 +350,7 @@ class Composition(Estimator):
         generator: torch.Generator | None,
         validate: bool | None,
     ) -> Draw:
+        self._refuse_size(logits, latent)
         own = category_logits(logits, latent, None)
         if not self.coupling.sees(own):  # where it does, a pass over the logits is spared
             checks.probabilities(logits, latent, mask, validate)
@@ -365,6 +366,12 @@ class Composition(Estimator):
             logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, kept=kept, point_of=point_of
         )
         return self.complete(draw, generator)
+
+    def _refuse_size(self, logits: Tensor, latent: Latent) -> None:
+        variables = logits.shape[: logits.ndim - latent.rank]
+        categories = logits.shape[-1] if latent.rank else 2
+        self.coupling.refuse_size(variables, categories, logits)
+        self.weights.refuse_size(self.coupling, variables, categories, logits)
 
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of the coupling's points what the control variate asks for besides."""
@@ -420,7 +427,7 @@ class Composition(Estimator):
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
             signals, added_back = self._signals(draw, plan, wide, grad_f, context, value_weights)
         gradient = functools.partial(self._gradient, draw.latent, draw.mask, signals, added_back)
-        if self.weights.can_wait and has_entries(draw.logits) and has_entries(values):
+        if self.weights.can_wait(self.coupling) and has_entries(draw.logits) and has_entries(values):
             return attach_gradient_later(average, draw.logits, gradient, signals.indices, signals.values)
         with torch.no_grad():
             now = gradient()

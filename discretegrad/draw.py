@@ -80,6 +80,13 @@ class Draw:
         if points is None:
             one_hots = self.relaxed
             if one_hots is None:
+                checks.fits(
+                    self.indices.numel() * self.categories,
+                    self.logits.itemsize,
+                    self.logits,
+                    f"one-hots of {self.indices.shape[0]} points of {self.categories} categories",
+                    "give f the ids, draw.indices or on='ids', or draw fewer points at a time",
+                )
                 one_hots = one_hot(self.indices, self.categories, self.logits.dtype)
             if self.extra is not None:
                 one_hots = torch.cat((one_hots, self.extra.to(one_hots.dtype)))

@@ -347,17 +347,19 @@ def test_a_learned_baseline_takes_logits_of_any_dtype(dtype):
 # A gradient that is made in the backward pass
 
 
-@pytest.mark.parametrize("name", ["rloo", "reinforce", "tree", "iw", "tree-masked"])
+@pytest.mark.parametrize("name", ["rloo", "reinforce", "tree", "iw", "flow", "tree-masked"])
 def test_a_gradient_that_waits_is_that_of_the_surrogate_s_call(name, monkeypatch):
     """Scaled by what comes from the loss, any number of times, for several losses at once; what it is made of stays."""
-    estimator = {"rloo": dg.RLOO(), "reinforce": dg.Reinforce(2), "iw": dg.DisARMIW()}.get(name, dg.DisARMTree())
+    estimator = {"rloo": dg.RLOO(), "reinforce": dg.Reinforce(2), "iw": dg.DisARMIW(), "flow": dg.Flow()}.get(
+        name, dg.DisARMTree()
+    )
     mask = torch.rand(6, 3) < 0.7 if name == "tree-masked" else None
     logits = torch.randn(6, 3, 4, dtype=torch.float64, requires_grad=True)
     draw = estimator.sample(logits, torch.Generator().manual_seed(0), mask)
     values, scales = torch.randn(2, 6, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
     waiting = estimator.surrogate(draw, values)
-    assert estimator.weights.can_wait
-    monkeypatch.setattr(type(estimator.weights), "can_wait", False)
+    assert estimator.weights.can_wait(estimator.coupling)
+    monkeypatch.setattr(type(estimator.weights), "can_wait", lambda weights, coupling: False)
     made = estimator.surrogate(draw, values)
     monkeypatch.undo()
     assert torch.equal(waiting, made)

@@ -1,6 +1,7 @@
 """Fast operations on the CPU against their references: the same numbers from the same noise, nothing not written."""
 
 import functools
+import itertools
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from catalogue import USER_TREES
 from rounding import assert_rounding, flips, of_softmax
 
 import discretegrad as dg
-from discretegrad.ops import dispatch, inverse_cdf, order, score, tree
+from discretegrad.ops import dispatch, flow, inverse_cdf, order, score, tree
 from discretegrad.ops.score import both_ways, interleave
 
 SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
@@ -220,6 +221,74 @@ def conditions(plan, indices):
     return before.expand(*stick.shape, -1).gather(-1, stick.unsqueeze(-1)).squeeze(-1)
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [*KINDS, "flat", "star", "half"])
+@pytest.mark.parametrize("categories", [1, 2, 3, 32, 65, 5000])
+def test_nearly_distinct_pairs(categories, kind, dtype):
+    """Against the reference in float64, which is solved to its last digit; both kernels solve by themselves."""
+    for num_pairs, lead in ((1, ()), (1, (8, 3)), (3, (5,)), (2, (0, 4))):
+        logits = logits_of(kind, *lead, categories, dtype=dtype)
+        if kind == "flat":
+            logits.zero_()
+        if categories > 1 and kind in ("star", "half"):  # one category has about as much as all others, or more
+            logits[..., 0] = logits[..., 1:].double().logsumexp(-1).to(dtype) + (0.5 if kind == "star" else -1e-6)
+        noise = torch.rand(2, num_pairs, *lead, dtype=torch.float64)
+        law = flow.reference.distinct(logits.double().softmax(-1), iterations=12)
+        expected = flow.reference.sample_distinct(law, noise)
+        with dispatch.using("native"):
+            indices, kept, sound = flow.sample_distinct(logits, noise)
+        assert sound
+        assert (indices != expected).sum() <= 1  # noise on an edge that rounding moves: in one of 1e5 pairs at most
+        assert (law.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)) > 0).all()
+        half = torch.randn(num_pairs, *(1 for _ in lead), dtype=dtype)
+        coefficients, others = both_ways(half), torch.randn(2 * num_pairs, *(1 for _ in lead), dtype=dtype)
+        for extra in (None, others):
+            want = flow.separable(law.probs, law.rho, indices, coefficients.double())
+            want = want if extra is None else want + score.scatter(indices, extra.double(), categories)
+            for found in (kept, None):
+                with dispatch.using("native"):
+                    got = flow.flow_of_distinct(logits, indices, coefficients, extra, found)
+                # Rounding of a handful of terms of the size of the coefficients, and of t.
+                rounding = 20 * torch.finfo(dtype).eps * num_pairs
+                torch.testing.assert_close(got.double(), want, rtol=0, atol=rounding)
+        # Where a mask is off nothing is read, and the rest is as without it.
+        mask = torch.rand(lead) < 0.7
+        padded = torch.where(mask.unsqueeze(-1), logits, torch.nan)
+        with dispatch.using("native"):
+            there, found, sound = flow.sample_distinct(padded, noise, mask)
+            assert sound
+            assert torch.equal(there, torch.where(mask, indices, 0))
+            nowhere = torch.where(mask, indices, -100)
+            for given, used in ((there, found), (nowhere, None)):
+                again = flow.flow_of_distinct(padded, given, coefficients, others, used, mask)
+                want = torch.where(mask.unsqueeze(-1), got, 0.0)
+                torch.testing.assert_close(again, want, rtol=0, atol=rounding)
+
+
+def test_nearly_distinct_pairs_at_the_edges_of_noise():
+    """Nothing impossible is drawn, and other rows do not learn of one without probabilities."""
+    for categories in (2, 3, 40, 5000):
+        for dtype in (torch.float32, torch.float64):
+            logits = logits_of("forbidden", 40, categories, dtype=dtype)
+            for edge in itertools.product((0.0, 0.5, 1 - 2**-53), repeat=2):
+                noise = torch.tensor(edge, dtype=torch.float64).reshape(2, 1, 1).expand(2, 1, 40)
+                indices, _, _ = flow.sample_distinct(logits, noise)
+                chosen = logits.softmax(-1).expand(2, -1, -1).gather(-1, indices.unsqueeze(-1))
+                assert (chosen > 0).all()
+            noise = torch.rand(2, 1, 40, dtype=torch.float64)
+            clean, kept, sound = flow.sample_distinct(logits, noise)
+            for worse in (-torch.inf, torch.inf, torch.nan):
+                bad = logits.clone()
+                bad[7] = worse
+                found, other, fine = flow.sample_distinct(bad, noise)
+                others = torch.arange(40) != 7
+                assert sound and not fine
+                assert torch.equal(clean[:, others], found[:, others])
+                assert torch.equal(kept[:, others], other[:, others])
+                assert ((found >= 0) & (found < categories)).all()
+
+
 def test_rows_without_probability_do_not_reach_beyond_themselves(fast):
     """Nobody looks at logits under `validate=False`: other variables are what they would be, and ids are categories."""
     for name, (shape, order_of) in TREES.items():
@@ -279,10 +348,16 @@ def test_the_rule(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize("name", ["rloo", "tree", "sb", "iw"])
+@pytest.mark.parametrize("name", ["rloo", "tree", "sb", "iw", "flow"])
 def test_a_training_run_is_the_same_step_by_step(name, fast):
     """Twenty steps of Adam on a small model, in float64, by the reference and fast."""
-    estimator = {"rloo": dg.RLOO(2), "tree": dg.DisARMTree(2), "sb": dg.DisARMSB(), "iw": dg.DisARMIW()}[name]
+    estimator = {
+        "rloo": dg.RLOO(2),
+        "tree": dg.DisARMTree(2),
+        "sb": dg.DisARMSB(),
+        "iw": dg.DisARMIW(),
+        "flow": dg.Flow(dg.NearlyDistinct(2)),
+    }[name]
     paths = []
     for implementation in ("reference", fast):
         torch.manual_seed(0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from discretegrad.checks import installed
 from discretegrad.moments import GROUPS
 
 KEPT = GROUPS + 4
@@ -42,14 +43,6 @@ def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
 def held(entries: int, records: int) -> int:
     """Bytes on the CPU for so many estimators, the long run among them."""
     return 8 * entries * (KEPT * records + AT_WORK)
-
-
-def installed() -> int | None:
-    """Bytes of the machine; None where it does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no sysconf, or not of these names
-        return None
 
 
 def refuse(entries: int, records: int) -> None:

@@ -61,6 +61,12 @@ class Coupling(ABC):
     def evaluations(self) -> int | None:
         """S, or None where it depends on the logits' shape."""
 
+    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Raise a ValueError where points of so many variables of C categories could not be had.
+
+        It comes before anything is allocated, on the device of `like`.
+        """
+
     @abstractmethod
     def plan(self, logits: Tensor) -> Any:
         """Prepare for category logits `[*variables, C]`, without autograd."""
@@ -114,8 +120,20 @@ class Coupling(ABC):
         """`[*variables, C, C]`, the symmetric law of two points, any two or a pair: see `exchangeable`, `paired`."""
         raise NotImplementedError
 
-    def rho(self, plan: Any) -> Tensor | None:
-        """`[*variables, C]` where the minimum-norm weights are separable (`ops/flow/README.md`), else None."""
+    def flow(
+        self, plan: Any, indices: Tensor, coefficients: Tensor, others: Tensor | None = None, kept: Any = None
+    ) -> Tensor | None:
+        """The minimum-norm weights (`ops/flow/README.md`), summed, where they have a closed form; elsewhere None.
+
+            sum_s coefficients_s phi_{z_s} + sum_s others_s e_{z_s}
+
+        Args:
+            plan: of the logits.
+            indices: int64 `[S, *variables]`.
+            coefficients: broadcastable to `indices`, summing to zero over S.
+            others: of the coefficients' shape; None for zero.
+            kept: what `draw` kept of these points.
+        """
         return None
 
     def value_weights(self, plan: Any, indices: Tensor) -> Tensor | None:

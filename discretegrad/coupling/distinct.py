@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law, law_of_pairs
+from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, law_of_pairs
 from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops.noise import uniform
@@ -38,23 +40,38 @@ class NearlyDistinct(Coupling):
         """2P."""
         return 2 * self.num_pairs
 
-    def plan(self, logits: Tensor) -> flow.DistinctPlan:
-        """Solve for the law."""
-        return flow.distinct_plan(logits.softmax(-1))
+    def plan(self, logits: Tensor) -> Probs:
+        """Probabilities; the law is solved for where the points are drawn."""
+        return Probs(logits)
 
-    def sample(self, plan: flow.DistinctPlan, generator: torch.Generator | None) -> Tensor:
+    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Probs:
+        """C kernels skip what is off."""
+        return Probs(logits, mask) if self.sees(logits) else super().masked_plan(logits, mask)
+
+    def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """Two uniforms a pair: one point, then the other given it."""
-        noise = uniform((2, self.num_pairs, *plan.probs.shape[:-1]), plan.probs, generator)
-        return flow.sample_distinct(plan, noise).transpose(0, 1).flatten(0, 1)
+        return self.draw(plan, generator).indices
 
-    def pair_law(self, plan: flow.DistinctPlan) -> Tensor:
+    def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
+        """The same, and what spares the weights to solve for the law again."""
+        noise = uniform((2, self.num_pairs, *plan.like.shape[:-1]), plan.like, generator)
+        indices, kept, sound = flow.sample_distinct(plan.like, noise, plan.mask)
+        return Drawn(indices, kept=kept, sound=sound)
+
+    def sees(self, logits: Tensor) -> bool:
+        """C kernels do."""
+        return flow.has_kernels(logits)
+
+    def pair_law(self, plan: Probs) -> Tensor:
         """Of a pair."""
-        return flow.distinct_law(plan)
+        return flow.distinct_law(plan.probs)
 
-    def rho(self, plan: flow.DistinctPlan) -> Tensor:
+    def flow(
+        self, plan: Probs, indices: Tensor, coefficients: Tensor, others: Tensor | None = None, kept: Any = None
+    ) -> Tensor:
         """From the closed form."""
-        return plan.rho
+        return flow.flow_of_distinct(plan.like, indices, coefficients, others, kept, plan.mask)
 
-    def law(self, plan: flow.DistinctPlan) -> Law:
+    def law(self, plan: Probs) -> Law:
         """The product over the pairs."""
         return law_of_pairs(self.pair_law(plan), self.num_pairs)

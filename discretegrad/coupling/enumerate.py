@@ -31,6 +31,12 @@ class Enumerate(Coupling):
         """`C ** V`, which the logits tell."""
         return None
 
+    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """All joint values may be too many."""
+        checks.has_event_dims(variables, self.event_dims, "Enumerate")
+        count = variables[len(variables) - self.event_dims :].numel()
+        checks.enumerable(categories, count, self.limit)
+
     def plan(self, logits: Tensor) -> Probs:
         """Probabilities."""
         return Probs(logits)
@@ -38,10 +44,8 @@ class Enumerate(Coupling):
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """All joint values; no randomness."""
         *variables, categories = plan.probs.shape
-        checks.has_event_dims(variables, self.event_dims, "Enumerate")
         event = variables[len(variables) - self.event_dims :]
         count = math.prod(event)
-        checks.enumerable(categories, count, self.limit)
         number = torch.arange(categories**count, device=plan.probs.device).unsqueeze(-1)
         place = categories ** torch.arange(count, device=plan.probs.device)
         ids = (number // place % categories).reshape(-1, *[1] * (len(variables) - self.event_dims), *event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
 from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
+from discretegrad.ops import score as score_ops
 from discretegrad.ops.inverse_cdf import draw, inverse_cdf
 from discretegrad.ops.noise import uniform
 
@@ -62,9 +64,12 @@ class Independent(Coupling):
         """`p p^T`."""
         return plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
 
-    def rho(self, plan: Probs) -> Tensor:
-        """Ones: leave-one-out."""
-        return torch.ones_like(plan.probs)
+    def flow(
+        self, plan: Probs, indices: Tensor, coefficients: Tensor, others: Tensor | None = None, kept: Any = None
+    ) -> Tensor:
+        """Leave-one-out."""
+        weights = coefficients if others is None else coefficients + others
+        return score_ops.scatter(indices, weights, plan.like.shape[-1], plan.mask)
 
     def law(self, plan: Probs) -> Law:
         """The product law."""

@@ -53,6 +53,19 @@ class Alternatives(Coupling):
         """`1 + num_variables (C - 1)`, which the logits tell."""
         return None
 
+    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Each variable has all its categories, beside all others."""
+        checks.has_event_dims(variables, self.event_dims, type(self).__name__)
+        points = 1 + self.count(variables[len(variables) - self.event_dims :].numel()) * (categories - 1)
+        checks.fits(
+            points * variables.numel(),
+            3 * 8,  # their ids, and what they are made of
+            like,
+            f"the {points} points of an event for {variables.numel()} variables of {categories} categories",
+            "use LocalExpectation(num_variables=1), or estimators that draw as many points as they are told, such as "
+            "RLOO or DisARMTree",
+        )
+
     def plan(self, logits: Tensor) -> LocalPlan:
         """Probabilities."""
         checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)

@@ -58,6 +58,18 @@ class Swaps(Coupling):
         """C, or up to `C (C - 1) / 2 + 1`, which the logits and the noise tell."""
         return None
 
+    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Of all swaps there are many."""
+        swaps = categories * (categories - 1) // 2 + 1 if self.reference == "all" else categories
+        checks.fits(
+            swaps * variables.numel(),
+            5 * 8,  # their ids, and what tells who wins
+            like,
+            f"the points of {swaps} swaps of {categories} categories for {variables.numel()} variables",
+            "use ARS, whose swaps are C, or estimators that draw as many points as they are told, such as RLOO or "
+            "DisARMTree",
+        )
+
     def plan(self, logits: Tensor) -> SwapPlan:
         """Probabilities and their logarithms."""
         log_probs = logits.log_softmax(-1)

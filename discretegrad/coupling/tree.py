@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs
 from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
+from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.noise import uniform
 
@@ -84,6 +87,18 @@ class Tree(Coupling):
     def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
         """Of a pair."""
         return plan.law()
+
+    def flow(
+        self,
+        plan: tree_ops.Pairs,
+        indices: Tensor,
+        coefficients: Tensor,
+        others: Tensor | None = None,
+        kept: Any = None,
+    ) -> Tensor:
+        """From the closed form."""
+        flow = plan.flow(indices, coefficients)
+        return flow if others is None else flow + score_ops.scatter(indices, others, plan.like.shape[-1])
 
     def law(self, plan: tree_ops.Pairs) -> Law:
         """The product over the pairs of the law of one."""

@@ -53,7 +53,8 @@ class CARMS(Composition):
         copula: "dirichlet", or "gaussian".
 
     Raises:
-        ValueError: from `exact.moments`, for a Gaussian copula of more than 2 points.
+        ValueError: from `exact.moments`, for a Gaussian copula of more than 2 points; from `sample`, for so many
+            categories and variables that the sums over all orders would not end.
 
     Reference: Dimitriev, Zhou, "CARMS: categorical-antithetic-REINFORCE multi-sample gradient estimator", 2021, arXiv
     2110.14002.

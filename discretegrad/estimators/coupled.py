@@ -154,7 +154,7 @@ class Flow(Composition):
     unbiased: yes | evaluations: of the coupling | gradient of f: not used | latents: categorical, bernoulli
 
     Independent points give RLOO back, two categories DisARM or ARMS. In closed form for independent points, nearly
-    distinct pairs and two categories; elsewhere one symmetric C x C solve a variable, in float64.
+    distinct pairs, trees and two categories; elsewhere one symmetric C x C solve a variable, in float64.
 
     Args:
         coupling: exchangeable points, or pairs of such: `NearlyDistinct(num_pairs)`, `Independent(S)`, a `Tree`, ...
@@ -163,7 +163,8 @@ class Flow(Composition):
         latent: "categorical" or "bernoulli".
 
     Raises:
-        ValueError: where the pairs of categories that the coupling can draw do not connect all possible ones.
+        ValueError: where the pairs of categories that the coupling can draw do not connect all possible ones, or its
+            solves would not fit the memory.
 
     Reference: this project; the derivation is in `ops/flow/README.md`.
     Departs from the paper: there is none.

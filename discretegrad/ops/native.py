@@ -29,8 +29,9 @@ from torch import Tensor
 
 HERE = Path(__file__).parent
 REALS = {torch.float32: "float", torch.float64: "double"}
-# Nobody looks at the flags of floating-point exceptions; while they count, conditions in a loop keep it from vectors.
-FLAGS = ("-O3", "-fPIC", "-std=gnu11", "-fno-trapping-math")
+# Nobody looks at the flags of floating-point exceptions, or at errno; while they count, conditions and roots in a loop
+# keep it from vectors.
+FLAGS = ("-O3", "-fPIC", "-std=gnu11", "-fno-trapping-math", "-fno-math-errno")
 SERIAL = 1 << 14
 """Up to so many numbers to look at, a second thread is not worth waking."""
 

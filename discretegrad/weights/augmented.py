@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.coupling import Coupling, MirroredUniforms, Swaps
 from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops
@@ -110,6 +111,18 @@ class ChangedDirichletScore(DirichletScore):
     """
 
     integrate: bool = True
+
+    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Of all swaps, what each means for each category's noise."""
+        if self.integrate and isinstance(coupling, Swaps) and coupling.reference == "all":
+            checks.fits(
+                categories * (categories * (categories - 1) // 2) * variables.numel(),
+                3 * 4,
+                like,
+                f"the integrals over the noise of {categories} categories under all swaps, for {variables.numel()} "
+                "variables,",
+                "use integrate=False, or ARSPlus",
+            )
 
     def of_one(self, plan: Any, log_noise: Tensor, reference: Tensor, indices: Tensor) -> Tensor:
         """As before, less noisy."""

@@ -46,8 +46,7 @@ class Weights(ABC):
     needs_noise: bool = False
     """Whether the ids do not suffice, and the coupling's noise enters too."""
 
-    @property
-    def can_wait(self) -> bool:
+    def can_wait(self, coupling: Coupling) -> bool:
         """Whether `gradient` is linear in the values, refuses nothing and lets nobody learn from it.
 
         Then it may be made in the backward pass, of values that were scaled.
@@ -62,6 +61,12 @@ class Weights(ABC):
     @abstractmethod
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
+
+    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Raise a ValueError where the gradient w.r.t. so many variables of C categories could not be had.
+
+        It comes before anything is allocated, on the device of `like`.
+        """
 
     @abstractmethod
     def unbiased(self, coupling: Coupling) -> bool:

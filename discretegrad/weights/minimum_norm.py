@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import Coupling
+from discretegrad.coupling import Copula, Coupling
 from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops import score as score_ops
-from discretegrad.ops import tree as tree_ops
 from discretegrad.weights.base import Signals
 from discretegrad.weights.pairs import PairWeights, Share, pair_statistic
 
@@ -50,10 +49,23 @@ class MinimumNorm(PairWeights):
         """Always: where no weights are unbiased the draw is refused."""
         return True
 
-    @property
-    def can_wait(self) -> bool:
-        """No: it refuses logits whose pairs do not connect the categories."""
-        return False
+    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Matrices of C x C."""
+        if type(coupling).flow is Coupling.flow:  # there is no closed form
+            if isinstance(coupling, Copula):
+                checks.orders_of_copula(categories, categories**2 * variables.numel(), 2)
+            what = f"symmetric solves of {categories} x {categories} for {variables.numel()} variables in float64"
+            checks.fits(
+                categories**2 * variables.numel(),
+                6 * 8,
+                like,
+                what,
+                "use Flow(NearlyDistinct()), Independent() or a Tree()",
+            )
+
+    def can_wait(self, coupling: Coupling) -> bool:
+        """Not where logits may be refused, whose pairs do not connect the categories."""
+        return coupling.connected and super().can_wait(coupling)
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form, or a solve."""
@@ -62,29 +74,31 @@ class MinimumNorm(PairWeights):
         if coupling.paired:
 
             def within(indices: Tensor, differences: Tensor, others: Tensor | None) -> Tensor:
-                flow_part = _flow(coupling, plan, indices, score_ops.both_ways(differences))
-                return (
-                    flow_part
-                    if others is None
-                    else flow_part + score_ops.scatter(indices, others, plan.probs.shape[-1])
-                )
+                return _flow(coupling, plan, indices, score_ops.both_ways(differences), others, signals.kept)
 
             return pair_statistic(within, indices, values, self.alpha)
         return _flow(coupling, plan, indices, (values - values.mean(0)) / (indices.shape[0] - 1))
 
 
-def _flow(coupling: Coupling, plan: Any, indices: Tensor, coefficients: Tensor) -> Tensor:
-    """`sum_s coefficients_s phi_{z_s}`, for coefficients that sum to zero."""
-    if isinstance(plan, tree_ops.Pairs):
-        return plan.flow(indices, coefficients)
-    probs, rho = plan.probs, coupling.rho(plan)
-    if rho is not None:
-        return flow.separable(probs, rho, indices, coefficients)
-    law = coupling.pair_law(plan)
+def _flow(
+    coupling: Coupling,
+    plan: Any,
+    indices: Tensor,
+    coefficients: Tensor,
+    others: Tensor | None = None,
+    kept: Any = None,
+) -> Tensor:
+    """`sum_s coefficients_s phi_{z_s} + sum_s others_s e_{z_s}`, for coefficients that sum to zero."""
+    closed = coupling.flow(plan, indices, coefficients, others, kept)
+    if closed is not None:
+        return closed
+    probs, law = plan.probs, coupling.pair_law(plan)
     if not coupling.connected and checks.looks_at_data(probs, None):
         checks.connects(flow.connected(law), type(coupling).__name__)
     if probs.shape[-1] == 2:
         apart = law[..., 0, 1]
         ratio = probs.prod(-1) / torch.where(apart > 0, apart, 1.0)
-        return flow.separable(probs, ratio.unsqueeze(-1).expand(probs.shape), indices, coefficients)
-    return flow.potential(probs, law, indices, coefficients)
+        potential = flow.separable(probs, ratio.unsqueeze(-1).expand(probs.shape), indices, coefficients)
+    else:
+        potential = flow.potential(probs, law, indices, coefficients)
+    return potential if others is None else potential + score_ops.scatter(indices, others, probs.shape[-1])

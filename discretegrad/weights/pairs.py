@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.coupling import Coupling, Tree
+from discretegrad.coupling import Copula, Coupling, Tree
 from discretegrad.frozen import frozen
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
@@ -43,8 +43,7 @@ class PairWeights(Weights):
     def __post_init__(self) -> None:
         checks.share(self.alpha)
 
-    @property
-    def can_wait(self) -> bool:
+    def can_wait(self, coupling: Coupling) -> bool:
         """Not for an alpha that is estimated."""
         return self.alpha is None or isinstance(self.alpha, float | int)
 
@@ -117,6 +116,11 @@ class Importance(PairWeights):
     def unbiased(self, coupling: Coupling) -> bool:
         """Where every pair can be drawn; for sticks, in ascending order."""
         return coupling.every_pair or (isinstance(coupling, Tree) and coupling.order == "ascending")
+
+    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+        """Sums over all orders of a copula."""
+        if isinstance(coupling, Copula):
+            checks.orders_of_copula(categories, variables.numel(), coupling.num_samples)
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""

@@ -16,8 +16,7 @@ class Score(Weights):
 
     differences = False
 
-    @property
-    def can_wait(self) -> bool:
+    def can_wait(self, coupling: Coupling) -> bool:
         """Yes."""
         return True
 

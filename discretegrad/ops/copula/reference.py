@@ -41,13 +41,29 @@ def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | N
     if order_noise is not None:
         count = categories * (categories - 1) // 2
         number = (order_noise * count).long().clamp_max(count - 1)
-    one, other = (ends[number] for ends in torch.triu_indices(categories, categories, 1, device=probs.device))
+    one, other = ends(number, categories)
     swap = _at(probs, one) > _at(probs, other)
     first, last = torch.where(swap, other, one), torch.where(swap, one, other)
     place = torch.arange(categories, device=probs.device)
     order = _category_at(place, first.unsqueeze(-1), last.unsqueeze(-1), categories)
     rank = inverse_cdf(probs.gather(-1, order), uniforms)
     return _category_at(rank, first, last, categories)
+
+
+def ends(number: Tensor, categories: int) -> tuple[Tensor, Tensor]:
+    """The `number`-th pair of categories, int64 ids, the smaller first: as in `torch.triu_indices`, without a table.
+
+    Args:
+        number: int64, from 0 to `C (C - 1) / 2 - 1`.
+        categories: C of at least 2.
+    """
+    behind = categories * (categories - 1) // 2 - 1 - number  # the pairs that follow it
+    # Behind the pairs of a first category are k (k + 1) / 2 others, k the categories behind the next; a root that was
+    # rounded the wrong way is put right.
+    k = (((8 * behind.double() + 1).sqrt() - 1) / 2).long()
+    k = k - (k * (k + 1) // 2 > behind).long()
+    k = k + ((k + 1) * (k + 2) // 2 <= behind).long()
+    return categories - 2 - k, categories - 1 - (behind - k * (k + 1) // 2)
 
 
 def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
@@ -77,17 +93,16 @@ def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[t
         numbers.append(torch.where(first == last, -1, number))
         corners.append(family.corner(torch.minimum(own[s], own[t]), torch.maximum(own[s], own[t])))
     count = categories * (categories - 1) // 2
-    order = torch.arange(count, device=probs.device).reshape(-1, *[1] * (probs.ndim - 1))
     # So many orders at a time as fit the cache; a compiler decides for itself.
     at_once = max(1, IN_CACHE // max(1, rank[0].numel())) if has_entries(probs) else count
-    first_rank, last_rank = torch.triu_indices(categories, categories, 1, device=probs.device)
     totals = [torch.zeros_like(corner) for corner in corners]
     for start in range(0, count, at_once):
-        some = slice(start, start + at_once)
-        interval = family.interval(*layout.edges(first_rank[some], last_rank[some]))
+        order = torch.arange(start, min(start + at_once, count), device=probs.device)
+        interval = family.interval(*layout.edges(*ends(order, categories)))
+        order = order.reshape(-1, *[1] * (probs.ndim - 1))
         for pair, (s, t) in enumerate(pairs):
             between = family.rectangle(*(Interval(*(part[side] for part in interval)) for side in (s, t)))
-            total = torch.where(order[some] == numbers[pair], corners[pair], between).sum(0)
+            total = torch.where(order == numbers[pair], corners[pair], between).sum(0)
             totals[pair] = totals[pair] + total
     return torch.stack(totals) / count
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops.inverse_cdf import inverse_cdf
-from discretegrad.ops.score import scatter, score
+from discretegrad.ops.score import interleave, scatter, score
 
 
 def separable(probs: Tensor, rho: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def connected(pair_law: Tensor) -> Tensor:
     return (from_heaviest | (mass == 0)).all(-1)
 
 
-class DistinctPlan(NamedTuple):
+class Distinct(NamedTuple):
     """The law of the nearly distinct pair."""
 
     probs: Tensor
@@ -73,13 +73,15 @@ class DistinctPlan(NamedTuple):
     """`[*v, 1]`, 1 / A^2; 0 for the star."""
     b: Tensor
     """`[*v, C]`, A a; 0 at m, where it may be infinite."""
-    sigma: Tensor
-    """`[*v, 1]`, the sum of b."""
+    left: Tensor
+    """`[*v, 1]`, how probably the other point is m if one is not, times 1 - b t: 1 - sigma t, 1 for the star."""
+    beside: Tensor
+    """`[*v, 1]`, how probably both points are m."""
     rho: Tensor
     """`[*v, C]`."""
 
 
-def distinct_plan(probs: Tensor, iterations: int = 8) -> DistinctPlan:
+def distinct(probs: Tensor, iterations: int = 8) -> Distinct:
     """Solve for the law of the nearly distinct pair.
 
     Args:
@@ -93,62 +95,58 @@ def distinct_plan(probs: Tensor, iterations: int = 8) -> DistinctPlan:
     gap = others.sum(-1, keepdim=True) - top
     second = others.amax(-1, keepdim=True)
     second = torch.where(second > 0, second, 1.0)
-    # Newton's method on u = sqrt(1 - 4 p_2 t) in [0, 1], in which the equation has no root's singularity.
+    # Newton's method on v = 1 - sqrt(1 - 4 p_2 t) in [0, 1], in which the equation has no root's singularity.
     low, high = torch.zeros_like(top), torch.ones_like(top)
-    u = low
+    v = low
     for _ in range(iterations):
-        t = (1 - u) * (1 + u) / (4 * second)
+        u, t = 1 - v, v * (2 - v) / (4 * second)
         root = (1 - 4 * others * t).clamp_min(0.0).sqrt()
         b = 2 * others / (1 + root)
         # u / root is at most 1, with equality at the second heaviest.
         slope = (b.square() * torch.where(root > 0, u / torch.where(root > 0, root, 1.0), 1.0)).sum(-1, keepdim=True)
         sigma = b.sum(-1, keepdim=True)
-        excess = sigma - sigma.square() * t - top
+        # sigma - sigma^2 t - top, for b - p = b^2 t.
+        excess = gap + t * (b.square().sum(-1, keepdim=True) - sigma.square())
         rise = (u * sigma.square() - slope * (1 - 2 * sigma * t)) / (2 * second)
-        low, high = torch.where(excess < 0, u, low), torch.where(excess < 0, high, u)
-        step = u - excess / torch.where(rise > 0, rise, torch.finfo(rise.dtype).tiny)
-        u = torch.where((step >= low) & (step <= high), step, (low + high) / 2)
-    t = (1 - u) * (1 + u) / (4 * second)
-    t = torch.where(gap > 0, t, 0.0)
+        low, high = torch.where(excess > 0, v, low), torch.where(excess > 0, high, v)
+        step = v + excess / torch.where(rise > 0, rise, torch.finfo(rise.dtype).tiny)
+        v = torch.where((step >= low) & (step <= high), step, (low + high) / 2)
+    t = torch.where(gap > 0, v * (2 - v) / (4 * second), 0.0)
     root = (1 - 4 * others * t).clamp_min(0.0).sqrt()
     b = 2 * others / (1 + root)
     sigma = b.sum(-1, keepdim=True)
-    left = 1 - sigma * t
-    rho = torch.where(heaviest, top * t / torch.where(left > 0, left, 1.0), (1 + root) / 2)
-    return DistinctPlan(probs, heaviest, t, b, sigma, rho)
+    # 1 - sigma t, which is p_m / sigma where it is not the star's: nothing cancels.
+    left = (top / torch.where(sigma > 0, sigma, top)).clamp_max(1.0)
+    rho = torch.where(heaviest, sigma * t, (1 + root) / 2)
+    return Distinct(probs, heaviest, t, b, left, (-gap).clamp_min(0.0), rho)
 
 
-def sample_distinct(plan: DistinctPlan, noise: Tensor) -> Tensor:
+def sample_distinct(law: Distinct, noise: Tensor) -> Tensor:
     """Draw nearly distinct pairs.
 
     Args:
-        plan: of the law.
+        law: of a pair.
         noise: uniform on [0, 1), `[2, P, *v]`.
 
     Returns:
-        int64 categories `[2, P, *v]`.
+        int64 categories `[2P, *v]`; points 2k and 2k + 1 are a pair.
     """
-    first = inverse_cdf(plan.probs, noise[0])
-    categories = torch.arange(plan.probs.shape[-1], device=first.device)
-    is_first = categories == first.unsqueeze(-1)
-    first_is_heaviest = (is_first & plan.heaviest).any(-1, keepdim=True)
-    twice = (2 * torch.where(plan.heaviest, plan.probs, 0.0) - torch.where(plan.heaviest, 0.0, plan.probs)).sum(-1)
-    # What is left for m beside itself: 2 p_m - 1 = p_m - (1 - p_m).
-    twice = (twice - torch.where(plan.heaviest, plan.probs, 0.0).sum(-1)).clamp_min(0.0).unsqueeze(-1)
-    beside_heaviest = torch.where(plan.heaviest, twice, plan.b)
-    beside_other = torch.where(plan.heaviest, 1 - plan.sigma * plan.t, torch.where(is_first, 0.0, plan.b * plan.t))
+    first = inverse_cdf(law.probs, noise[0])
+    is_first = torch.arange(law.probs.shape[-1], device=first.device) == first.unsqueeze(-1)
+    first_is_heaviest = (is_first & law.heaviest).any(-1, keepdim=True)
+    beside_heaviest = torch.where(law.heaviest, law.beside, law.b)
+    beside_other = torch.where(law.heaviest, law.left, torch.where(is_first, 0.0, law.b * law.t))
     second = inverse_cdf(torch.where(first_is_heaviest, beside_heaviest, beside_other), noise[1])
-    return torch.stack((first, second))
+    return interleave(first, second)
 
 
-def distinct_law(plan: DistinctPlan) -> Tensor:
+def distinct_law(law: Distinct) -> Tensor:
     """`r(i, j)`, `[*v, C, C]`."""
-    b, heaviest = plan.b, plan.heaviest
-    law = b.unsqueeze(-1) * b.unsqueeze(-2) * plan.t.unsqueeze(-1)
-    with_heaviest = b * (1 - plan.sigma * plan.t)
-    law = torch.where(heaviest.unsqueeze(-1), with_heaviest.unsqueeze(-2), law)
-    law = torch.where(heaviest.unsqueeze(-2), with_heaviest.unsqueeze(-1), law)
-    light = torch.where(heaviest, 0.0, plan.probs).sum(-1, keepdim=True)
-    both = torch.where(heaviest, (plan.probs - light).clamp_min(0.0), 0.0)
+    b, heaviest = law.b, law.heaviest
+    joint = b.unsqueeze(-1) * b.unsqueeze(-2) * law.t.unsqueeze(-1)
+    with_heaviest = b * law.left
+    joint = torch.where(heaviest.unsqueeze(-1), with_heaviest.unsqueeze(-2), joint)
+    joint = torch.where(heaviest.unsqueeze(-2), with_heaviest.unsqueeze(-1), joint)
+    both = torch.where(heaviest, law.beside, 0.0)
     eye = torch.eye(b.shape[-1], dtype=torch.bool, device=b.device)
-    return torch.where(eye, both.unsqueeze(-1), law)
+    return torch.where(eye, both.unsqueeze(-1), joint)
