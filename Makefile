@@ -29,7 +29,7 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.train +preset=demo run.dir=$(RUN) resume=auto
 
 test: how-long $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 -m "not slow" --ignore=tests/systems
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --ignore=tests/systems
 
 how-long:
 	@echo "The tests take about five minutes on two cores; where $(VENV) is not there yet, making it comes on top."
