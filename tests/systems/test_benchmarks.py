@@ -22,7 +22,7 @@ from benchmarks.steps import Step
 from benchmarks.timing import in_turns, median, ratio, time_rows
 from discretegrad.analysis.memory import peak
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MINIATURE = {**os.environ, "BENCH_SMALL": "1", "BENCH_THREADS": "1"}
 SMALL = Setting(3, 4, batch=5)
 LAWS = 2
