@@ -56,6 +56,7 @@ bench: $(VENV)/installed
 	    --benchmark-sort=name --benchmark-json=runs/bench-$$suite.json && \
 	  $(BIN)/python -m benchmarks.results runs/bench-$$suite.json || exit 1; done
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.cliffs
 
 # Should the packages not install, their rows of the table say that they are not there.
 peers: $(VENV)/installed

@@ -61,6 +61,16 @@ def test_scaling_runs(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"scaling-cpu.csv", "scaling.png", "memory.png"}
 
 
+def test_cliffs_run(tmp_path):
+    """Also as a file, as an older checkout is measured: all that it imports is found by PYTHONPATH."""
+    run(str(ROOT / "benchmarks" / "cliffs.py"), "--folder", str(tmp_path), cwd=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"cliffs-cpu.csv", "cliffs-cpu.png"}
+    rows = results.read("cliffs", folder=tmp_path)
+    for name in ("RLOO", "DisARMTree", "SB, ascending", "IW", "Flow"):
+        found = {row["metric"] for row in rows if row["implementation"] == f"{name}, masked"}
+        assert found >= {"time / RLOO by hand", "time / without mask", "memory beyond logits and gradient"}
+
+
 @pytest.mark.parametrize("name", [name for name, peer in PEERS.items() if peer.package is None])
 def test_rows_of_the_peers_table_run(name):
     step = Step(SMALL, PEERS[name].inputs)
