@@ -80,8 +80,8 @@ class NativePairs(LogitPairs):
         call = self._call(indices, differences, others, kept)
         place, (rows, categories) = call.parted.place, call.sizes[:2]
         stride = 0 if place is None or place.numel() == categories else categories
-        tensors = (self._rows(call.out.dtype), self.flags, place, call.indices, call.parted.bounds, call.shares)
-        tensors = (*tensors, call.differences, call.others, call.out)
+        found = (self._rows(call.out.dtype), self.flags, place, call.indices, call.parted.bounds, call.shares)
+        tensors = (*found, call.differences, call.others, call.out)
         _gradient(
             call.out.dtype, *tensors, rows, categories, stride, self.sorted, *call.sizes[2:], work=call.out.numel()
         )
@@ -132,16 +132,16 @@ class NativePairs(LogitPairs):
         longest = SHORT_SORTED if self.sorted else SHORT
         if self.kind in IN_ORDER and self.order != "abs" and categories <= longest:
             tree = nodes(self.shape, categories)
-            tensors = (logits, self.flags, tree.right, tree.low, tree.high, *found)
-            sound = _pairs(dtype, *tensors, *sizes, tree.depth, pairs, work=logits.numel())
+            shared = (logits, self.flags, tree.right, tree.low, tree.high)
+            sound = _pairs(dtype, *shared, *found, *sizes, tree.depth, pairs, work=logits.numel())
         else:
             tables: tuple[Tensor | None, ...] = (None, None, None)
             if self.tree is not None:
                 tables, place = (self.tree.leaf_at, self.tree.right, self.tree.low), self.tree.place
             if self.kind == KINDS["huffman"] or (self.kind == NESTED and self.sorted):
                 place = native.empty(logits.shape, torch.int32)
-            tensors = (logits, self.flags, *tables, place, *found)
-            sound = _pairs_of_rows(dtype, *tensors, *sizes, pairs, work=logits.numel())
+            own = (logits, self.flags, *tables, place)
+            sound = _pairs_of_rows(dtype, *own, *found, *sizes, pairs, work=logits.numel())
         return Parted(bounds, shares, place, sound)
 
     def _rows(self, dtype: torch.dtype) -> Tensor:
