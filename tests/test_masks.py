@@ -56,8 +56,10 @@ def test_what_is_under_a_mask_is_not_looked_at(implementation):
         estimator = make(name, latent)
         clean = torch.randn((4, 3) if latent == "bernoulli" else (4, 3, 5))
         off = mask if latent == "bernoulli" else mask.unsqueeze(-1)
+        worst = torch.tensor([torch.nan, torch.inf, -torch.inf]).repeat(clean.numel() // 3).reshape(clean.shape)
+        worst[3, 0], worst[3, 1], worst[3, 2] = torch.nan, torch.inf, -torch.inf  # whole variables of each
         found = []
-        for hidden in (0.0, torch.nan, torch.inf, -torch.inf):
+        for hidden in (torch.zeros(()), worst):
             logits = torch.where(off, clean, hidden).requires_grad_()
             with dg.ops.using(implementation):
                 draw = estimator.sample(logits, torch.Generator().manual_seed(3), mask)
@@ -67,9 +69,8 @@ def test_what_is_under_a_mask_is_not_looked_at(implementation):
                 (gradient,) = torch.autograd.grad(loss.sum(), logits)
             assert (gradient[~mask] == 0).all(), name
             found.append((draw.indices, loss.detach(), gradient))
-        for others in found[1:]:
-            for one, other in zip(found[0], others, strict=True):
-                assert torch.equal(one, other), name
+        for one, other in zip(*found, strict=True):
+            assert torch.equal(one, other), name
 
 
 @pytest.mark.parametrize("categories", [64, 200])
