@@ -61,7 +61,9 @@ class Coupling(ABC):
     def evaluations(self) -> int | None:
         """S, or None where it depends on the logits' shape."""
 
-    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def refuse_size(  # noqa: B027, most have nothing to refuse
+        self, variables: torch.Size, categories: int, like: Tensor
+    ) -> None:
         """Raise a ValueError where points of so many variables of C categories could not be had.
 
         It comes before anything is allocated, on the device of `like`.
