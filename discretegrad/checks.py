@@ -19,6 +19,8 @@ from discretegrad.latent import LATENTS, Latent
 
 MOST_TERMS = 2**32
 """Of the sums that weights are: some ten minutes."""
+MOST_NODES = 2**28
+"""Times their number, of trees that every variable has its own of: some twenty seconds."""
 
 
 def named_latent(name: str) -> Latent:
@@ -532,6 +534,16 @@ def orders_of_copula(categories: int, variables: int, points: int) -> None:
             f"the weights of {points} points of a copula are sums over C (C - 1) / 2 orders of C = {categories} "
             f"categories, {terms:.2g} terms for {variables} variables, which would take hours; use DisARMTree or "
             "Flow(NearlyDistinct()), or the copula with weights=Score()."
+        )
+
+
+def flow_of_huffman(categories: int) -> None:
+    """Refuse minimum-norm weights of Huffman trees whose nodes would take minutes to lay out."""
+    if not torch.compiler.is_compiling() and categories**2 > MOST_NODES:
+        raise ValueError(
+            f"minimum-norm weights of a Huffman tree lay out its nodes in steps that grow with the square of the "
+            f"categories, {categories}**2 of them, more than {MOST_NODES}; use Flow(Tree()), Flow(NearlyDistinct()) or "
+            "DisARMTree(tree='huffman')."
         )
 
 

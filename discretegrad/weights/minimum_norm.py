@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import Copula, Coupling
+from discretegrad.coupling import Copula, Coupling, Tree
 from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops import score as score_ops
@@ -50,7 +50,9 @@ class MinimumNorm(PairWeights):
         return True
 
     def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
-        """Matrices of C x C."""
+        """Matrices of C x C, and trees of a variable's own."""
+        if isinstance(coupling, Tree) and coupling.shape == "huffman":
+            checks.flow_of_huffman(categories)
         if type(coupling).flow is Coupling.flow:  # there is no closed form
             if isinstance(coupling, Copula):
                 checks.orders_of_copula(categories, categories**2 * variables.numel(), 2)
