@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from catalogue import compares, every, make, noisy, slow_where, table_function, truth
+from rounding import assert_rounding
 
 import discretegrad as dg
 
@@ -103,7 +104,8 @@ def test_vmap_over_replicates(name, latent):
     replicates = torch.func.vmap(one, randomness="different")(torch.arange(4000))
     assert replicates.shape == (4000, *logits.shape)
     if name == "exact":
-        assert torch.equal(replicates[0], replicates[1])
+        # At another place of a vector the same number may be rounded otherwise.
+        assert_rounding(replicates[0], replicates[1], replicates[0].abs().max(), roundings=100)
     else:
         assert not torch.equal(replicates[0], replicates[1])
     if estimator.unbiased:
