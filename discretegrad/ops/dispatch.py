@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from discretegrad.ops import native
 
 IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
-LARGEST = 4096
-"""The most categories that Triton's kernels hold in registers."""
 
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
@@ -30,7 +28,7 @@ _interpreted = False
 def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = None) -> str:
     """The name of the implementation for operations on `like`.
 
-    * "triton" on CUDA, where Triton is installed and a row of categories fits the registers;
+    * "triton" on CUDA, where Triton is installed;
     * "native" on the CPU for float32 and float64, where there is a C compiler;
     * "fused" on the CPU otherwise, and where an operation has nothing native. It relies on cumulative sums being
       serial, and so monotone, which they are there only;
@@ -49,7 +47,7 @@ def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = No
         if not has_entries(like):
             return "reference"
         return "fused" if native.library(dtype or like.dtype) is None else "native"
-    fits_kernels = categories <= LARGEST and not _in_transform(like)
+    fits_kernels = not _in_transform(like)
     if _forced == "native":
         fits = like.is_cpu and has_entries(like) and (dtype or like.dtype) in native.REALS
         return "native" if fits else "reference"

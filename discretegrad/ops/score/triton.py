@@ -118,6 +118,7 @@ def _sum(
         points,
         0 if coefficients is None else coefficients.shape[1],
         shared_by,
+        split=True,
         WEIGHTED=coefficients is not None,
         CENTRED=probs is not None,
         WIDE=kernels.triton_dtype(wide_dtype(dtype)),
@@ -147,7 +148,7 @@ def _sum_kernel(
     BLOCK: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, BLOCK)[None, :]
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     there = row < rows
     inside = there[:, None] & (column < categories)
     result = tl.zeros([ROWS, BLOCK], WIDE)
