@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments.files import write_table
+from discretegrad.files import write_table
 
 PROVENANCE = ("date", "git_sha", "torch", "device", "threads")
 SIZES = ("C", "V", "S", "B")

@@ -19,7 +19,7 @@ from benchmarks.results import FOLDER, provenance, read, write
 from benchmarks.sizes import SECONDS, SMALL, Setting, set_threads
 from benchmarks.steps import Step
 from benchmarks.timing import Row, in_turns, time_rows, timed
-from discretegrad.analysis.memory import peak
+from discretegrad.memory import peak
 
 matplotlib.use("Agg")
 

@@ -17,7 +17,7 @@ import discretegrad as dg
 from benchmarks.peers import by_hand
 from benchmarks.sizes import SMALL, Setting
 from benchmarks.timing import beside, report, time_rows
-from discretegrad.analysis.memory import peak
+from discretegrad.memory import peak
 from discretegrad.ops import dispatch
 from discretegrad.ops.inverse_cdf import categorical
 from discretegrad.ops.score import one_hot, scatter

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.sizes import SETTINGS
 from benchmarks.steps import INPUTS, Step, estimators, evaluations
 from benchmarks.timing import beside, report, time_rows
-from discretegrad.analysis.memory import peak
+from discretegrad.memory import peak
 from discretegrad.ops import dispatch
 
 CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in estimators(sizes)]

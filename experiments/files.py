@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from discretegrad.analysis.files import write_table, write_whole
+from discretegrad.files import write_table, write_whole
 
 __all__ = ["write_json", "write_table", "write_whole"]
 

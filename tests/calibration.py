@@ -6,16 +6,53 @@ probability 0.999.
 """
 
 import torch
-from scipy import stats
 
 FALSE_ALARM = 1e-6
 POWER = 0.999
 
 
+# Tails of laws, by torch alone: the tests that run on a GPU need nothing else (`make gpu`). "isf" inverts a tail.
+
+
+def double(number):
+    return torch.as_tensor(number, dtype=torch.float64)
+
+
+def norm_isf(tail):
+    return float(-torch.special.ndtri(double(tail)))
+
+
+def chi2_sf(value, freedom):
+    return torch.special.gammaincc(double(freedom) / 2, double(value) / 2)
+
+
+def chi2_isf(tail, freedom):
+    low, high = 0.0, 1.0
+    while chi2_sf(high, freedom) > tail:
+        low, high = high, 2 * high
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chi2_sf(middle, freedom) > tail else (low, middle)
+    return high
+
+
+def ncx2_sf(value, freedom, shift):
+    """Chi-square with a Poisson number of pairs of degrees of freedom more."""
+    mean = double(shift) / 2
+    pairs = torch.arange(max(0, int(mean - 12 * mean.sqrt())), int(mean + 12 * mean.sqrt()) + 50, dtype=torch.float64)
+    weights = (pairs * mean.log() - mean - torch.lgamma(pairs + 1)).exp()
+    return float((weights * chi2_sf(value, freedom + 2 * pairs)).sum())
+
+
+def poisson_isf(tail, mean):
+    counts = torch.arange(1, int(mean + 20 * mean**0.5) + 60, dtype=torch.float64)
+    return int((torch.special.gammainc(counts, double(mean)) > tail).sum())
+
+
 def draws_to_detect(relative_bias, mean, deviation, comparisons):
     """How many draws a two-sided z-test needs to notice a bias of that share of the mean."""
-    critical = stats.norm.isf(FALSE_ALARM / comparisons / 2)
-    return int(((critical + stats.norm.isf(1 - POWER)) * deviation / (relative_bias * mean)) ** 2) + 1
+    critical = norm_isf(FALSE_ALARM / comparisons / 2)
+    return int(((critical + norm_isf(1 - POWER)) * deviation / (relative_bias * mean)) ** 2) + 1
 
 
 def assert_mean(samples, mean, relative_bias, comparisons):
@@ -24,15 +61,15 @@ def assert_mean(samples, mean, relative_bias, comparisons):
     needed = draws_to_detect(relative_bias, abs(mean), deviation, comparisons)
     assert len(samples) >= needed, f"the test needs {needed} draws to keep what it states, and has {len(samples)}"
     score = (samples.mean() - mean) / (deviation / len(samples) ** 0.5)
-    assert abs(score) < stats.norm.isf(FALSE_ALARM / comparisons / 2), f"{score:.1f} standard errors"
+    assert abs(score) < norm_isf(FALSE_ALARM / comparisons / 2), f"{score:.1f} standard errors"
 
 
 def draws_for_law(cells, comparisons, effect=0.02):
     """How many draws `assert_law` needs for so many cells."""
 
     def power(count):
-        critical = stats.chi2.isf(FALSE_ALARM / comparisons, cells - 1)
-        return stats.ncx2.sf(critical, cells - 1, count * effect**2)
+        critical = chi2_isf(FALSE_ALARM / comparisons, cells - 1)
+        return ncx2_sf(critical, cells - 1, count * effect**2)
 
     low, high = 1, 2
     while power(high) < POWER:
@@ -56,13 +93,13 @@ def assert_law(outcomes, probabilities, comparisons, effect=0.02):
     observed = torch.cat((observed[~rare], observed[rare].sum(0, keepdim=True)))
     expected = torch.cat((probabilities[~rare], probabilities[rare].sum(0, keepdim=True))) * count
     if (expected >= 20).sum() < 2:  # all but certain: what is not may come so often only
-        most = stats.poisson.isf(FALSE_ALARM / comparisons, float(expected[-1]))
+        most = poisson_isf(FALSE_ALARM / comparisons, float(expected[-1]))
         assert observed[-1] <= most, f"{int(observed[-1])} rare outcomes, where {float(expected[-1]):.2g} are expected"
         return
     observed, expected = observed[expected >= 20], expected[expected >= 20]
     freedom = len(expected) - 1
-    critical = stats.chi2.isf(FALSE_ALARM / comparisons, freedom)
-    power = stats.ncx2.sf(critical, freedom, count * effect**2)
+    critical = chi2_isf(FALSE_ALARM / comparisons, freedom)
+    power = ncx2_sf(critical, freedom, count * effect**2)
     assert power >= POWER, f"{count} draws notice the stated effect with probability {power:.4f} only"
     statistic = float(((observed - expected).square() / expected).sum())
     assert statistic < critical, f"chi-square {statistic:.1f} on {freedom} degrees of freedom"

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 import discretegrad as dg
-from discretegrad import analysis
-from discretegrad.analysis import memory
+from discretegrad import analysis, memory
 
 D = 100_000
 LOGITS = torch.zeros(D // 4, 4)

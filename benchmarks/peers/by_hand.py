@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.steps import Step
+if TYPE_CHECKING:
+    from benchmarks.steps import Step  # which takes experiments/ with it
 
 
 @torch.no_grad()

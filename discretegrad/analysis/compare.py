@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from discretegrad import checks
-from discretegrad.analysis import given, memory
+from discretegrad import checks, memory
+from discretegrad.analysis import given
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from discretegrad.analysis import bias
 from discretegrad.analysis.digest import alike
-from discretegrad.analysis.files import write_whole
 from discretegrad.analysis.inference import interval, positive_interval
 from discretegrad.analysis.merging import merged
 from discretegrad.analysis.ranking import Ranking, rank
@@ -24,6 +23,7 @@ from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
 from discretegrad.estimate import Estimate
+from discretegrad.files import write_whole
 from discretegrad.known import NOTHING_UNBIASED
 from discretegrad.moments import Truth
 

@@ -13,13 +13,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from discretegrad.analysis.comparison import Comparison
-from discretegrad.analysis.memory import peak
 from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
 from discretegrad.known import sentence
 from discretegrad.measure import Replicator, in_turns
+from discretegrad.memory import peak
 from discretegrad.moments import GROUPS, Moments
 from discretegrad.restore import default_generators
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.budget import Budget
-from discretegrad.analysis.files import write_table, write_whole
 from discretegrad.analysis.snapshot import (
     GROUPS,
     SATURATED,
@@ -32,6 +31,7 @@ from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimate import Estimate
 from discretegrad.estimators import RLOO
+from discretegrad.files import write_table, write_whole
 from discretegrad.known import NOTHING_UNBIASED, Known
 from discretegrad.measure import Problem, wait
 from discretegrad.restore import restored

@@ -20,7 +20,7 @@ from benchmarks.scaling import ESTIMATORS, table_peak
 from benchmarks.sizes import Setting
 from benchmarks.steps import Step
 from benchmarks.timing import in_turns, median, ratio, time_rows
-from discretegrad.analysis.memory import peak
+from discretegrad.memory import peak
 
 ROOT = Path(__file__).parents[2]
 MINIATURE = {**os.environ, "BENCH_SMALL": "1", "BENCH_THREADS": "1"}

@@ -424,7 +424,7 @@ def _draw_pairs_kernel(
     row, there, width, table, order = rows_of_program(
         logits, category_at, mask, row_stride, category_stride, rows, categories, PERMUTED, MASKED, ROWS
     )
-    held, largest, _ = held_masses(
+    held, largest, _held = held_masses(
         table, order, width, stride, True, PERMUTED, WIDE, ROWS, BLOCK, TILES,
     )  # fmt: skip
     sums, total = sums_of_possible(held)
@@ -442,7 +442,7 @@ def _draw_pairs_kernel(
         high = zero + categories
         second_low = first
         second_high = first + 1
-        for _ in range(depth):
+        for _level in range(depth):
             own_low, own_high, own_node, other_low, other_high = _children(middle_of, node, low, high, first, BALANCED)
             # Behind the end of the path, and of what is known, there is nothing to sum.
             goes_on = high - low > 1
@@ -556,7 +556,7 @@ def _draw_sticks_kernel(
     row, there, width, table, order = rows_of_program(
         logits, category_at, mask, row_stride, category_stride, rows, categories, PERMUTED, MASKED, ROWS
     )
-    held, largest, _ = held_masses(
+    held, largest, _held = held_masses(
         table, order, width, stride, True, PERMUTED, WIDE, ROWS, BLOCK, TILES,
     )  # fmt: skip
     sums, total = sums_of_possible(held)
@@ -657,7 +657,7 @@ def _gradient_kernel(
             own_high = zero + categories
             other_low = zero
             other_high = zero
-            for _ in range(depth):
+            for _level in range(depth):
                 low, high, next_node, sibling_low, sibling_high = _children(
                     middle_of, node, own_low, own_high, first, BALANCED
                 )
@@ -725,14 +725,14 @@ def _ratio_kernel(
         )  # fmt: skip
     index = indices + row * index_stride
     own = row
-    for _ in range(pairs):
+    for _pair in range(pairs):
         one = tl.load(index, mask=width > 0, other=0)
         index += point_stride
         two = tl.load(index, mask=width > 0, other=0)
         index += point_stride
         first = _position(one, category, order, width, categories, PERMUTED, ROWS, BLOCK, TILES)
         second = _position(two, category, order, width, categories, PERMUTED, ROWS, BLOCK, TILES)
-        mass, left, before, _ = _at_stick(
+        mass, left, before, _stops = _at_stick(
             tl.minimum(first, second), tl.full([ROWS], -1.0, tl.float64), stick, rest, together, held, table, order,
             width, stride, largest, PERMUTED, ROWS, BLOCK, TILES,
         )  # fmt: skip
