@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help demo test test-machines test-systems test-slow lint bench peers table clean how-long
+.PHONY: help demo test test-machines test-systems test-slow lint bench peers table gpu clean how-long
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure steps, operations and their scaling, and write benchmarks/results/"
 	@echo "make peers      the same step by hand and with other packages, which this installs"
+	@echo "make gpu        the tests and benchmarks of CUDA in eight minutes, with PYTHON as it is: nothing is installed"
 	@echo "make table      measure every estimator and write docs/estimators.md"
 
 # The stamp is newer than pyproject.toml and constraints.txt exactly when the environment matches them.
@@ -62,6 +63,10 @@ bench: $(VENV)/installed
 peers: $(VENV)/installed
 	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	$(BIN)/python -m benchmarks.peers
+
+# For a machine that is lent for minutes: torch, Triton, pytest and pytest-benchmark must be there.
+gpu:
+	$(PYTHON) -m benchmarks.gpu
 
 table: $(VENV)/installed
 	$(BIN)/python -m experiments.table

@@ -11,14 +11,13 @@ An older commit is measured by this same script, with all that it imports from a
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import torch
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from torch import Tensor
 
 import discretegrad as dg
@@ -26,9 +25,11 @@ from benchmarks.peers import by_hand
 from benchmarks.results import device_name, provenance, read, write
 from benchmarks.sizes import SECONDS, SMALL
 from benchmarks.timing import Row, in_turns, median, time_rows, timed
-from discretegrad.analysis.memory import peak
 
-matplotlib.use("Agg")
+try:
+    from discretegrad.memory import peak
+except ModuleNotFoundError:  # of an older commit
+    from discretegrad.analysis.memory import peak
 
 HERE = Path(__file__).parent / "results"
 POINTS = 2
@@ -203,7 +204,11 @@ def allowed(column: Column, categories: int, sort: float) -> float:
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Ratios against C, without and with a mask, and thin lines where they are to stay below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     rows = [row for row in rows if row["case"] == "own time" and row["metric"] == f"time / {HAND}"]
     sizes = sorted({row["C"] for row in rows})
@@ -256,6 +261,9 @@ def main() -> None:
         print("time over that of RLOO written by hand [with a mask]; * misses its target")
         print(heading())
         write([{**where, **row} for row in costs(suite, device)], arguments.folder)
+    if importlib.util.find_spec("matplotlib") is None:
+        print("No picture is drawn, for that takes matplotlib, which is not installed.")
+        return
     picture = arguments.folder / f"{suite}-{device}.png"
     draw(read(suite, device, arguments.folder), picture)
     print(arguments.folder / f"{suite}-{device}.csv", picture)
