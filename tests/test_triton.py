@@ -234,6 +234,23 @@ def test_sums_of_one_hots_of_every_size(categories, widest):
         assert torch.equal(got, expected)
 
 
+@pytest.mark.parametrize(("categories", "widest"), [(5, None), (50, 16)], indirect=["widest"])
+def test_the_score_of_logits_is_that_of_their_softmax(categories, widest):
+    of_logits = importlib.import_module("discretegrad.ops.score.triton").of_logits
+    logits, mask = logits_of_every_kind(5, categories), torch.rand(3, 5, device=DEVICE) < 0.6
+    indices = torch.randint(categories, (4, 3, 5), device=DEVICE)
+    coefficients = torch.randn(4, 3, 1, dtype=torch.float64, device=DEVICE)
+    expected = score_ops.score(logits.softmax(-1), indices, coefficients)
+    torch.testing.assert_close(of_logits(logits, indices, coefficients), expected, rtol=1e-12, atol=1e-13)
+    dirty = logits.masked_fill(~mask.unsqueeze(-1), torch.nan)
+    got = of_logits(dirty, torch.where(mask, indices, -100), coefficients, mask)
+    torch.testing.assert_close(got, torch.where(mask.unsqueeze(-1), expected, 0.0), rtol=1e-12, atol=1e-13)
+    # Coefficients that cancel leave one-hots alone, whatever the logits are.
+    cancels = torch.tensor([1.0, -1.0, 2.0, -2.0], dtype=torch.float64, device=DEVICE).reshape(4, 1, 1)
+    got = of_logits(torch.full_like(logits, torch.nan), indices, cancels)
+    assert torch.equal(got, score_ops.scatter(indices, cancels, categories))
+
+
 def test_score_has_the_wider_of_the_two_dtypes():
     probs, indices = torch.rand(3, 4, device=DEVICE), torch.randint(4, (2, 3), device=DEVICE)
     got, expected = both(lambda: score_ops.score(probs, indices, torch.ones(2, 3, device=DEVICE).double()))
@@ -570,6 +587,7 @@ OPERATORS = {
     "one_hot": [(IDS[:1], 5, torch.float32)],
     "scatter": [(IDS, torch.randn(4, 2, device=DEVICE, requires_grad=True), 3, 5)],
     "score": [(LOGITS.softmax(-1), IDS, torch.randn(4, 2, device=DEVICE), 3)],
+    "score_of_logits": [(LOGITS, MASK, IDS, torch.randn(4, 2, device=DEVICE), 3)],
     "draw_pairs": [
         (LOGITS[:, :4], None, MASK, MIDDLE, 2, torch.rand(3, 2, 6, device=DEVICE), 2, False),
         (LOGITS, RANKING, None, None, 3, SEED, 2, True),

@@ -72,6 +72,11 @@ def noise_or_seed(noise: Tensor) -> tuple[Tensor, bool]:
     return noise.contiguous(), False
 
 
+def flags(mask: Tensor | None, variables: torch.Size) -> Tensor | None:
+    """A mask that is broadcastable to the variables as kernels take it, `[N]`."""
+    return None if mask is None else mask.expand(variables).reshape(variables.numel())
+
+
 # Rows. `table` are pointers to the rows' entries, `order` to the categories at their positions, which are looked at
 # where they are PERMUTED. A row has `width` entries: none if it is not there or takes no part; nothing is read then.
 

@@ -33,7 +33,8 @@ def _draw(table: Tensor, noise: Tensor, logits: bool, mask: Tensor | None = None
     rows = as_rows(table)
     draws = noise.shape[: noise.ndim - table.ndim + 1].numel()
     source, seeded = kernels.noise_or_seed(noise)
-    return torch.ops.discretegrad.draw_categories(rows, mask, source, draws, logits, seeded).reshape(noise.shape)
+    flags = kernels.flags(mask, table.shape[:-1])
+    return torch.ops.discretegrad.draw_categories(rows, flags, source, draws, logits, seeded).reshape(noise.shape)
 
 
 @torch.library.custom_op(

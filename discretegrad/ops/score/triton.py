@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from discretegrad.ops import kernels
+from discretegrad.ops.kernels import held_masses, masses, ratio, rows_of_program
 from discretegrad.ops.layout import as_rows, by_group, wide_dtype
 
 
@@ -36,6 +37,15 @@ def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     grouped, shared_by = by_group(coefficients, indices.shape)
     probs = probs.expand(*indices.shape[1:], probs.shape[-1])
     return torch.ops.discretegrad.score(as_rows(probs), ids, grouped, shared_by).reshape(probs.shape)
+
+
+def of_logits(logits: Tensor, indices: Tensor, coefficients: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`score` of the softmax of the logits, which is not written; 0 where a mask `[*variables]` is False."""
+    ids = indices.reshape(indices.shape[0], indices.shape[1:].numel())
+    grouped, shared_by = by_group(coefficients, indices.shape)
+    flags = kernels.flags(mask, logits.shape[:-1])
+    result = torch.ops.discretegrad.score_of_logits(as_rows(logits), flags, ids, grouped, shared_by)
+    return result.reshape(logits.shape)
 
 
 @torch.library.custom_op(
@@ -126,6 +136,104 @@ def _sum(
     return out
 
 
+@torch.library.custom_op(
+    "discretegrad::score_of_logits",
+    mutates_args=(),
+    schema="(Tensor logits, Tensor? mask, Tensor indices, Tensor coefficients, int shared_by) -> Tensor",
+)
+def _score_of_logits(
+    logits: Tensor, mask: Tensor | None, indices: Tensor, coefficients: Tensor, shared_by: int
+) -> Tensor:
+    rows, categories = logits.shape
+    dtype = torch.promote_types(wide_dtype(logits.dtype), coefficients.dtype)
+    out = kernels.empty((rows, categories), dtype, logits)
+    kernels.launch(
+        _score_kernel,
+        rows,
+        categories,
+        logits,
+        logits,
+        mask,
+        indices,
+        coefficients,
+        out,
+        *logits.stride(),
+        *indices.stride(),
+        indices.shape[0],
+        coefficients.shape[1],
+        shared_by,
+        MASKED=mask is not None,
+        WIDE=kernels.triton_dtype(wide_dtype(logits.dtype)),
+        OUT=kernels.triton_dtype(dtype),
+    )
+    return out
+
+
+@_score_of_logits.register_fake
+def _(logits: Tensor, mask: Tensor | None, indices: Tensor, coefficients: Tensor, shared_by: int) -> Tensor:
+    dtype = torch.promote_types(wide_dtype(logits.dtype), coefficients.dtype)
+    return logits.new_empty(logits.shape, dtype=dtype)
+
+
+@triton.jit
+def _one_hots(
+    column, indices, coefficients, row, on, points, point_stride, index_stride, groups, shared_by,
+    WEIGHTED: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The sum of the one-hots at the columns `[1, BLOCK]`, and that of their coefficients."""
+    result = tl.zeros([ROWS, BLOCK], WIDE)
+    total = tl.zeros([ROWS], WIDE)
+    index = indices + row * index_stride
+    group = row // shared_by
+    for _ in range(points):
+        chosen = tl.load(index, mask=on, other=-1)
+        if WEIGHTED:
+            coefficient = tl.load(coefficients + group, mask=on, other=0.0).to(WIDE)
+        else:
+            coefficient = tl.full([ROWS], 1.0, WIDE)
+        result += tl.where(column == chosen[:, None], coefficient[:, None], 0.0)
+        total += coefficient
+        index += point_stride
+        group += groups
+    return result, total
+
+
+@triton.jit
+def _score_kernel(
+    logits, mask, indices, coefficients, out, row_stride, stride, point_stride, index_stride, points, groups,
+    shared_by, rows, categories,
+    MASKED: tl.constexpr, WIDE: tl.constexpr, OUT: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    TILES: tl.constexpr,
+):  # fmt: skip
+    row, there, width, table, order = rows_of_program(
+        logits, logits, mask, row_stride, 0, rows, categories, False, MASKED, ROWS
+    )
+    on = width > 0
+    column = tl.arange(0, BLOCK)[None, :]
+    result, coefficient = _one_hots(
+        column, indices, coefficients, row, on, points, point_stride, index_stride, groups, shared_by, True, OUT, ROWS,
+        BLOCK,
+    )  # fmt: skip
+    # Where the coefficients cancel, the softmax is not needed, and its row not read.
+    width = tl.where(coefficient == 0, 0, width)
+    held, largest, _ = held_masses(table, order, width, stride, True, False, WIDE, ROWS, BLOCK, TILES)
+    factor = ratio(coefficient.to(tl.float64), tl.sum(held, 1))
+    entry = out + row[:, None] * categories + column
+    if TILES == 1:
+        result -= (factor[:, None] * held).to(OUT)
+        tl.store(entry, result, mask=there[:, None] & (column < categories))
+    else:
+        for start in range(0, categories, BLOCK):
+            position = start + column
+            result, _ = _one_hots(
+                position, indices, coefficients, row, on, points, point_stride, index_stride, groups, shared_by, True,
+                OUT, ROWS, BLOCK,
+            )  # fmt: skip
+            mass, _ = masses(table, order, position, width, stride, largest, True, False)
+            result -= (factor[:, None] * mass).to(OUT)
+            tl.store(entry + start, result, mask=there[:, None] & (position < categories))
+
+
 @triton.jit
 def _sum_kernel(
     indices,
@@ -151,20 +259,10 @@ def _sum_kernel(
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     there = row < rows
     inside = there[:, None] & (column < categories)
-    result = tl.zeros([ROWS, BLOCK], WIDE)
-    total = tl.zeros([ROWS], WIDE)
-    index = indices + row * index_stride
-    group = row // shared_by
-    for _ in range(points):
-        chosen = tl.load(index, mask=there, other=-1)
-        if WEIGHTED:
-            coefficient = tl.load(coefficients + group, mask=there, other=0.0).to(WIDE)
-        else:
-            coefficient = tl.full([ROWS], 1.0, WIDE)
-        result += tl.where(column == chosen[:, None], coefficient[:, None], 0.0)
-        total += coefficient
-        index += point_stride
-        group += groups
+    result, total = _one_hots(
+        column, indices, coefficients, row, there, points, point_stride, index_stride, groups, shared_by, WEIGHTED,
+        WIDE, ROWS, BLOCK,
+    )  # fmt: skip
     if CENTRED:
         p = tl.load(probs + row[:, None] * row_stride + column.to(tl.int64) * stride, mask=inside, other=0.0)
         result -= total[:, None] * p.to(WIDE)

@@ -60,7 +60,7 @@ class TritonPairs(LogitPairs):
         self.variables = logits.shape[:-1]
         self.sticks = shape == "caterpillar"
         self.middle, self.depth = tree or (None, (logits.shape[-1] - 1).bit_length())
-        self.mask = mask
+        self.mask = kernels.flags(mask, self.variables)
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
         self.category_at = None if leaf_at is None else as_rows(leaf_at).contiguous()
