@@ -62,8 +62,11 @@ def _poison(monkeypatch):
         return torch.full(shape, torch.nan if dtype.is_floating_point else 2**30, dtype=dtype, device=like.device)
 
     monkeypatch.setattr(kernels, "empty", poisoned)
-    if not ON_GPU:  # the interpreter pays by the operation, so it gets fewer and larger ones
-        monkeypatch.setattr(kernels, "TILE", 2**13)
+    if not ON_GPU:
+        monkeypatch.setattr(kernels, "TILE", 2**14)  # fewer and larger operations
+        # For each function that a kernel calls the interpreter would prepare the language once more, for nothing.
+        interpreted = importlib.import_module("triton.runtime.interpreter").InterpretedFunction
+        monkeypatch.setattr(interpreted, "__call__", lambda self, *given, **named: self.rewrite()(*given, **named))
 
 
 @pytest.fixture
@@ -279,6 +282,10 @@ TREES = [
     ("user", None),
     ("user", "abs"),
 ]
+SHORT_AND_LONG = [
+    *((*tree, 12, None) for tree in TREES),
+    *((*tree, 50, 16) for tree in (("balanced", None), ("caterpillar", "ascending"), ("user", "abs"))),
+]
 
 
 def tree_of(shape, categories):
@@ -359,11 +366,10 @@ def test_pairs_in_single_and_half_precision(shape, order, categories, widest):
                 assert_gradients(plan, reference, indices, 2e-5, torch.float32)
 
 
-ENDS = [0.0, 2**-53, 1e-12, 1e-9, 0.3, 0.5, 0.7, 1 - 1e-9, 1 - 1e-12, LARGEST]
+ENDS = [0.0, 2**-53, 1e-9, 0.4, 1 - 1e-9, LARGEST]
 
 
-@pytest.mark.parametrize(("categories", "widest"), [(12, None), (50, 16)], indirect=["widest"])
-@pytest.mark.parametrize(("shape", "order"), TREES)
+@pytest.mark.parametrize(("shape", "order", "categories", "widest"), SHORT_AND_LONG, indirect=["widest"])
 def test_pairs_at_the_ends_of_the_noise_are_the_references(shape, order, categories, widest):
     """Of float32 logits with rare categories, which only noise of 53 bits and sums in double tell from none."""
     noise = torch.cartesian_prod(*[torch.tensor(ENDS, dtype=torch.float64, device=DEVICE)] * 3).T.reshape(3, 1, -1)
@@ -380,8 +386,7 @@ def test_pairs_at_the_ends_of_the_noise_are_the_references(shape, order, categor
     assert indices.unique().numel() > 3
 
 
-@pytest.mark.parametrize(("categories", "widest"), [(5, None), (50, 16)], indirect=["widest"])
-@pytest.mark.parametrize(("shape", "order"), TREES)
+@pytest.mark.parametrize(("shape", "order", "categories", "widest"), SHORT_AND_LONG, indirect=["widest"])
 def test_rows_that_are_off_are_not_read(shape, order, categories, widest):
     tree = tree_of(shape, categories)
     logits, mask = torch.randn(21, categories, device=DEVICE), torch.rand(21, device=DEVICE) < 0.6
@@ -536,7 +541,15 @@ def test_leave_one_out_makes_no_probabilities():
     assert torch.equal(draw.plan.probs, logits.softmax(-1))
 
 
-@pytest.mark.parametrize("name", ["rloo", "tree", "tree-user", "sticks", "iw", "reinforce"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "tree", "sticks")),
+        "tree-user",
+        "iw",
+        "reinforce",
+    ],
+)
 def test_compiles_without_graph_breaks(name):
     estimator = ESTIMATORS[name]
     weight = torch.randn(3, 5, device=DEVICE)
