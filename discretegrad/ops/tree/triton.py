@@ -59,7 +59,8 @@ class TritonPairs(LogitPairs):
         super().__init__(shape, order, logits)
         self.variables = logits.shape[:-1]
         self.sticks = shape == "caterpillar"
-        self.middle, self.depth = tree or (None, (logits.shape[-1] - 1).bit_length())
+        self.middle = None if tree is None else tree.middle
+        self.depth = (logits.shape[-1] - 1).bit_length() if tree is None else tree.depth
         self.mask = kernels.flags(mask, self.variables)
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
