@@ -245,7 +245,10 @@ def test_sums_of_one_hots_of_every_size(categories, widest):
 
 @pytest.mark.parametrize(("categories", "widest"), [(5, None), (50, 16)], indirect=["widest"])
 def test_the_score_of_logits_is_that_of_their_softmax(categories, widest):
-    of_logits = importlib.import_module("discretegrad.ops.score.triton").of_logits
+    def of_logits(*arguments):
+        with dg.ops.using("triton"):
+            return score_ops.of_logits(*arguments)
+
     logits, mask = logits_of_every_kind(5, categories), torch.rand(3, 5, device=DEVICE) < 0.6
     indices = torch.randint(categories, (4, 3, 5), device=DEVICE)
     coefficients = torch.randn(4, 3, 1, dtype=torch.float64, device=DEVICE)
@@ -401,17 +404,15 @@ def test_rows_that_are_off_are_not_read(shape, order, categories, widest):
     weights = torch.randn(2, 1, device=DEVICE), torch.randn(4, 21, device=DEVICE)
     found = {}
     with dg.ops.using("triton"):
-        triton_tree = importlib.import_module("discretegrad.ops.tree.triton")
         for name, plan in {
             "all": tree_ops.pairs(tree, order, logits),
-            "on": triton_tree.pairs(tree, order, dirty, mask),
+            "on": tree_ops.pairs(tree, order, dirty, mask),
         }.items():
             found[name] = [plan.sample(noise)[0], plan.gradient(indices, *weights).movedim(-1, 0)]
             if shape == "caterpillar":
                 found[name].append(plan.ratio(indices))
         found["all"].append(draws.categorical(logits, noise[0]))
-        triton_draws = importlib.import_module("discretegrad.ops.inverse_cdf.triton")
-        found["on"].append(triton_draws.categorical(dirty, noise[0], mask))
+        found["on"].append(draws.draw(dirty, noise[0], mask)[0])
     for got, expected in zip(found["on"], found["all"], strict=True):
         torch.testing.assert_close(got, torch.where(mask, expected, 0), rtol=1e-5, atol=1e-6)
         assert (got.movedim(-1, 0)[~mask] == 0).all()

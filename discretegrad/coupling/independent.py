@@ -39,8 +39,9 @@ class Independent(Coupling):
         return Probs(logits)
 
     def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Probs:
-        """C kernels skip what is off."""
-        return Probs(logits, mask) if self.sees(logits) else super().masked_plan(logits, mask)
+        """Kernels skip what is off."""
+        skips = dispatch.implementation(logits, logits.shape[-1]) in ("triton", "native")
+        return Probs(logits, mask) if skips else super().masked_plan(logits, mask)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
         """One uniform a point."""

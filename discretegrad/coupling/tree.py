@@ -67,7 +67,7 @@ class Tree(Coupling):
         return self.masked_plan(logits, None)
 
     def masked_plan(self, logits: Tensor, mask: Tensor | None) -> tree_ops.Pairs:
-        """C kernels skip what is off."""
+        """Kernels skip what is off."""
         return tree_ops.pairs(self.shape, self.order, logits, mask)
 
     def sample(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Tensor:

@@ -34,7 +34,7 @@ def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Ten
     if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 
-        return triton.categorical(switch_off(logits, mask), noise), True
+        return triton.categorical(logits, noise, mask), True
     if chosen == "native":
         return native.draw(logits, noise, mask)
     logits = switch_off(logits, mask)

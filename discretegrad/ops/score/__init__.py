@@ -73,8 +73,13 @@ def of_logits(logits: Tensor, indices: Tensor, coefficients: Tensor, mask: Tenso
         `[*variables, C]`.
     """
     chosen = dispatch.implementation(logits, logits.shape[-1])
-    if chosen == "native" and not differentiated(logits, coefficients):
-        return native.of_logits(logits, indices, coefficients, mask)
+    if not differentiated(logits, coefficients):
+        if chosen == "triton":
+            from discretegrad.ops.score import triton
+
+            return triton.of_logits(logits, indices, coefficients, mask)
+        if chosen == "native":
+            return native.of_logits(logits, indices, coefficients, mask)
     if mask is not None:
         indices, coefficients = torch.where(mask, indices, 0), torch.where(mask, coefficients, 0.0)
     return score(switch_off(logits, mask).softmax(-1), indices, coefficients)

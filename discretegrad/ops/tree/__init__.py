@@ -17,13 +17,13 @@ def pairs(shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor
     chosen = dispatch.implementation(logits, logits.shape[-1])
     if chosen == "native":
         return native.NativePairs(shape, order, logits, mask)
-    logits = switch_off(logits, mask)
     if chosen == "triton":
         from discretegrad.ops.tree import triton
 
-        found = triton.pairs(shape, order, logits)
-    elif chosen == "fused":
-        found = fused.pairs(shape, order, logits)
+        found = triton.pairs(shape, order, logits, mask)
+    if found is None:
+        logits = switch_off(logits, mask)
+        found = fused.pairs(shape, order, logits) if chosen == "fused" else None
     return reference.pairs(shape, order, logits) if found is None else found
 
 

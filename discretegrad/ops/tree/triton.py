@@ -56,12 +56,12 @@ class TritonPairs(LogitPairs):
     def __init__(
         self, shape: str | TreeLike, order: str | None, logits: Tensor, tree: Splits | None, mask: Tensor | None
     ) -> None:
-        super().__init__(shape, order, logits)
+        super().__init__(shape, order, logits, mask)
         self.variables = logits.shape[:-1]
         self.sticks = shape == "caterpillar"
         self.middle = None if tree is None else tree.middle
         self.depth = (logits.shape[-1] - 1).bit_length() if tree is None else tree.depth
-        self.mask = kernels.flags(mask, self.variables)
+        self.flags = kernels.flags(mask, self.variables)
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
         self.category_at = None if leaf_at is None else as_rows(leaf_at).contiguous()
@@ -109,7 +109,7 @@ class TritonPairs(LogitPairs):
         return self.reference().flow(indices, coefficients)
 
     def _rows(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        return as_rows(self.logits), self.category_at, self.mask
+        return as_rows(self.logits), self.category_at, self.flags
 
     def _flat(self, indices: Tensor) -> Tensor:
         return indices.reshape(indices.shape[0], self.variables.numel())
@@ -532,18 +532,16 @@ def _at_stick(
         stops = width
         for start in range(0, tl.max(position, 0) + 1, BLOCK):
             behind = tl.sum(tl.where(tile > start // BLOCK, held, 0.0), 1)
-            stick, rest, together = _sticks(
-                start, behind, table, order, width, stride, largest, PERMUTED, BLOCK,
-            )  # fmt: skip
-            together *= past[:, None]
+            own_sticks, rests, goes_past = _sticks(start, behind, table, order, width, stride, largest, PERMUTED, BLOCK)
+            goes_past *= past[:, None]
             here = position - start
-            own += at(stick, column, here)
-            left += at(rest, column, here)
+            own += at(own_sticks, column, here)
+            left += at(rests, column, here)
             before = tl.where(here == 0, past, before)
-            before = tl.where((here > 0) & (here < BLOCK), at(together, column, here - 1), before)
-            stopped = tl.where((together <= to_part[:, None]) & (stick > 0), start + column, width[:, None])
+            before = tl.where((here > 0) & (here < BLOCK), at(goes_past, column, here - 1), before)
+            stopped = tl.where((goes_past <= to_part[:, None]) & (own_sticks > 0), start + column, width[:, None])
             stops = tl.minimum(stops, tl.min(stopped, 1))
-            past = at(together, column, here * 0 + BLOCK - 1)
+            past = at(goes_past, column, here * 0 + BLOCK - 1)
         return own, left, before, stops
 
 
