@@ -485,44 +485,38 @@ def _draw_pairs_kernel(
 
 @triton.jit
 def _sticks(
-    start, behind, table, order, width, stride, largest, PERMUTED: tl.constexpr, BLOCK: tl.constexpr,
+    stick, start, behind, table, order, width, stride, largest, PERMUTED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Sticks of a tile, what is left behind each, and how probably the second point goes past it if the first one does.
+    """What is left behind each stick of a tile, and how probably the second point goes past it if the first one does.
 
     That is counted from the tile's first stick; `behind` is the mass of the tiles that follow.
     """
     column = tl.arange(0, BLOCK)[None, :]
-    stick, _ = masses(
-        table, order, start + column, width, stride, largest, True, PERMUTED,
-    )  # fmt: skip
     # The tile again, moved by one, for a sum without its own stick: a difference would lose the digits of a light rest.
-    next_ones, _ = masses(
-        table, order, tl.where(column < BLOCK - 1, start + column + 1, width[:, None]), width, stride, largest, True,
-        PERMUTED,
-    )  # fmt: skip
+    following = tl.where(column < BLOCK - 1, start + column + 1, width[:, None])
+    next_ones, _ = masses(table, order, following, width, stride, largest, True, PERMUTED)
     rest = tl.cumsum(next_ones, 1, reverse=True) + behind[:, None]
     # Past a heavier stick it never goes, past a lighter one with probability 1 - stick / rest.
-    together = tl.cumprod(ratio(tl.maximum(rest - stick, 0.0), rest), 1)
-    return stick, rest, together
+    return rest, tl.cumprod(ratio(tl.maximum(rest - stick, 0.0), rest), 1)
 
 
 @triton.jit
 def _at_stick(
-    position, to_part, stick, rest, together, held, table, order, width, stride, largest, PERMUTED: tl.constexpr,
+    position, to_part, rest, together, held, table, order, width, stride, largest, PERMUTED: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
     TILES: tl.constexpr,
 ):  # fmt: skip
     """The stick at a position, what is behind it, how probably the second point comes to it too, and where it stops.
 
-    That is the first stick past which it goes less probably than `to_part`, or one behind the position. `stick`, `rest`
+    That is the first stick past which it goes less probably than `to_part`, or one behind the position. `rest`
     and `together` are those of the entries that are held.
     """
     column = tl.arange(0, BLOCK)[None, :]
     if TILES == 1:
         before = tl.where(position > 0, at(together, column, position - 1), 1.0)
         # A parallel product may fall at impossible sticks, by rounding, so only possible ones compete.
-        stops = tl.min(tl.where((together <= to_part[:, None]) & (stick > 0), column, BLOCK), 1)
-        return at(stick, column, position), at(rest, column, position), before, stops
+        stops = tl.min(tl.where((together <= to_part[:, None]) & (held > 0), column, BLOCK), 1)
+        return at(held, column, position), at(rest, column, position), before, stops
     else:
         tile = tl.arange(0, TILES)[None, :]
         before = tl.full([ROWS], 1.0, tl.float64)
@@ -532,14 +526,17 @@ def _at_stick(
         stops = width
         for start in range(0, tl.max(position, 0) + 1, BLOCK):
             behind = tl.sum(tl.where(tile > start // BLOCK, held, 0.0), 1)
-            own_sticks, rests, goes_past = _sticks(start, behind, table, order, width, stride, largest, PERMUTED, BLOCK)
+            sticks, _ = masses(table, order, start + column, width, stride, largest, True, PERMUTED)
+            rests, goes_past = _sticks(
+                sticks, start, behind, table, order, width, stride, largest, PERMUTED, BLOCK
+            )  # fmt: skip
             goes_past *= past[:, None]
             here = position - start
-            own += at(own_sticks, column, here)
+            own += at(sticks, column, here)
             left += at(rests, column, here)
             before = tl.where(here == 0, past, before)
             before = tl.where((here > 0) & (here < BLOCK), at(goes_past, column, here - 1), before)
-            stopped = tl.where((goes_past <= to_part[:, None]) & (own_sticks > 0), start + column, width[:, None])
+            stopped = tl.where((goes_past <= to_part[:, None]) & (sticks > 0), start + column, width[:, None])
             stops = tl.minimum(stops, tl.min(stopped, 1))
             past = at(goes_past, column, here * 0 + BLOCK - 1)
         return own, left, before, stops
@@ -559,10 +556,10 @@ def _draw_sticks_kernel(
         table, order, width, stride, True, PERMUTED, WIDE, ROWS, BLOCK, TILES,
     )  # fmt: skip
     sums, total = sums_of_possible(held)
-    stick, rest, together = held, held, held
+    rest, together = held, held
     if TILES == 1:
-        stick, rest, together = _sticks(
-            0, tl.zeros([ROWS], tl.float64), table, order, width, stride, largest, PERMUTED, BLOCK,
+        rest, together = _sticks(
+            held, 0, tl.zeros([ROWS], tl.float64), table, order, width, stride, largest, PERMUTED, BLOCK
         )  # fmt: skip
     zero = tl.zeros([ROWS], tl.int32)
     out = row
@@ -573,7 +570,7 @@ def _draw_sticks_kernel(
             PERMUTED, BLOCK, TILES,
         )  # fmt: skip
         own_mass, other_mass, before, stops = _at_stick(
-            first, to_part, stick, rest, together, held, table, order, width, stride, largest, PERMUTED, ROWS, BLOCK,
+            first, to_part, rest, together, held, table, order, width, stride, largest, PERMUTED, ROWS, BLOCK,
             TILES,
         )  # fmt: skip
         stays = (ratio(tl.maximum(own_mass - other_mass, 0.0), own_mass) * before > to_part) | (other_mass <= 0)
@@ -717,10 +714,10 @@ def _ratio_kernel(
         table, order, width, stride, True, PERMUTED, WIDE, ROWS, BLOCK, TILES,
     )  # fmt: skip
     total = tl.sum(held, 1)
-    stick, rest, together = held, held, held
+    rest, together = held, held
     if TILES == 1:
-        stick, rest, together = _sticks(
-            0, tl.zeros([ROWS], tl.float64), table, order, width, stride, largest, PERMUTED, BLOCK,
+        rest, together = _sticks(
+            held, 0, tl.zeros([ROWS], tl.float64), table, order, width, stride, largest, PERMUTED, BLOCK
         )  # fmt: skip
     index = indices + row * index_stride
     own = row
@@ -732,7 +729,7 @@ def _ratio_kernel(
         first = _position(one, category, order, width, categories, PERMUTED, ROWS, BLOCK, TILES)
         second = _position(two, category, order, width, categories, PERMUTED, ROWS, BLOCK, TILES)
         mass, left, before, _stops = _at_stick(
-            tl.minimum(first, second), tl.full([ROWS], -1.0, tl.float64), stick, rest, together, held, table, order,
+            tl.minimum(first, second), tl.full([ROWS], -1.0, tl.float64), rest, together, held, table, order,
             width, stride, largest, PERMUTED, ROWS, BLOCK, TILES,
         )  # fmt: skip
         tl.store(out + own, ratio(ratio(tl.maximum(mass, left), total), before), mask=there)
