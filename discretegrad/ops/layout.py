@@ -29,8 +29,10 @@ def switch_off(logits: Tensor, mask: Tensor | None) -> Tensor:
 
 def only_where(mask: Tensor, fresh: Tensor) -> Tensor:
     """`[..., *v, C]` with 0 where a mask `[*v]` is False: itself, changed in place, where its entries are at hand."""
-    if not (fresh.is_cpu and fresh.is_contiguous() and has_entries(fresh) and has_entries(mask)):
+    if not (fresh.is_contiguous() and has_entries(fresh) and has_entries(mask)):
         return torch.where(mask.unsqueeze(-1), fresh, 0.0)
+    if not fresh.is_cpu:  # which rows are off is not known here before the device has come to it
+        return fresh.masked_fill_(mask.logical_not().unsqueeze(-1), 0.0)
     off = mask.logical_not().expand(fresh.shape[:-1]).flatten().nonzero().squeeze(-1)
     as_rows(fresh).index_fill_(0, off, 0.0)  # writes to what is off, and makes no copy of the rest
     return fresh
