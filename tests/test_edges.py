@@ -100,7 +100,7 @@ def test_a_list_of_a_configuration_is_a_tree():
 # Compiled by name
 
 
-COMPILED = ("rloo", "reinmax")
+COMPILED = ("rloo",)
 SLOW = sorted(set(dg.ESTIMATORS) - set(COMPILED))
 
 
