@@ -136,6 +136,19 @@ def test_pairs(name, categories, kind, dtype):
     check_pairs(*TREES[name], categories, kind, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", list(TREES))
+def test_a_light_child_keeps_its_digits_beside_a_heavy_one(name, dtype):
+    """A difference from their sum would have none left; drawn points hardly ever part there."""
+    logits = logits_of("ordinary", 40, 10, dtype=dtype)
+    logits[:, :5] -= 15
+    indices, values = torch.stack((torch.arange(40) % 5, 5 + torch.arange(40) // 8)), torch.ones(1, 1, dtype=dtype)
+    reference, fast = each(lambda: tree.pairs(*TREES[name], logits))
+    expected, size = reference.gradient(indices, values), terms(reference, indices, values)
+    for plan in fast:
+        assert_rounding(plan.gradient(indices, values), expected, size, 4 * (of_softmax(logits) + 10) + 2)
+
+
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)

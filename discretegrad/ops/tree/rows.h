@@ -29,7 +29,8 @@ static inline void shares_of(const Parting *at, double total, real shares[SHARES
     const double both = at->left + at->right, follows = at->together * total;
     const int possible = at->parts & (at->left > 0) & (at->right > 0);
     const double heavier = at->left > at->right ? at->left : at->right;
-    const double ratio = possible ? (at->left + at->right - heavier) / heavier : 0;
+    const double lighter = at->left > at->right ? at->right : at->left;
+    const double ratio = possible ? lighter / heavier : 0;
     const double shift = both < 0x1p-60 && both > 0 ? log(both) : 0;
     double each = both > 0 && at->parts ? 1 / both : 0;
     if (shift != 0) each *= exp(shift);
