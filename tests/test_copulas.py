@@ -279,8 +279,8 @@ def test_importance_weights_of_independent_points_are_leave_one_out():
     class Product(dg.Independent):
         exchangeable = every_pair = True
 
-        def plan(self, logits):
-            plan = super().plan(logits)
+        def masked_plan(self, logits, mask):
+            plan = super().masked_plan(logits, mask)
 
             class Plan:
                 probs = plan.probs
