@@ -25,7 +25,7 @@ def logits_of(latent, *batch):
 def test_rsample_goes_by_the_path(name, latent):
     """The points and gradients are those of the estimator; every sample has noise of its own."""
     path, logits = make(name, latent), logits_of(latent, 2)
-    q = OURS[latent](logits=logits, path=path)
+    q = OURS[latent](logits=logits, path=path, validate_args=True)  # torch.compile turns torch's default off
     torch.manual_seed(3)
     points = q.rsample((5,))
     torch.manual_seed(3)
@@ -233,7 +233,10 @@ def test_pyro_takes_it_with_its_mixin():
         (lambda: OURS["categorical"](logits=torch.zeros(3), path="rein"), "no estimator is called 'rein'"),
         (lambda: OURS["categorical"](), "Either `probs` or `logits`"),
         (lambda: OURS["categorical"](probs=torch.tensor([-1.0, 3.0]), validate_args=True), "probs"),
-        (lambda: OURS["categorical"](logits=torch.zeros(3)).log_prob(torch.ones(3)), "within the support"),
+        (
+            lambda: OURS["categorical"](logits=torch.zeros(3), validate_args=True).log_prob(torch.ones(3)),
+            "within the support",
+        ),
         (lambda: dg.RLOO().sample(OURS["bernoulli"](logits=torch.zeros(3))), "Bernoulli has no logits of categorical"),
         (lambda: dg.RLOO().sample(torch.distributions.Normal(0.0, 1.0)), "Normal has no logits of categorical latents"),
         (
