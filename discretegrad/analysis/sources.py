@@ -266,8 +266,8 @@ def witnessed(estimator: Estimator) -> tuple[Estimator, Seen]:
             seen.draws.append(draw)
             return draw
 
-        def surrogate(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-            surrogate: Tensor = super().surrogate(draw, values, context)
+        def surrogate(self, draw: Draw, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            surrogate: Tensor = super().surrogate(draw, values, *args, **kwargs)
             seen.values.append(values)
             return surrogate
 
