@@ -13,7 +13,17 @@ from discretegrad import analysis
 from discretegrad.restore import default_generators, held, restored
 
 LOGITS = torch.zeros(5, 3, 4)
-NORMS = [nn.BatchNorm1d(12)]
+
+
+class Tracking(nn.BatchNorm1d):
+    """Moves its statistics as in training, and normalises nothing: f does not mix the points of a call."""
+
+    def forward(self, points):
+        super().forward(points)
+        return points
+
+
+NORMS = [Tracking(12)]
 """A global."""
 
 
@@ -31,7 +41,7 @@ def through(points):
 
 class Trainer:
     def __init__(self):
-        self.parts = {"norm": nn.BatchNorm1d(12)}
+        self.parts = {"norm": Tracking(12)}
 
     def f(self, points):
         return normed(points, self.parts["norm"])
@@ -42,7 +52,7 @@ class Trainer:
 
 def forms():
     """Functions of points, and the module that they move."""
-    norm, trainer = nn.BatchNorm1d(12), Trainer()
+    norm, trainer = Tracking(12), Trainer()
     inner = lambda points: normed(points, norm)  # noqa: E731
     within = trainer.parts["norm"]
     return {
@@ -73,6 +83,14 @@ def test_what_a_call_of_f_moves_in_a_module_is_put_back(form, measure):
     assert norm.num_batches_tracked == before["num_batches_tracked"] + 1, "f does not move it"
 
 
+def test_it_is_put_back_where_auto_refuses_an_f_that_mixes():
+    norm = nn.BatchNorm1d(12)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    with pytest.raises(ValueError, match="mixes the points"):
+        dg.Auto([dg.RLOO(2)])(lambda points: normed(points, norm), LOGITS)
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
 def test_every_generator_that_a_step_uses_is_put_back():
     own, weight = torch.Generator().manual_seed(1), nn.Parameter(torch.zeros(5, 3, 4))
     reference = dg.Reinforce(baseline=dg.nn.RunningMean())
@@ -80,7 +98,7 @@ def test_every_generator_that_a_step_uses_is_put_back():
     def step(estimator):
         noise = torch.rand((), generator=own) + torch.rand(()) + random.random() + np.random.rand()
         draw = estimator.sample(weight)
-        values = draw.points.sum((-1, -2)) * noise
+        values = draw.points[..., 0].sum(-1) * noise
         for learner in estimator.learners:
             learner.update(draw, values)
         return estimator.surrogate(draw, values)
