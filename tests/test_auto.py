@@ -113,13 +113,15 @@ def test_where_nobody_leads_the_cheaper_one_is_chosen():
     assert dg.Auto([dg.Reinforce(4), dg.Reinforce(1)], criterion="variance")(f, logits, seeded()).name == "Reinforce"
 
 
-def test_time_is_part_of_the_criterion_that_says_so():
+def test_time_is_part_of_the_criterion_that_says_so(monkeypatch):
+    """By times that are given: on a busy machine they may be too uncertain for anybody to lead."""
     f, logits = weighted()
+    monkeypatch.setattr(Problem, "seconds", lambda *arguments: [Estimate(1e-3, 1e-5), Estimate(1.0, 0.01)])
     choice = dg.Auto([dg.RLOO(2), dg.Exact()], criterion="variance_time")(f, logits, seeded())
     assert choice.name == "Exact"  # whatever it takes
     assert choice.table[1].variance[:2] == (0.0, 0.0)
     row = choice.table[0]
-    assert row.number.value == pytest.approx(row.variance.value * row.seconds.value)
+    assert row.number.value == pytest.approx(row.variance.value * 1e-3)
     assert row.number.error >= row.variance.error * row.seconds.value
 
 
