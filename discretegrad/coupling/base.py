@@ -77,6 +77,7 @@ class Coupling(ABC):
         """The same, of variables that are certain to be category 0 where a mask `[*variables]` is False.
 
         Their logits may be anything, NaN included. Kernels that skip such variables get the mask instead of a copy.
+        Estimators ask for this plan: a subclass whose base overrides this method overrides it too to have another one.
         """
         return self.plan(switch_off(logits, mask))
 
