@@ -120,8 +120,8 @@ def one_hot(
 
     Args:
         logits: categories in dimension `dim`; Bernoulli logits have no such dimension.
-        method: "straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "reinmax_rao", "imle" or
-            "argmax_st".
+        method: "straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "reinmax_rao",
+            "relaxed_reinmax", "imle" or "argmax_st".
         tau: the temperature, a number or a tensor that broadcasts to the logits without dimension `dim`; None for the
             method's own default. "imle" has none.
         hard: one-hots; False for the soft points of "gumbel_softmax", which alone has them.

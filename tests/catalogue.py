@@ -119,7 +119,8 @@ CATEGORICAL = {
     "gapped-st": lambda c: dg.GappedST(0.7),
     "reinmax": lambda c: dg.ReinMax(),
     "reinmax-cold": lambda c: dg.ReinMax(0.5, num_samples=2),
-    "reinmax-rao": lambda c: dg.ReinMaxRao(3, 0.5, num_samples=2),
+    "reinmax-rao": lambda c: dg.ReinMaxRao(3, 0.8, num_samples=2),
+    "relaxed-reinmax": lambda c: dg.RelaxedReinMax(3, 0.5, num_samples=2),
     "imle": lambda c: dg.IMLE(10.0, num_samples=2),
 }
 
@@ -167,7 +168,8 @@ BERNOULLI = {
     "gumbel-rao": lambda: dg.GumbelRao(3, 0.7, latent="bernoulli"),
     "gapped-st": lambda: dg.GappedST(0.7, latent="bernoulli"),
     "reinmax": lambda: dg.ReinMax(latent="bernoulli"),
-    "reinmax-rao": lambda: dg.ReinMaxRao(3, 0.5, latent="bernoulli"),
+    "reinmax-rao": lambda: dg.ReinMaxRao(3, 0.8, latent="bernoulli"),
+    "relaxed-reinmax": lambda: dg.RelaxedReinMax(3, 0.5, latent="bernoulli"),
     "imle": lambda: dg.IMLE(10.0, num_samples=2, latent="bernoulli"),
 }
 

@@ -42,7 +42,8 @@ def test_rsample_goes_by_the_path(name, latent):
 
 @pytest.mark.parametrize("latent", BOTH)
 def test_a_path_has_a_name(latent):
-    for name in ("straight_through", "gumbel_softmax", "reinmax", "gumbel_rao", "gapped_st", "imle", "reinmax_rao"):
+    paths = ("straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "imle")
+    for name in (*paths, "reinmax", "reinmax_rao", "relaxed_reinmax"):
         q = OURS[latent](logits=logits_of(latent), path=name)
         assert type(q.path) is dg.ESTIMATORS[name]
         assert q.rsample().requires_grad

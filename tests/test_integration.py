@@ -34,6 +34,7 @@ PATHS = [
     "gapped-st",
     "reinmax-cold",
     "reinmax-rao",
+    "relaxed-reinmax",
     "imle",
 ]
 BITS = ["rloo-2", "disarm-2-pairs", "arm", "arms-gaussian-4", "exact", "unordered-3", "gumbel-hard", "reinmax", "imle"]

@@ -18,6 +18,7 @@ from discretegrad.estimators.pathwise import (
     GumbelSoftmax,
     ReinMax,
     ReinMaxRao,
+    RelaxedReinMax,
     StraightThrough,
 )
 from discretegrad.estimators.relaxed import REBAR, RELAX
@@ -56,6 +57,7 @@ __all__ = [
     "ReinMax",
     "ReinMaxRao",
     "Reinforce",
+    "RelaxedReinMax",
     "StraightThrough",
     "SumAndSample",
     "UnorderedSet",

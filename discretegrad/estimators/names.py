@@ -23,6 +23,7 @@ from discretegrad.estimators.pathwise import (
     GumbelSoftmax,
     ReinMax,
     ReinMaxRao,
+    RelaxedReinMax,
     StraightThrough,
 )
 from discretegrad.estimators.relaxed import REBAR
@@ -61,6 +62,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "gapped_st": GappedST,
     "reinmax": ReinMax,
     "reinmax_rao": ReinMaxRao,
+    "relaxed_reinmax": RelaxedReinMax,
     "imle": IMLE,
 }
 """The names that `expectation` knows."""

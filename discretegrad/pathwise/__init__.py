@@ -5,7 +5,7 @@ from discretegrad.pathwise.gapped import Gapped
 from discretegrad.pathwise.gumbel import ConditionalGumbel, Gumbel
 from discretegrad.pathwise.map_states import MapStates
 from discretegrad.pathwise.softmax import Argmax, Softmax
-from discretegrad.pathwise.trapezoid import ConditionalTrapezoid, Trapezoid
+from discretegrad.pathwise.trapezoid import ConditionalTrapezoid, RelaxedTrapezoid, Trapezoid
 
 __all__ = [
     "Argmax",
@@ -16,6 +16,7 @@ __all__ = [
     "Gumbel",
     "MapStates",
     "Path",
+    "RelaxedTrapezoid",
     "Softmax",
     "Trapezoid",
     "straight_through",

@@ -51,8 +51,14 @@ class ConditionalGumbel(Path):
 
 
 @torch.no_grad()
-def noise_given(logits: Tensor, indices: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """Gumbel noises `[count, S, *variables, C]` that lead from the logits to the ids, up to an offset of every row."""
+def noise_given(
+    logits: Tensor, indices: Tensor, count: int, generator: torch.Generator | None, law: Tensor | None = None
+) -> Tensor:
+    """Gumbel noises `[count, S, *variables, C]` that lead from the logits to the ids, up to an offset of every row.
+
+    With a `law`, category logits `[S, *variables, C]`, what leads from the logits to those, perturbed, given the ids.
+    """
+    law = logits if law is None else law
     noise = uniform((count, *indices.shape, logits.shape[-1]), logits, generator, dtype=logits.dtype)
-    perturbed = conditional_gumbel(logits.log_softmax(-1), indices, noise)
+    perturbed = conditional_gumbel(law.log_softmax(-1), indices, noise)
     return torch.where(perturbed > -torch.inf, perturbed - logits, 0.0)

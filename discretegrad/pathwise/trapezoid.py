@@ -9,7 +9,7 @@ from discretegrad import checks
 from discretegrad.frozen import frozen
 from discretegrad.ops.relaxation import soften
 from discretegrad.ops.score import one_hot
-from discretegrad.pathwise.base import DiscretePath, Path, draw
+from discretegrad.pathwise.base import DiscretePath, Path, draw, straight_through
 from discretegrad.pathwise.gumbel import noise_given
 
 
@@ -37,6 +37,33 @@ class Trapezoid(DiscretePath):
 
 @frozen
 class ConditionalTrapezoid(Path):
+    """Backward `2 mean_k J(s_k) / temperature - J(p) / 2`, s_k relaxed points of the law halfway between `e_z` and p.
+
+    `Trapezoid`'s matrix at temperature 1 with Gumbel-Rao's in place of `J((e_z + p) / 2)`. `ops/relaxation/README.md`
+    has what that means.
+    """
+
+    num_rao: int
+    temperature: float | Tensor
+
+    def __post_init__(self) -> None:
+        checks.count(self.num_rao, "num_rao")
+        checks.temperature(self.temperature, learned=False)
+
+    def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw ids from the logits, then the noises that would have drawn them halfway."""
+        indices = draw(logits, num_samples, generator)
+        with torch.no_grad():
+            drawn = one_hot(indices, logits.shape[-1], torch.bool)
+            log_probs = logits.log_softmax(-1)
+            halfway = torch.where(drawn, log_probs.exp().log1p(), log_probs)  # log(e_z + p)
+        moves = noise_given(logits, indices, self.num_rao, generator, halfway)
+        soft = soften(logits + moves, self.temperature).mean(0)
+        return straight_through(2 * soft - logits.softmax(-1) / 2, indices), indices
+
+
+@frozen
+class RelaxedTrapezoid(Path):
     """Backward `(diag s + diag p - s p^T - p s^T) / 2`, s the mean of `num_rao` relaxed points that round to the id.
 
     With `s = e_z` it is `Trapezoid`'s matrix at temperature 1, which is linear in `e_z`. `ops/relaxation/README.md` has
