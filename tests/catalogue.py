@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 
 import pytest
 import torch
@@ -406,6 +407,23 @@ def slow_where(slow, parameters):
     names = ["-".join(str(part).removeprefix("torch.") for part in one) for one in parameters]
     marks = [pytest.mark.slow if one in slow else () for one in parameters]
     return [pytest.param(*one, id=name, marks=mark) for one, name, mark in zip(parameters, names, marks, strict=True)]
+
+
+def drawn_where(*axes, full=1):
+    """The parameters of a test over the product of the axes, of which a part is quick and the others have the marker.
+
+    For each combination of the first `full` axes one value of each other is quick, dealt once and for all so that all
+    values are, as often as each other. That does where the axes have little to do with each other.
+    """
+    first, chance = list(itertools.product(*axes[:full])), random.Random(0)
+    dealt = []
+    for axis in axes[full:]:
+        assert len(axis) <= len(first), "some values would never be quick"
+        dealt.append([axis[place % len(axis)] for place in range(len(first))])
+        chance.shuffle(dealt[-1])
+    quick = {(*one, *others) for one, *others in zip(first, *dealt, strict=True)}
+    every = list(itertools.product(*axes))
+    return slow_where([one for one in every if one not in quick], every)
 
 
 KINDS = ("ordinary", "forbidden", "saturated")

@@ -60,6 +60,7 @@ def test_variances_are_those_of_the_oracle(estimator, runs):
     assert_estimates([moments_of(part).summary().variance for part in parts], exact, 0.1 if runs == 2000 else 0.7)
 
 
+@pytest.mark.slow
 def test_mean_squared_errors_are_those_of_the_oracle():
     """The table's gradient from ids 1 / 6 too large: an unbiased estimator of another f is a biased one of this."""
     f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)
@@ -76,6 +77,7 @@ def test_mean_squared_errors_are_those_of_the_oracle():
     torch.testing.assert_close(noise.mean(), moments.total_variance / 64, rtol=0.05, atol=0)
 
 
+@pytest.mark.slow
 def test_a_lead_that_is_not_there_is_claimed_as_rarely_as_stated():
     """Twice the same estimator: 400 choices at a level of 0.05; a rate of 0.2 would be noticed."""
     f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)

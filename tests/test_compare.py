@@ -579,6 +579,7 @@ def test_rankings_claim_what_the_numbers_say():
     assert not rank("variance", many, 0.95).claims
 
 
+@pytest.mark.slow
 def test_false_claims_are_as_rare_as_stated():
     """Six equal estimators, 100 comparisons: a false claim in 5 % of them at most (binomial test)."""
     f, logits = problem(batch=1)

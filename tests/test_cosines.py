@@ -45,6 +45,7 @@ def test_replicates_from_before_there_was_a_truth_are_not_counted():
     assert cosines.mean(Truth(torch.zeros_like(direction))) is None
 
 
+@pytest.mark.slow
 def test_two_runs_that_merge_each_with_a_truth_of_its_own():
     """Over 400 repetitions: the mean within 5 standard errors, and errors right within a factor of 1.25."""
     generator = torch.Generator().manual_seed(0)

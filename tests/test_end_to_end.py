@@ -5,13 +5,16 @@ E is over the points' own law, which some paths make of the logits: ArgmaxST has
 
 import pytest
 import torch
-from catalogue import every, make
+from catalogue import every, make, slow_where
+
+BIASED = [one for one in every() if not make(*one, 4).unbiased]
+UNBIASED = [one for one in every() if one not in BIASED]  # which follows from their mean
 
 from discretegrad.latent import LATENTS
 
 
 # In a toy this size the relaxed points' bias does not move the optimum.
-@pytest.mark.parametrize(("name", "latent"), every())
+@pytest.mark.parametrize(("name", "latent"), slow_where(UNBIASED, every()))
 def test_a_toy_optimum_is_reached(name, latent):
     estimator = make(name, latent, 4)
     if not estimator.unbiased and name.startswith("iw"):

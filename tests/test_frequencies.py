@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from catalogue import drawn_where
 from scipy import stats
 
 import discretegrad as dg
@@ -104,9 +105,9 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@pytest.mark.parametrize("kind", ["head", "both"])
-@pytest.mark.parametrize("name", list(TREES))
+@pytest.mark.parametrize(
+    ("name", "implementation", "kind"), drawn_where(list(TREES), IMPLEMENTATIONS, ["head", "both"])
+)
 def test_both_points_of_antithetic_pairs(name, kind, implementation):
     """The first from its own number, the second from what the first leaves it, by the pieces of all three numbers."""
     logits = logits_of(kind)

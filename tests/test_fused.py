@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from catalogue import USER_TREES
+from catalogue import USER_TREES, drawn_where
 from rounding import assert_rounding, flips, of_softmax
 
 import discretegrad as dg
@@ -14,6 +14,7 @@ from discretegrad.ops.score import both_ways, interleave
 
 SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
 KINDS = ["ordinary", "extreme", "forbidden", "tied"]
+DTYPES = [torch.float32, torch.float64]
 LEADS = [(), (5,), (3, 2), (0, 4)]
 TREES = {
     "balanced": ("balanced", None),
@@ -69,9 +70,7 @@ def each(function):
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("categories", SIZES)
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))
 def test_inverse_cdf(categories, kind, dtype):
     for lead in LEADS:
         probs = logits_of(kind, *lead, categories, dtype=dtype).softmax(-1) * 3
@@ -83,9 +82,7 @@ def test_inverse_cdf(categories, kind, dtype):
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("categories", SIZES)
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))
 def test_independent_points(categories, kind, dtype):
     for lead in LEADS:
         logits = logits_of(kind, *lead, categories, dtype=dtype)
@@ -116,9 +113,7 @@ def test_one_hots_and_their_sums(categories):
             torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("categories", SIZES)
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))
 def test_order(categories, kind, dtype):
     keys = logits_of(kind, 11, 3, categories, dtype=dtype)
     keys = torch.cat((keys, keys.round(), torch.zeros_like(keys), -torch.zeros_like(keys)))
@@ -128,10 +123,9 @@ def test_order(categories, kind, dtype):
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("categories", SIZES)
-@pytest.mark.parametrize("name", list(TREES))
+@pytest.mark.parametrize(
+    ("name", "categories", "kind", "dtype"), drawn_where(list(TREES), SIZES, KINDS, DTYPES, full=2)
+)
 def test_pairs(name, categories, kind, dtype):
     check_pairs(*TREES[name], categories, kind, dtype)
 
@@ -150,10 +144,10 @@ def test_a_light_child_keeps_its_digits_beside_a_heavy_one(name, dtype):
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("order_of", [None, "descending"])
-@pytest.mark.parametrize("categories", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize(
+    ("categories", "kind", "order_of", "dtype"),
+    drawn_where([1, 2, 3, 5, 8], KINDS, [None, "descending"], DTYPES, full=2),
+)
 def test_pairs_on_user_trees(categories, order_of, kind, dtype):
     check_pairs(USER_TREES[categories], order_of, categories, kind, dtype)
 
@@ -235,9 +229,10 @@ def conditions(plan, indices):
 
 
 @pytest.mark.usefixtures("poisoned")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", [*KINDS, "flat", "star", "half"])
-@pytest.mark.parametrize("categories", [1, 2, 3, 32, 65, 5000])
+@pytest.mark.parametrize(
+    ("categories", "kind", "dtype"),
+    drawn_where([1, 2, 3, 32, 65, 5000], [*KINDS, "flat", "star", "half"], DTYPES, full=2),
+)
 def test_nearly_distinct_pairs(categories, kind, dtype):
     """Against the reference in float64, which is solved to its last digit; both kernels solve by themselves."""
     for num_pairs, lead in ((1, ()), (1, (8, 3)), (3, (5,)), (2, (0, 4))):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from calibration import FALSE_ALARM
+from catalogue import drawn_where
 from scipy import stats
 
 from discretegrad.analysis import Estimate, Moments, Truth, bias, p_value
@@ -30,8 +31,7 @@ def estimates(generator, count, value, error):
     return [Estimate(*one, GROUPS - 1) for one in zip(groups.mean(1), errors, strict=True)]
 
 
-@pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 3.0, 20.0])
-@pytest.mark.parametrize("error", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize(("value", "error"), drawn_where([0.0, 0.5, 1.0, 3.0, 20.0], [0.1, 1.0, 10.0]))
 def test_equal_numbers_differ_as_rarely_as_stated(value, error):
     """Also at zero, below which every other estimate is; 5.4 % of 3,000 at most."""
     generator = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def test_equal_numbers_differ_as_rarely_as_stated(value, error):
     assert_no_more_often(sum(p_value(*pair) <= 0.05 for pair in pairs), 3000, 0.054)
 
 
-@pytest.mark.parametrize("relative", [0.02, 0.2])
+@pytest.mark.parametrize("relative", [pytest.param(0.02, marks=pytest.mark.slow), 0.2])
 def test_equal_variances_differ_as_rarely_as_stated(relative):
     """Whose errors grow with them: groups of gamma distributed numbers."""
     generator = np.random.default_rng(0)
@@ -59,6 +59,7 @@ def test_what_differs_is_seen_to():
         assert sum(p_value(*pair) <= 0.05 for pair in pairs) >= 90, (value, other)
 
 
+@pytest.mark.slow
 def test_false_claims_of_a_ranking_about_zero_are_as_rare_as_stated():
     """Six mean squared errors of zero, with errors of 1 to 6: any claim among them in 5 % of 1,000 rankings at most."""
     generator = np.random.default_rng(0)
@@ -77,9 +78,7 @@ def test_only_a_zero_without_an_error_is_certain():
     assert p_value(one, Estimate(9.0, math.inf)) == 1.0
 
 
-@pytest.mark.parametrize("rounds", [5, 9, 25])
-@pytest.mark.parametrize("spread", [0.02, 0.5])
-@pytest.mark.parametrize("slow", [0.0, 0.15])
+@pytest.mark.parametrize(("rounds", "spread", "slow"), drawn_where([5, 9, 25], [0.02, 0.5], [0.0, 0.15]))
 def test_of_equal_times_none_is_faster(rounds, spread, slow):
     """Lognormal times, some of them three times as long: false claims in 5 % of 2,000 at most."""
     generator = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from calibration import assert_law, cells_of, numbered
-from catalogue import KINDS, logits_of, table_function
+from catalogue import KINDS, drawn_where, logits_of, table_function
 from torch.nn.functional import one_hot
 
 import discretegrad as dg
@@ -244,9 +244,7 @@ def test_the_built_in_baseline_cuts_the_variance_and_ignores_a_shift():
     torch.testing.assert_close(own, without_shift, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", list(COUPLINGS))
+@pytest.mark.parametrize(("name", "dtype", "kind"), drawn_where(list(COUPLINGS), [torch.float32, torch.float64], KINDS))
 def test_samplers_draw_from_the_law_that_is_enumerated(name, dtype, kind):
     coupling, logits = COUPLINGS[name], logits_of(kind, 2, 3)
     law = coupling.law(coupling.plan(logits))

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from catalogue import drawn_where
 from torch import nn
 
 import discretegrad as dg
@@ -11,6 +12,7 @@ from discretegrad import analysis
 from discretegrad.known import sentence
 from discretegrad.measure import Problem
 
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 QUICK = {"rounds": 0, "progress": False}
 SHARP = torch.tensor([50.0, 0.0, 0.0, 0.0]).expand(1, 6, 4)
 """Logits with one category left."""
@@ -33,9 +35,7 @@ def seen(f, logits):
     return Problem(f, logits).look("categorical")
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-@pytest.mark.parametrize("batch", [1, 100, 1000])
+@pytest.mark.parametrize(("dtype", "batch", "offset"), drawn_where(DTYPES, [1, 100, 1000], [0.0, 1e4]))
 def test_rounding_is_not_taken_for_mixing(batch, offset, dtype):
     """Sums of 300 and 700 terms, which calls of other sizes add up in another order."""
     _, body = network(nn.Linear(300, 300), nn.Tanh())
@@ -57,9 +57,7 @@ def test_rounding_is_not_taken_for_mixing(batch, offset, dtype):
     assert batch == 1 or not all(torch.equal(alone, other) for other in among)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-@pytest.mark.parametrize("batch", [2, 100, 1000])
+@pytest.mark.parametrize(("dtype", "batch", "offset"), drawn_where(DTYPES, [2, 100, 1000], [0.0, 1e4]))
 def test_batch_normalisation_in_training_is_mixing(batch, offset, dtype):
     f, body = network(nn.BatchNorm1d(300))
     body.to(dtype)
@@ -122,7 +120,7 @@ def test_a_comparison_of_a_mixing_f_has_numbers_and_no_recommendation(tmp_path):
         assert "None is recommended" in " ".join(str(one).split())
 
 
-@pytest.mark.parametrize("measure", ["auto", "monitor"])
+@pytest.mark.parametrize("measure", ["auto", pytest.param("monitor", marks=pytest.mark.slow)])
 def test_variances_of_a_random_f_are_those_of_single_calls(measure):
     """Noise of a call is then not common to the replicates. Within 5 standard errors of at most 6 %."""
     alone = lambda points: points[..., 0].sum(-1)  # noqa: E731

@@ -88,6 +88,7 @@ def test_variance_and_value_are_those_of_the_oracle(estimator):
     assert monitor.rows[0]["cosine"] is None, "what is unbiased is not compared unless asked"
 
 
+@pytest.mark.slow
 def test_an_unbiased_estimator_is_seen_to_be_unbiased():
     f, batch, _, _ = problem()
     monitor = watched(dg.DisARMTree(), f, batch, 400, reference=dg.RLOO(2))
@@ -97,6 +98,7 @@ def test_an_unbiased_estimator_is_seen_to_be_unbiased():
     assert abs(score) < stats.norm.isf(FALSE_ALARM / COMPARISONS / 2)
 
 
+@pytest.mark.slow
 def test_a_biased_estimator_s_bias_is_that_of_the_oracle():
     """Straight-through where its gradient points away from the true one by some 50 degrees."""
     weight = torch.tensor([[0.0, 3.0, -1.0], [2.0, -2.0, 1.0]], dtype=torch.float64)

@@ -78,7 +78,7 @@ def mean_gradients(model, outer, inner):
         # The outer ones see the inner estimate's gradient, noise and all, in place of f's.
         (dg.MuProp(), dg.RLOO()),
         (dg.DoubleCV(), dg.DisARMSB()),
-        (dg.RODEO(), dg.DoubleCV()),
+        pytest.param(dg.RODEO(), dg.DoubleCV(), marks=pytest.mark.slow),
         (dg.Reinforce(), dg.MuProp()),
     ],
     ids=str,

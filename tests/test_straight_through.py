@@ -194,6 +194,7 @@ def many(estimator, f, logits, count):
     return torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)[0].flatten(1)
 
 
+@pytest.mark.slow
 def test_gumbel_rao_has_the_mean_of_st_gumbel_and_less_variance():
     f, logits = smooth((2, 3)), logits_of("ordinary", 2, 3)
     truth = dg.exact.gradient(f, logits).flatten()

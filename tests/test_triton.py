@@ -570,10 +570,8 @@ def test_leave_one_out_makes_no_probabilities():
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "tree", "sticks")),
-        "tree-user",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "tree", "sticks", "reinforce", "tree-user")),
         "iw",
-        "reinforce",
     ],
 )
 def test_compiles_without_graph_breaks(name):

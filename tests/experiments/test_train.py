@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = ("model.variables=3", "model.categories=4", "model.hidden=[16]", "run.log_every=7", "run.checkpoint_every=10")
 SIZES = ("data=digits", "device=cpu", "threads=1", *SMALL)
 """Of the command."""
+FEW = ("run.batch=10", "run.bound_samples=2", "run.bound_images=10")
 
 
 def rows_without_times(run):
@@ -43,7 +44,14 @@ def interrupt_at(monkeypatch, run, step, number=signal.SIGINT):
     monkeypatch.setattr(run, "train_step", train_step)
 
 
-@pytest.mark.parametrize("estimator", ["disarm_tree", "reinforce_running_mean", "reinforce_learned", "gumbel_softmax"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "disarm_tree",
+        "reinforce_learned",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("reinforce_running_mean", "gumbel_softmax")),
+    ],
+)
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path, monkeypatch):
     def config(folder, resume):
         # 160 steps of 10 images are more than an epoch of the 1,500.
@@ -351,7 +359,7 @@ def test_the_gradient_variance_can_be_left_out(tmp_path):
     describe(run)
 
 
-@pytest.mark.parametrize("inputs", ["points", "ids"])
+@pytest.mark.parametrize("inputs", ["points", pytest.param("ids", marks=pytest.mark.slow)])
 def test_a_monitor_changes_nothing_and_goes_on_with_the_run(inputs, tmp_path):
     def config(steps, folder, share, resume="false"):
         choices = (f"model.inputs={inputs}", f"run.monitor_share={share}", f"resume={resume}")
@@ -416,7 +424,7 @@ def test_a_refusal_on_the_command_line_is_one_sentence(estimator, sentence, tmp_
 
 def test_a_sweep_gives_every_run_its_folder(tmp_path, monkeypatch):
     folder = f"run.dir={tmp_path}/${{hydra:runtime.choices.estimator}}"
-    here(monkeypatch, "-m", "estimator=rloo,disarm_tree", "run.steps=2", "run.progress=false", folder)
+    here(monkeypatch, "-m", "estimator=rloo,disarm_tree", "run.steps=2", "run.progress=false", folder, *FEW)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["disarm_tree", "rloo"]
     assert not (ROOT / "multirun.yaml").exists()
 
