@@ -5,6 +5,8 @@ file once in a million runs, and each asserts before it looks at the data that i
 probability 0.999.
 """
 
+import functools
+
 import torch
 
 FALSE_ALARM = 1e-6
@@ -26,6 +28,7 @@ def chi2_sf(value, freedom):
     return torch.special.gammaincc(double(freedom) / 2, double(value) / 2)
 
 
+@functools.cache
 def chi2_isf(tail, freedom):
     low, high = 0.0, 1.0
     while chi2_sf(high, freedom) > tail:
@@ -64,6 +67,7 @@ def assert_mean(samples, mean, relative_bias, comparisons):
     assert abs(score) < norm_isf(FALSE_ALARM / comparisons / 2), f"{score:.1f} standard errors"
 
 
+@functools.cache
 def draws_for_law(cells, comparisons, effect=0.02):
     """How many draws `assert_law` needs for so many cells."""
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 from calibration import FALSE_ALARM, assert_mean
-from catalogue import logits_of, table_function
+from catalogue import drawn_where, logits_of, table_function
 from scipy import stats
 from torch import nn
 
@@ -160,7 +160,9 @@ def test_entropy_is_exact(logits, mask, latent, expected):
         torch.testing.assert_close(found, list(expected), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(0.001, 500), (0.02, 2000), (0.3, 20_000)])
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(0.001, 500), (0.02, 2000), pytest.param(0.3, 20_000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("estimator", [dg.RLOO(4), dg.GumbelSoftmax()])
 def test_the_share_of_the_time_is_kept_and_used(seconds, steps, estimator):
     """Costs that never change are kept to exactly, once they are known from a first replicate."""
@@ -240,8 +242,7 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("form", ["module", "closure", "method"])
-@pytest.mark.parametrize("name", list(ESTIMATORS))
+@pytest.mark.parametrize(("name", "form"), drawn_where(list(ESTIMATORS), ["module", "closure", "method"]))
 def test_training_is_the_same_with_and_without_bit_for_bit(name, form):
     results = []
     for watch in (False, True):

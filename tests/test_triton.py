@@ -271,12 +271,12 @@ def test_score_has_the_wider_of_the_two_dtypes():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_sums_of_one_hots_are_differentiated_by_what_learns(shared):
-    probs = logits_of("ordinary", 3, 2, 5).softmax(-1).requires_grad_()
-    indices = torch.randint(5, (4, 3, 2), device=DEVICE)
-    coefficients = torch.randn(4, 3, 1 if shared else 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    probs = logits_of("ordinary", 2, 2, 3).softmax(-1).requires_grad_()
+    indices = torch.randint(3, (2, 2, 2), device=DEVICE)
+    coefficients = torch.randn(2, 2, 1 if shared else 2, dtype=torch.float64, device=DEVICE, requires_grad=True)
     with dg.ops.using("triton"):
         for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
-            assert check(lambda c: score_ops.scatter(indices, c, 5), coefficients)
+            assert check(lambda c: score_ops.scatter(indices, c, 3), coefficients)
             assert check(lambda p, c: score_ops.score(p, indices, c), (probs, coefficients))
 
 
@@ -295,6 +295,15 @@ SHORT_AND_LONG = [
     *((*tree, 12, None) for tree in TREES),
     *((*tree, 50, 16) for tree in (("balanced", None), ("caterpillar", "ascending"), ("user", "abs"))),
 ]
+
+
+def drawn_rows(rows, of, slow):
+    """Trees with rows, each `(categories, widest)` or categories: one of so many is quick, and of `slow` none."""
+    for place, tree in enumerate(TREES):
+        for at, row in enumerate([*rows, *slow]):
+            quick = row in rows and (place + at) % of == 0
+            sizes = row if isinstance(row, tuple) else (row, None)
+            yield pytest.param(*tree, *sizes, marks=[] if quick else pytest.mark.slow)
 
 
 def tree_of(shape, categories):
@@ -318,8 +327,11 @@ def assert_gradients(plan, reference, indices, rounding, dtype=torch.float64):
         torch.testing.assert_close(got.double(), expected, rtol=rounding, atol=rounding)
 
 
-@pytest.mark.parametrize(("categories", "widest"), ROWS, indirect=["widest"])
-@pytest.mark.parametrize(("shape", "order"), TREES)
+@pytest.mark.parametrize(
+    ("shape", "order", "categories", "widest"),
+    drawn_rows([1, 2, 3, 64, 100, (50, 16), (64, 16)], of=3, slow=[1000, 4096, 9001]),
+    indirect=["widest"],
+)
 def test_pairs_are_the_references(shape, order, categories, widest):
     """Points, gradients and weights; of points of the kernel's own making, and of any."""
     tree = tree_of(shape, categories)
@@ -353,11 +365,8 @@ def test_pairs_of_every_layout(shape, order, layout):
 
 
 @pytest.mark.parametrize(
-    ("categories", "widest"),
-    [(3, None), (64, 16), *(pytest.param(size, None, marks=pytest.mark.slow) for size in (64, 1000))],
-    indirect=["widest"],
+    ("shape", "order", "categories", "widest"), drawn_rows([3, (64, 16)], of=2, slow=[64, 1000]), indirect=["widest"]
 )
-@pytest.mark.parametrize(("shape", "order"), TREES)
 def test_pairs_in_single_and_half_precision(shape, order, categories, widest):
     tree = tree_of(shape, categories)
     noise = uniform(3, 3, 3, 15)
