@@ -404,9 +404,14 @@ def relative_bias(estimator: dg.Estimator, f, logits: torch.Tensor) -> float:
 
 def slow_where(slow, parameters):
     """The parameters of a test, those in `slow` with that marker."""
-    names = ["-".join(str(part).removeprefix("torch.") for part in one) for one in parameters]
+    names = ["-".join(map(name_of, one)) for one in parameters]
     marks = [pytest.mark.slow if one in slow else () for one in parameters]
     return [pytest.param(*one, id=name, marks=mark) for one, name, mark in zip(parameters, names, marks, strict=True)]
+
+
+def name_of(part):
+    """Of a parameter in the name of a test."""
+    return "-".join(map(name_of, part)) if isinstance(part, tuple) else str(part).removeprefix("torch.")
 
 
 def drawn_where(*axes, full=1):

@@ -299,11 +299,13 @@ SHORT_AND_LONG = [
 
 def drawn_rows(rows, of, slow):
     """Trees with rows, each `(categories, widest)` or categories: one of so many is quick, and of `slow` none."""
+    found = []
     for place, tree in enumerate(TREES):
         for at, row in enumerate([*rows, *slow]):
-            quick = row in rows and (place + at) % of == 0
             sizes = row if isinstance(row, tuple) else (row, None)
-            yield pytest.param(*tree, *sizes, marks=[] if quick else pytest.mark.slow)
+            quick = row in rows and (place + at) % of == 0
+            found.append(pytest.param(*tree, *sizes, marks=[] if quick else pytest.mark.slow))
+    return found
 
 
 def tree_of(shape, categories):
