@@ -161,7 +161,8 @@ def test_entropy_is_exact(logits, mask, latent, expected):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "steps"), [(0.001, 500), (0.02, 2000), pytest.param(0.3, 20_000, marks=pytest.mark.slow)]
+    ("seconds", "steps"),
+    [(0.001, 500), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((0.02, 2000), (0.3, 20_000)))],
 )
 @pytest.mark.parametrize("estimator", [dg.RLOO(4), dg.GumbelSoftmax()])
 def test_the_share_of_the_time_is_kept_and_used(seconds, steps, estimator):

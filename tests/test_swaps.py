@@ -155,7 +155,7 @@ def test_three_categories_by_exact_integration(weights, reference, variables):
     assert relative_bias(dg.Composition(Polygons(reference), weights), f, logits) < 1e-10
 
 
-@pytest.mark.parametrize("categories", [2, 3, 4, 6])
+@pytest.mark.parametrize("categories", [2, 3, 4, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_integral_is_the_mean_over_noise_with_the_same_points(categories):
     """Other noise held, pi_j over a grid of N quantiles: the two ends of the interval cost 2 / N of its probability."""
     count = 100_000
