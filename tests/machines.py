@@ -56,10 +56,11 @@ def runs(part, **machine):
 def command(part, arguments):
     """That of pytest."""
     if part:
+        # All kinds of logits, of which `make test` looks at one a size.
         chosen = [*(str(HERE / name) for name in PART), "-k", PART_OF_THESE]
     else:
-        chosen = [str(HERE), *(f"--ignore={HERE / name}" for name in NOT_NUMERICAL)]
-    return [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *chosen, *arguments]
+        chosen = [str(HERE), *(f"--ignore={HERE / name}" for name in NOT_NUMERICAL), "-m", "not slow"]
+    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen, *arguments]
 
 
 def environment(capability, march, threads):
