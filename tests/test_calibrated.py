@@ -8,6 +8,7 @@ from catalogue import (
     CATEGORICAL,
     USER_TREES,
     drawn_where,
+    enumerable,
     logits_of,
     make,
     slow_where,
@@ -36,11 +37,10 @@ UNBIASED = [
     if make(name, latent, 3).unbiased and name != "exact"
 ]
 CASES = [(*one, dtype) for one in UNBIASED for dtype in (torch.float32, torch.float64)]
-# What is enumerated in float64, draws from laws that `test_samplers.py` tests; the mean of the others is that of their
-# noise, which is the same in both.
+# What is enumerated in float64, draws from laws that `test_samplers.py` tests; the noise of the others is the same in
+# both.
 LONG = [(*one, torch.float64) for one in UNBIASED]
-# A network at all neighbours of all points.
-LONG += [(name, "categorical", torch.float32) for name in ("rodeo-network", "rodeo-network-3")]
+LONG += [(*one, torch.float32) for one in UNBIASED if enumerable(make(*one, 3), 2 if one[1] == "bernoulli" else 3)]
 COMPARISONS = 2 * len(COUPLINGS) * len(KINDS) + 2 * len(UNBIASED) + 6
 BIAS = 0.02
 

@@ -11,7 +11,7 @@ import discretegrad as dg
 
 FACTORIES = ("arange", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "tensor")
 FACTORIES += ("tril_indices", "triu_indices", "zeros")
-IMPLEMENTATIONS = ("native", "fused", "reference")
+OTHERS = ("fused", "reference")
 
 
 def step(estimator, latent, mask):
@@ -25,7 +25,7 @@ def step(estimator, latent, mask):
     return draw.indices, draw.points.detach(), loss.detach(), gradient
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("implementation", ["native", *(pytest.param(i, marks=pytest.mark.slow) for i in OTHERS)])
 def test_the_default_device_does_not_matter(implementation):
     """What is kept for the next call is first made where the default device is another."""
     for build in (

@@ -22,6 +22,7 @@ def f(points):
     return points[..., 0].sum(-1).square()
 
 
+@pytest.mark.slow
 def test_a_comparison_holds_what_is_said():
     """No more, and not much less, with a long run and without."""
     for truth, records in ((None, 3), (torch.zeros(D), 2)):
@@ -58,7 +59,7 @@ OTHERWISE = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
     platform.libc_ver()[0] != "glibc" or any(name.startswith(OTHERWISE) for name in os.environ),
     reason="another malloc, or one that was told what to do",
 )
-@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("kept", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_freed_memory_is_kept_where_replicates_are_drawn(kept):
     """New pages in ten calls of a function of three blocks of 10 MB: none; all where malloc is told to keep nothing."""
     program = f"""if True:

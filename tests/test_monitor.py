@@ -121,6 +121,7 @@ def test_a_biased_estimator_s_bias_is_that_of_the_oracle():
     )
 
 
+@pytest.mark.slow
 def test_a_stage_knows_the_bias_that_drowns_in_the_noise_of_single_rows():
     weight = torch.tensor([[0.0, 3.0, -1.0], [2.0, -2.0, 1.0]], dtype=torch.float64)
 

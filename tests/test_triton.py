@@ -738,7 +738,11 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("name", list(LAWS))
+@pytest.mark.parametrize(
+    "name",
+    ["independent", "balanced", "sticks"]
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ("independent-double", "user-descending", "two-pairs")],
+)
 def test_kernels_draw_from_the_exact_law(name, large_tiles):
     coupling, dtype, categories = LAWS[name]
     count = 400_000

@@ -215,7 +215,11 @@ def test_learned_surrogates_beat_leave_one_out():
 
 @pytest.mark.parametrize(
     "make_estimator",
-    [lambda: dg.REBAR(2.0, 0.1, learn=True), lambda: dg.RELAX(Waves(), 0.5, 0.1), lambda: dg.RELAX(Waves(), 0.5, None)],
+    [
+        pytest.param(lambda: dg.REBAR(2.0, 0.1, learn=True), marks=pytest.mark.slow),
+        lambda: dg.RELAX(Waves(), 0.5, 0.1),
+        pytest.param(lambda: dg.RELAX(Waves(), 0.5, None), marks=pytest.mark.slow),
+    ],
 )
 def test_learned_relaxations_cut_the_variance(make_estimator):
     f, logits = curved(2), torch.randn(2, 3, dtype=torch.float64)

@@ -190,7 +190,7 @@ def test_ids_and_one_hots_train_the_same_model_step_by_step(estimator, tmp_path,
     assert abs(runs["points"].elbo_sum - runs["ids"].elbo_sum) < 1e-8
 
 
-@pytest.mark.parametrize("hidden", ["[16]", "[]"])
+@pytest.mark.parametrize("hidden", ["[16]", pytest.param("[]", marks=pytest.mark.slow)])
 def test_a_run_on_ids_is_resumed_and_drawn(hidden, tmp_path):
     def config(steps, folder, resume="false"):
         sizes = (*SMALL, "model.inputs=ids", f"model.hidden={hidden}")
