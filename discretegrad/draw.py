@@ -96,7 +96,8 @@ class Draw:
                     only_where(self.mask, one_hots) if fresh else torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
                 )
             points = self.latent.points(one_hots)
-            if points.requires_grad:  # so that what f's gradient is at impossible categories reaches no arithmetic
+            if points.requires_grad and not self._all_possible():
+                # So that what f's gradient is at impossible categories reaches no arithmetic.
                 points = keep_gradient(points, self._possible())
             if self.differentiable and torch.is_grad_enabled() and not points.requires_grad:
                 checks.differentiates_f(in_transform())
@@ -135,6 +136,20 @@ class Draw:
     def of_possible(self, gradient: Tensor) -> Tensor:
         """A gradient w.r.t. points, without its entries at what has probability 0, which may be infinite or NaN."""
         return torch.where(self._possible(), gradient, 0.0)
+
+    def _all_possible(self) -> bool:
+        """Whether a look at the least and the largest logit, where it costs no waiting, tells that all are possible."""
+        logits = self.logits
+        if (
+            self.mask is not None
+            or not logits.is_cpu
+            or not logits.numel()
+            or not has_entries(logits)
+            or in_transform()
+        ):
+            return False
+        least, largest = (float(number) for number in logits.detach().aminmax())
+        return max(largest, 0.0) - min(least, 0.0) < -_lowest(wide_dtype(logits.dtype), self.categories)
 
     def _possible(self) -> Tensor:
         return self.latent.possible(possible(category_logits(self.logits.detach(), self.latent, self.mask)))
@@ -194,8 +209,14 @@ def _version(logits: Tensor) -> tuple[int, int] | None:
 
 def possible(category_logits: Tensor) -> Tensor:
     """Which categories have a probability that is not 0, nor so small that it has lost digits to underflow."""
-    threshold = math.log(torch.finfo(category_logits.dtype).tiny * category_logits.shape[-1])
-    return category_logits >= category_logits.amax(-1, keepdim=True) + threshold
+    return category_logits >= category_logits.amax(-1, keepdim=True) + _lowest(
+        category_logits.dtype, category_logits.shape[-1]
+    )
+
+
+def _lowest(dtype: torch.dtype, categories: int) -> float:
+    """How far below the largest logit a category is possible."""
+    return math.log(torch.finfo(dtype).tiny * categories)
 
 
 def category_logits_below_zero(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:

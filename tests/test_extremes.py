@@ -5,6 +5,7 @@ import torch
 from catalogue import CATEGORICAL, JOINT, every, make
 
 import discretegrad as dg
+from discretegrad.draw import _lowest
 from discretegrad.objectives import log_prob
 
 LOWEST = torch.finfo(torch.float32).min
@@ -121,3 +122,21 @@ def test_the_gradient_of_f_is_dropped_where_there_is_no_probability(name, latent
     for one, two in zip(got, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-9, atol=1e-12)
         assert one.isfinite().all()
+
+
+@pytest.mark.parametrize("latent", ["categorical", "bernoulli"])
+def test_a_look_at_two_logits_lets_gradients_pass_only_where_all_categories_are_possible(latent):
+    """Around the least probability that counts, with and without an offset; never under a mask."""
+    lowest = -_lowest(torch.float32, 3 if latent == "categorical" else 2)
+    passed = set()
+    for spread in (1.0, lowest - 0.1, lowest + 0.1, torch.inf):
+        for offset in (0.0, -0.4 * lowest, 1e8) if latent == "categorical" else (0.0,):
+            row = [0.0, -0.5, -spread] if latent == "categorical" else [0.3, spread, 0.0]
+            logits = torch.tensor([row]) + offset
+            draw = make("straight-through", latent).sample(logits)
+            if draw._all_possible():
+                passed.add(spread)
+                assert draw._possible().all()
+            off = torch.zeros(logits.shape[: 1 if latent == "categorical" else 2], dtype=torch.bool)
+            assert not make("straight-through", latent).sample(logits, mask=off)._all_possible()
+    assert passed == {1.0, lowest - 0.1}

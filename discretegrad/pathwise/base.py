@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,4 +56,20 @@ def straight_through(soft: Tensor, indices: Tensor) -> Tensor:
         soft: `[*variables, C]` or `[S, *variables, C]`.
         indices: int64 `[S, *variables]`.
     """
-    return one_hot(indices, soft.shape[-1], soft.dtype) + (soft - soft.detach())
+    return _StraightThrough.apply(soft.expand(*indices.shape, soft.shape[-1]), indices)
+
+
+class _StraightThrough(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(soft: Tensor, indices: Tensor) -> Tensor:
+        return one_hot(indices, soft.shape[-1], soft.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        return grad_output, None

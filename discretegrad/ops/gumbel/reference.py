@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from discretegrad.ops.relaxation import perturbed
@@ -10,7 +9,7 @@ from discretegrad.ops.relaxation import perturbed
 
 def gumbel(noise: Tensor) -> Tensor:
     """Standard Gumbel noise from uniform noise on [0, 1), the larger the nearer that is to 0, where it is finest."""
-    return -log_arrivals(noise)
+    return log_arrivals(noise).neg_()
 
 
 def log_arrivals(noise: Tensor) -> Tensor:
@@ -18,7 +17,7 @@ def log_arrivals(noise: Tensor) -> Tensor:
 
     `-log(1 - u)` keeps the small arrival times that matter; a uniform of 0 stands for all below the least other one.
     """
-    return (-torch.log1p(-noise.clamp_min(2.0**-54))).log()
+    return noise.clamp_min(2.0**-54).neg_().log1p_().neg_().log_()
 
 
 def conditional_gumbel(log_probs: Tensor, indices: Tensor, noise: Tensor) -> Tensor:
