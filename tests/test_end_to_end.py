@@ -7,10 +7,10 @@ import pytest
 import torch
 from catalogue import every, make, slow_where
 
+from discretegrad.latent import LATENTS
+
 BIASED = [one for one in every() if not make(*one, 4).unbiased]
 UNBIASED = [one for one in every() if one not in BIASED]  # which follows from their mean
-
-from discretegrad.latent import LATENTS
 
 
 # In a toy this size the relaxed points' bias does not move the optimum.
