@@ -269,7 +269,7 @@ def test_score_has_the_wider_of_the_two_dtypes():
     assert got.dtype == expected.dtype == torch.float64
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sums_of_one_hots_are_differentiated_by_what_learns(shared):
     probs = logits_of("ordinary", 2, 2, 3).softmax(-1).requires_grad_()
     indices = torch.randint(3, (2, 2, 2), device=DEVICE)
@@ -367,7 +367,7 @@ def test_pairs_of_every_layout(shape, order, layout):
 
 
 @pytest.mark.parametrize(
-    ("shape", "order", "categories", "widest"), drawn_rows([3, (64, 16)], of=2, slow=[64, 1000]), indirect=["widest"]
+    ("shape", "order", "categories", "widest"), drawn_rows([3], of=2, slow=[(64, 16), 64, 1000]), indirect=["widest"]
 )
 def test_pairs_in_single_and_half_precision(shape, order, categories, widest):
     tree = tree_of(shape, categories)
@@ -581,8 +581,8 @@ def test_leave_one_out_makes_no_probabilities():
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "tree", "sticks", "reinforce", "tree-user")),
-        "iw",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "tree", "sticks", "iw", "tree-user")),
+        "reinforce",
     ],
 )
 def test_compiles_without_graph_breaks(name):
@@ -707,6 +707,7 @@ def test_uniforms_are_below_one():
     assert largest.item() == LARGEST
 
 
+@pytest.mark.slow
 def test_uniforms_are_uniform():
     """On a grid of 10 cells each, also as neighbours: rows, draws, and the three of a pair. So are the last bits."""
     rows, count = 2**14, 32
