@@ -205,14 +205,15 @@ class Run:
                 if self.step % settings.log_every == 0:
                     self._record()
                     bar.set_postfix(elbo=f"{self.rows[-1]['train_elbo']:.2f}", refresh=False)
-                if stopped or self.step in (settings.steps, self.saved + settings.checkpoint_every, *settings.keep):
+                stopping = bool(stopped)  # once: a signal after this line finds the step unsaved and waits for the next
+                if stopping or self.step in (settings.steps, self.saved + settings.checkpoint_every, *settings.keep):
                     self.save()
                 if self.step in settings.keep:
                     write_whole(
                         self.folder / f"checkpoint-{self.step}.pt",
                         lambda file: file.write(self.checkpoint.read_bytes()),
                     )
-                if stopped:
+                if stopping:
                     raise Interrupted(self.step, stopped[0])
             self._finish(stopped)
 

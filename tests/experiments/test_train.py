@@ -382,6 +382,24 @@ def test_a_monitor_changes_nothing_and_goes_on_with_the_run(inputs, tmp_path):
     assert not list((tmp_path / "plain").glob("monitor*"))
 
 
+def test_a_stop_after_the_look_for_one_is_obeyed_with_the_next_step(tmp_path):
+    """In the moment before, a step would end the run that no checkpoint holds."""
+
+    class Keep(tuple):
+        def __contains__(self, step):
+            if step == 4:
+                os.kill(os.getpid(), signal.SIGINT)
+            return False
+
+    config = configure(*SMALL, *FEW, "run.steps=9", run_dir=tmp_path / "run")
+    run = build(config)
+    run.start(False, "")
+    object.__setattr__(run.settings, "keep", Keep())
+    with pytest.raises(Interrupted) as end:
+        run.train()
+    assert end.value.step == torch.load(run.checkpoint, weights_only=True)["step"] == 5
+
+
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     process = command("run.steps=1000000", "run.log_every=20", f"run.dir={tmp_path / 'run'}")
     deadline = time.monotonic() + 120
