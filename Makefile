@@ -10,7 +10,7 @@ help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
 	@echo "make test       the tests of the library and of the VAE, without long proofs"
 	@echo "make test-systems   those of what else experiments/ has, and of the benchmarks"
-	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: a minute of it"
+	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: two minutes of it"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
 	@echo "make bench      measure steps, operations and their scaling, and write benchmarks/results/"
@@ -33,12 +33,12 @@ test: how-long $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --ignore=tests/systems
 
 how-long:
-	@echo "The tests take about six minutes on two cores; where $(VENV) is not there yet, making it comes on top."
+	@echo "The tests take about seven minutes on two cores; where $(VENV) is not there yet, making it comes on top."
 
 test-systems: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/systems
 
-# All of it takes an hour or two; PART=1 takes about a minute.
+# All of it takes an hour or two; PART=1 takes about two minutes.
 test-machines: $(VENV)/installed
 	$(BIN)/python tests/machines.py $(if $(PART),--part)
 
@@ -64,7 +64,7 @@ peers: $(VENV)/installed
 	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	$(BIN)/python -m benchmarks.peers
 
-# For a machine that is lent for minutes: torch, Triton, pytest and pytest-benchmark must be there.
+# For a machine that is at hand for minutes only: torch, Triton, pytest and pytest-benchmark must be there.
 gpu:
 	$(PYTHON) -m benchmarks.gpu
 
