@@ -149,7 +149,7 @@ def test_operation(benchmark, device, categories, name):
     source = torch.empty(operation.traffic // 8, device=device)  # read once and written once
     target = torch.empty_like(source)
     runs = {"default": operation.run, "reference": lambda: by("reference")}
-    if dispatch.implementation(logits, categories) == "native":
+    if dispatch.implementation(logits) == "native":
         runs["fused"] = lambda: by("fused")
     ready = {which: prepared(run, device) for which, run in runs.items()}
     ready["copy"] = prepared(lambda: target.copy_(source), device)

@@ -33,7 +33,7 @@ def test_step(benchmark, setting, name, inputs):
         with_points = Step(sizes)
         fixed_points = with_points.given(points, estimator.takes_ids)
         runs["limit, points"] = lambda: with_points.limit(*fixed_points)
-    ran = dispatch.implementation(step.logits(), sizes.categories)
+    ran = dispatch.implementation(step.logits())
     benchmark.group = f"step, {setting}, {inputs}, S={points}, {ran}"
     seconds = beside(benchmark, runs)
     case = {"suite": "step", "case": f"{setting}, {inputs}", "S": points, **sizes.columns}

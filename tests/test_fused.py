@@ -333,20 +333,20 @@ def test_noise_at_its_edges_draws_nothing_impossible(name, kind, edge, fast):
 
 def test_the_rule(monkeypatch):
     """What runs where, without the devices."""
-    assert dispatch.implementation(torch.zeros(2), 4) == "native"
-    assert dispatch.implementation(torch.nn.Parameter(torch.zeros(2)), 4) == "native"
-    assert dispatch.implementation(torch.zeros(2), 250_000) == "native"
-    assert dispatch.implementation(torch.zeros(2, dtype=torch.bfloat16), 4) == "fused"
-    assert dispatch.implementation(torch.zeros(2, dtype=torch.int64), 4, torch.float64) == "native"
-    assert dispatch.implementation(torch.zeros(2, device="meta"), 4) == "reference"
+    assert dispatch.implementation(torch.zeros(2)) == "native"
+    assert dispatch.implementation(torch.nn.Parameter(torch.zeros(2))) == "native"
+    assert dispatch.implementation(torch.zeros(2, 250_000)) == "native"
+    assert dispatch.implementation(torch.zeros(2, dtype=torch.bfloat16)) == "fused"
+    assert dispatch.implementation(torch.zeros(2, dtype=torch.int64), torch.float64) == "native"
+    assert dispatch.implementation(torch.zeros(2, device="meta")) == "reference"
     seen = []
-    torch.vmap(lambda x: (seen.append(dispatch.implementation(x, 4)), x)[1])(torch.zeros(2, 3))
+    torch.vmap(lambda x: (seen.append(dispatch.implementation(x)), x)[1])(torch.zeros(2, 3))
     assert seen == ["reference"]
     for name in ("reference", "fused", "native"):
         with dispatch.using(name):
-            assert dispatch.implementation(torch.zeros(2), 4) == name
+            assert dispatch.implementation(torch.zeros(2)) == name
     with dispatch.using("native"):
-        assert dispatch.implementation(torch.zeros(2, device="meta"), 4) == "reference"
+        assert dispatch.implementation(torch.zeros(2, device="meta")) == "reference"
     with (
         pytest.raises(
             ValueError, match="an implementation is one of 'reference', 'fused', 'native', 'triton', not 'fast'"

@@ -26,7 +26,7 @@ PROGRAM = """
             estimator.surrogate(draw, draw.points[..., 0].sum(-1)).sum().backward()
         assert logits.grad.isfinite().all()
         for dtype in (torch.float32, torch.float64):
-            print(dispatch.implementation(torch.zeros(2, dtype=dtype), 4))
+            print(dispatch.implementation(torch.zeros(2, dtype=dtype)))
     for warning in caught:
         print(warning.category.__name__, warning.message)
 """
@@ -145,7 +145,7 @@ def test_a_processor_that_the_compiler_does_not_know_is_told_of_once(tmp_path, m
 
 def test_nothing_is_asked_of_a_missing_library(monkeypatch):
     monkeypatch.setattr(native, "library", lambda dtype: None)
-    assert dispatch.implementation(torch.zeros(2), 4) == "fused"
+    assert dispatch.implementation(torch.zeros(2)) == "fused"
     with pytest.raises(RuntimeError, match="need a compiler"), dispatch.using("native"):
         pass
 

@@ -40,7 +40,7 @@ class Independent(Coupling):
 
     def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Probs:
         """Kernels skip what is off."""
-        skips = dispatch.implementation(logits, logits.shape[-1]) in ("triton", "native")
+        skips = dispatch.implementation(logits) in ("triton", "native")
         return Probs(logits, mask) if skips else super().masked_plan(logits, mask)
 
     def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
@@ -50,7 +50,7 @@ class Independent(Coupling):
     def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
         """The same. Kernels take the logits, others the probabilities, for they will be asked for."""
         logits = plan.like
-        chosen = dispatch.implementation(logits, logits.shape[-1])
+        chosen = dispatch.implementation(logits)
         noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=chosen == "triton")
         if chosen in ("triton", "native"):
             indices, sound = draw(logits, noise, plan.mask)
@@ -59,7 +59,7 @@ class Independent(Coupling):
 
     def sees(self, logits: Tensor) -> bool:
         """C kernels do."""
-        return dispatch.implementation(logits, logits.shape[-1]) == "native"
+        return dispatch.implementation(logits) == "native"
 
     def pair_law(self, plan: Probs) -> Tensor:
         """`p p^T`."""

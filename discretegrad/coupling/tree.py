@@ -82,7 +82,7 @@ class Tree(Coupling):
 
     def sees(self, logits: Tensor) -> bool:
         """C kernels do."""
-        return dispatch.implementation(logits, logits.shape[-1]) == "native"
+        return dispatch.implementation(logits) == "native"
 
     def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
         """Of a pair."""

@@ -25,7 +25,7 @@ _forced: str | None = None
 _interpreted = False
 
 
-def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = None) -> str:
+def implementation(like: Tensor, dtype: torch.dtype | None = None) -> str:
     """The name of the implementation for operations on `like`.
 
     * "triton" on CUDA, where Triton is installed;
@@ -37,7 +37,6 @@ def implementation(like: Tensor, categories: int, dtype: torch.dtype | None = No
 
     Args:
         like: a tensor of the operation.
-        categories: C.
         dtype: of the arithmetic, if it is not that of `like`.
 
     Raises:

@@ -9,7 +9,7 @@ from discretegrad.ops.layout import switch_off
 
 def inverse_cdf(probs: Tensor, noise: Tensor) -> Tensor:
     """See `reference.inverse_cdf`."""
-    chosen = dispatch.implementation(probs, probs.shape[-1])
+    chosen = dispatch.implementation(probs)
     if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 
@@ -30,7 +30,7 @@ def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Ten
         noise: uniform on [0, 1), `[S, *v]`.
         mask: boolean, broadcastable to `[*v]`; ids are 0 where it is False, whatever the logits.
     """
-    chosen = dispatch.implementation(logits, logits.shape[-1])
+    chosen = dispatch.implementation(logits)
     if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 

@@ -8,7 +8,7 @@ from discretegrad.ops.order import fused, native, reference
 
 def ascending(keys: Tensor) -> Tensor:
     """See `reference.ascending`."""
-    chosen = dispatch.implementation(keys, keys.shape[-1])
+    chosen = dispatch.implementation(keys)
     return {"native": native, "fused": fused}.get(chosen, reference).ascending(keys)
 
 

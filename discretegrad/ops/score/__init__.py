@@ -14,7 +14,7 @@ from discretegrad.ops.score.reference import both_ways, interleave
 
 def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
     """See `reference.one_hot`."""
-    chosen = dispatch.implementation(indices, categories, dtype)
+    chosen = dispatch.implementation(indices, dtype)
     if chosen == "native":
         return native.one_hot(indices, categories, dtype)
     if chosen == "triton" and dtype.is_floating_point:
@@ -26,7 +26,7 @@ def one_hot(indices: Tensor, categories: int, dtype: torch.dtype) -> Tensor:
 
 def scatter(indices: Tensor, coefficients: Tensor, categories: int, mask: Tensor | None = None) -> Tensor:
     """See `reference.scatter`; 0 where a mask `[*variables]` is False, whatever the ids there."""
-    chosen = dispatch.implementation(coefficients, categories)
+    chosen = dispatch.implementation(coefficients)
     if chosen == "native" and not differentiated(coefficients):
         return native.scatter(indices, coefficients, categories, mask)
     if mask is not None:
@@ -49,7 +49,7 @@ def score(probs: Tensor, indices: Tensor, coefficients: Tensor) -> Tensor:
     Returns:
         `[*variables, C]`.
     """
-    chosen = dispatch.implementation(probs, probs.shape[-1])
+    chosen = dispatch.implementation(probs)
     if not differentiated(probs, coefficients):
         if chosen == "triton":
             from discretegrad.ops.score import triton
@@ -72,7 +72,7 @@ def of_logits(logits: Tensor, indices: Tensor, coefficients: Tensor, mask: Tenso
     Returns:
         `[*variables, C]`.
     """
-    chosen = dispatch.implementation(logits, logits.shape[-1])
+    chosen = dispatch.implementation(logits)
     if not differentiated(logits, coefficients):
         if chosen == "triton":
             from discretegrad.ops.score import triton

@@ -14,7 +14,7 @@ from discretegrad.ops.tree.topology import TreeLike, as_tree
 def pairs(shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None) -> Pairs:
     """See `reference.pairs`; variables are certain to be category 0 where a mask, broadcastable to `[*v]`, is False."""
     found: Pairs | None = None
-    chosen = dispatch.implementation(logits, logits.shape[-1])
+    chosen = dispatch.implementation(logits)
     if chosen == "native":
         return native.NativePairs(shape, order, logits, mask)
     if chosen == "triton":
