@@ -107,36 +107,31 @@ static inline void turn(const real *const from[4], real *const to[4]) {
     for (int k = 0; k < 4; k++) memcpy(to[k], &turned[k], sizeof(quad));
 }
 
-/* LANES rows from `row` on, laid out `[C, LANES]`. Behind the last row it is read again. `order` is the category at
-   each position, of `order_stride` (0: all rows share it), or NULL. */
-static inline void to_lanes(const real *RESTRICT table, const int16_t *RESTRICT order, int64_t order_stride,
-                            int64_t row, int64_t rows, int64_t categories, real *RESTRICT lanes) {
+/* LANES rows from `row` on, laid out `[C, LANES]`. Behind the last row it is read again. */
+static inline void to_lanes(const real *RESTRICT table, int64_t row, int64_t rows, int64_t categories,
+                            real *RESTRICT lanes) {
     for (int lane = 0; lane < LANES; lane += 4) {
         int64_t own[4];
         for (int k = 0; k < 4; k++) own[k] = row + lane + k < rows ? row + lane + k : rows - 1;
         int64_t c = 0;
-        if (order == NULL)
-            for (; c + 4 <= categories; c += 4) {
-                const real *from[4];
-                real *to[4];
-                for (int k = 0; k < 4; k++) from[k] = table + own[k] * categories + c;
-                for (int k = 0; k < 4; k++) to[k] = lanes + (c + k) * LANES + lane;
-                turn(from, to);
-            }
+        for (; c + 4 <= categories; c += 4) {
+            const real *from[4];
+            real *to[4];
+            for (int k = 0; k < 4; k++) from[k] = table + own[k] * categories + c;
+            for (int k = 0; k < 4; k++) to[k] = lanes + (c + k) * LANES + lane;
+            turn(from, to);
+        }
         for (; c < categories; c++)
-            for (int k = 0; k < 4; k++) {
-                const int64_t category = order == NULL ? c : order[own[k] * order_stride + c];
-                lanes[c * LANES + lane + k] = table[own[k] * categories + category];
-            }
+            for (int k = 0; k < 4; k++) lanes[c * LANES + lane + k] = table[own[k] * categories + c];
     }
 }
 
 /* And back. */
-static inline void from_lanes(const real *RESTRICT lanes, const int16_t *RESTRICT order, int64_t order_stride,
-                              int64_t row, int64_t rows, int64_t categories, real *RESTRICT table) {
+static inline void from_lanes(const real *RESTRICT lanes, int64_t row, int64_t rows, int64_t categories,
+                              real *RESTRICT table) {
     for (int lane = 0; lane < LANES && row + lane < rows; lane += 4) {
         int64_t c = 0;
-        if (order == NULL && row + lane + 4 <= rows)
+        if (row + lane + 4 <= rows)
             for (; c + 4 <= categories; c += 4) {
                 const real *from[4];
                 real *to[4];
@@ -145,10 +140,8 @@ static inline void from_lanes(const real *RESTRICT lanes, const int16_t *RESTRIC
                 turn(from, to);
             }
         for (; c < categories; c++)
-            for (int k = 0; k < 4 && row + lane + k < rows; k++) {
-                const int64_t own = row + lane + k, category = order == NULL ? c : order[own * order_stride + c];
-                table[own * categories + category] = lanes[c * LANES + lane + k];
-            }
+            for (int k = 0; k < 4 && row + lane + k < rows; k++)
+                table[(row + lane + k) * categories + c] = lanes[c * LANES + lane + k];
     }
 }
 

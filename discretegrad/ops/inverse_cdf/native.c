@@ -12,7 +12,7 @@ static void draw_short(const real *logits, const uint8_t *mask, const double *no
     const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
     real *mass = (real *)(sums + categories);
     fetch(noise + row, rows, draws);
-    to_lanes(logits, NULL, 0, row, rows, categories, mass);
+    to_lanes(logits, row, rows, categories, mass);
     exponentials(mass, categories);
     Doubles total = {0};
     for (int64_t c = 0; c < categories; c++) {

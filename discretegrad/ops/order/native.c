@@ -77,12 +77,12 @@ int ascending(const real *logits, int64_t *order, int64_t rows, int64_t categori
         for (int64_t row = 0; row < rows; row += LANES) {
             if (keys == NULL) continue;
             const int64_t lanes = rows - row < LANES ? rows - row : LANES;
-            to_lanes(logits, NULL, 0, row, rows, categories, keys);
+            to_lanes(logits, row, rows, categories, keys);
             for (int64_t c = 0; c < categories; c++)
                 for (int lane = 0; lane < LANES; lane++) category_at[c * LANES + lane] = (whole)c;
             sort((reals *)keys, (wholes *)category_at, categories);
             /* Their bits, to rows that are as wide. */
-            from_lanes((real *)category_at, NULL, 0, 0, lanes, categories, keys);
+            from_lanes((real *)category_at, 0, lanes, categories, keys);
             const whole *sorted = (whole *)keys;
             for (int64_t at = 0; at < lanes * categories; at++) order[row * categories + at] = sorted[at];
         }

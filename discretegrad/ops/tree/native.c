@@ -211,7 +211,7 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
             if (mass == NULL) continue;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             if (noise != NULL) fetch(noise + row, rows, 3 * pairs);
-            to_lanes(logits, NULL, 0, row, rows, categories, leaf);
+            to_lanes(logits, row, rows, categories, leaf);
             if (sorted) {
                 memcpy(logit, leaf, size * sizeof(real));
                 for (int64_t at = 0; at < size; at++) leaf[at] *= sorted;
