@@ -69,7 +69,7 @@ gpu:
 	$(PYTHON) -m benchmarks.gpu
 
 table: $(VENV)/installed
-	$(BIN)/python -m experiments.table
+	$(BIN)/python -m experiments.studies.table
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from benchmarks.sizes import HIDDEN, PIXELS, Setting
-from experiments.models import VAE, side_network
+from experiments.parts.networks import side_network
+from experiments.systems.vae.model import VAE
 
 INPUTS = ("points", "ids")
 """What the decoder and the posterior are given."""

@@ -1,4 +1,7 @@
-"""Train a VAE with discrete latents: `python -m experiments.train estimator=rloo data=mnist`; see conf/train.yaml."""
+"""Train a system: `python -m experiments.train system=vae estimator=rloo data=mnist`; see conf/train.yaml.
+
+On several processes: `torchrun --nproc-per-node=2 -m experiments.train ...`.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +17,33 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import refuse, run_job
-from experiments.errors import UserError, require_count, require_number
-from experiments.run import Run
-from experiments.stops import Interrupted
+from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
+from experiments.engine.world import joined
 
-OPTIMIZERS = ("optimizer", "prior_optimizer", "learner_optimizer")
-SAME_ON_RESUME = ("data", "model", "estimator", *OPTIMIZERS)
+MAY_CHANGE = ("run", "resume", "device", "threads", "schedule")
+"""What a run may be resumed with another value of, as far as this file knows; the engine knows more of `run`."""
+WHEREVER = ("data.url", "data.root", "data.cache")
+"""Where files lie: their hashes say what they are."""
 
 
-def build(config: DictConfig) -> Run:
+def build(config: DictConfig, world: World | None = None) -> Run:
     """Make all parts from their configurations.
 
     Raises:
         UserError: with the sentence of the part that refuses.
     """
-    device = _device(config.device)
-    for name in OPTIMIZERS:
+    if world is None:
+        with joined(config.device) as world:
+            return build(config, world)
+    optimizers = [str(name) for name in config if str(name).endswith("optimizer")]
+    for name in optimizers:
         require_number(f"{name}.lr", config[name].get("lr", 0.0), least=0, below=float("inf"))
     try:
         settings = instantiate(config.run)
-        images = instantiate(config.data)
         torch.manual_seed(settings.seed)  # of the parameters
-        model = instantiate(config.model)(images.train.mean(0)).to(device)
-        estimator = instantiate(config.estimator, _convert_="all")  # a user's tree as plain lists
-        identity = {"device": device, "run.batch": settings.batch, "run.seed": settings.seed}
-        for name in SAME_ON_RESUME:
-            identity |= _flat(name, OmegaConf.to_container(config[name], resolve=True))
-        for name in ("data.url", "data.root", "data.cache"):  # wherever files lie, their hashes say what they are
-            identity.pop(name, None)
-        optimizers = {name: instantiate(config[name]) for name in OPTIMIZERS}
-        return Run(settings, images, model, estimator, **optimizers, identity=identity)
+        task = instantiate(config.task, _convert_="all")  # a user's tree as plain lists
+        makers = {name: instantiate(config[name]) for name in optimizers}
+        return Run(settings, task, makers, instantiate(config.schedule), _identity(config), world)
     except InstantiationException as error:
         raise UserError(str(error.__cause__ or error)) from error
     except (ValueError, TypeError) as error:
@@ -51,40 +51,54 @@ def build(config: DictConfig) -> Run:
 
 
 def train(config: DictConfig) -> Run:
-    """Build, train, evaluate."""
+    """Build, train, evaluate.
+
+    Raises:
+        UserError: before anything is written, or with the last checkpoint in place.
+        Interrupted: with a checkpoint at the step reached.
+    """
     if config.threads is not None:
         require_count("threads", config.threads)
         torch.set_num_threads(config.threads)
     if config.resume not in (True, False, "auto"):
         raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
-    run = build(config)
-    run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
-    run.train()
-    return run
+    with joined(config.device) as world:
+        run = world.agreed(lambda: build(config, world))
+        run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
+        run.train()
+        return run
 
 
 def describe(run: Run) -> str:
     """The last figures, and where everything is; draws the pictures."""
+    from experiments import curves  # takes matplotlib with it
+
     assert run.result is not None
-    name = type(run.estimator).__name__
-    paths = run.pictures(f"{name}, {run.images.name}, step {run.step}")
-    result, samples = run.result, run.settings.bound_samples
+    folder, rows, result = run.folder.path, run.record.rows, run.result
+    title = f"{run.task.title}, step {run.step}"
+    units = run.task.measures
+    paths = [*run.task.pictures(folder), curves.learning_curve(folder / "learning_curve.png", rows, units, title)]
+    monitor = run.learning.monitor
+    if monitor is not None:
+        paths.append(curves.watched(folder / "monitor.png", monitor.rows, title))
+    measured = [(name.replace("_", " "), result[name], units[name]) for name in units if result[name] is not None]
     lines = [
-        f"{name} on {run.images.name}, {run.step} steps, {result['steps_per_second']} steps/s at the end",
-        f"  train ELBO  {result['train_elbo']:.2f} nats per image (over the last steps)",
-        f"  test bound  {result['test_bound']:.2f} nats per image ({samples} samples, all test images)",
-        f"  metrics     {run.folder / 'metrics.csv'}",
-        *(f"  picture     {path}" for path in paths),
+        f"{run.task.title}, {run.step} steps, {result['steps_per_second']} steps/s at the end",
+        *(f"  {name}  {value:.6g} {unit}" for name, value, unit in measured),
+        f"  metrics  {run.folder.metrics}",
+        *(f"  picture  {path}" for path in paths),
     ]
-    if run.monitor is not None:
-        lines += [f"  monitor     {run.monitor.path}", "", str(run.monitor)]
+    if monitor is not None:
+        lines += [f"  monitor  {monitor.path}", "", str(monitor)]
     return "\n".join(lines)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def _job(config: DictConfig) -> None:
     try:
-        print(describe(train(config)))
+        run = train(config)
+        if run.world.writes:
+            print(describe(run))
     except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
         refuse(str(error))
 
@@ -103,13 +117,14 @@ def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
     return f"stopped{at}; go on with\n  {command}", number
 
 
-def _device(name: str) -> str:
-    available = torch.cuda.is_available()
-    if name not in ("auto", "cpu", "cuda"):
-        raise UserError(f"device is cpu, cuda or auto, not {name!r}.")
-    if name == "cuda" and not available:
-        raise UserError("device=cuda needs a GPU that torch can use, and there is none; use device=cpu.")
-    return ("cuda" if available else "cpu") if name == "auto" else name
+def _identity(config: DictConfig) -> dict[str, Any]:
+    """What must be the same when a run goes on: all that says what is trained, each value where it was given."""
+    task = OmegaConf.to_container(config.task, resolve=False)
+    own = {key: value for key, value in _flat("task", task).items() if not str(value).startswith("${")}
+    for name in config:
+        if name not in (*MAY_CHANGE, "task"):
+            own |= _flat(str(name), OmegaConf.to_container(config, resolve=True)[name])  # type: ignore[index]
+    return {key: value for key, value in own.items() if key not in WHEREVER}
 
 
 def _flat(name: str, value: Any) -> dict[str, Any]:

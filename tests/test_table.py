@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import discretegrad as dg
-from experiments.table import fit, measure, page, problems, variants
+from experiments.studies.table import fit, measure, page, problems, variants
 
 ROWS = variants.variants()
 COMMITTED = {(line["estimator"], line["latent"]): line for line in page.read(page.DOCS / "estimators.csv")}
@@ -19,7 +19,7 @@ def test_every_estimator_has_a_row():
     labels = {row.label.split("(")[0] for row in ROWS}
     classes = {name for name, kind in vars(dg.estimators).items() if isinstance(kind, type)}
     assert labels == {name for name in classes if issubclass(getattr(dg, name), dg.Estimator)}
-    assert [(row.label, row.latent) for row in ROWS] == list(COMMITTED), "run python -m experiments.table"
+    assert [(row.label, row.latent) for row in ROWS] == list(COMMITTED), "run python -m experiments.studies.table"
 
 
 def compare(variant, names):

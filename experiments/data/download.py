@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.errors import UserError
+from experiments.engine.errors import UserError
 
 CHUNK = 2**16
 

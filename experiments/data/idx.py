@@ -14,7 +14,7 @@ from torch import Tensor
 
 from experiments.data.download import fetch
 from experiments.data.images import Images
-from experiments.errors import UserError
+from experiments.engine.errors import UserError
 
 HERE = Path(__file__).parent
 GZIP = b"\x1f\x8b"

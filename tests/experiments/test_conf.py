@@ -7,8 +7,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from experiments.errors import UserError
-from experiments.run import Settings
+from experiments.engine import Settings
+from experiments.engine.errors import UserError
 from experiments.train import build, train
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -11,7 +11,7 @@ from experiments.data import File, digits, idx_images, mnist_subset
 from experiments.data.download import fetch
 from experiments.data.idx import read_idx, write_idx
 from experiments.data.images import binarise
-from experiments.errors import UserError
+from experiments.engine.errors import UserError
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import discretegrad as dg
-from experiments.models import VAE
+from experiments.systems.vae.model import VAE
 
 
 @pytest.mark.parametrize("latent", ["categorical", "bernoulli"])

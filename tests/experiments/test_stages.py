@@ -7,9 +7,9 @@ import torch
 from test_conf import configure
 
 import discretegrad as dg
-from experiments.errors import UserError
-from experiments.stages import page
-from experiments.stages.stage import PRECISION, Stage, measure
+from experiments.engine.errors import UserError
+from experiments.studies.stages import page
+from experiments.studies.stages.stage import PRECISION, Stage, measure
 from experiments.train import train
 
 SIZES = ["model.variables=3", "model.categories=4", "run.steps=4", "run.keep=[2,4]"]

@@ -16,10 +16,10 @@ from test_conf import CONF, configure
 import discretegrad as dg
 from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
-from experiments.errors import UserError
-from experiments.files import write_whole
+from experiments.engine.errors import UserError
+from experiments.engine.files import write_whole
+from experiments.engine.stops import Interrupted
 from experiments.metrics import COLUMNS, TIMES, GradientVariance
-from experiments.stops import Interrupted
 from experiments.train import build, describe, main, train
 
 ROOT = Path(__file__).parents[2]

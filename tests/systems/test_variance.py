@@ -16,15 +16,15 @@ from test_conf import CONF, configure, options
 import discretegrad as dg
 from discretegrad import analysis
 from discretegrad.analysis import Estimate
-from experiments.errors import UserError
+from experiments.engine.errors import UserError
+from experiments.studies.variance import findings, page, report, show
+from experiments.studies.variance.__main__ import run
+from experiments.studies.variance.claims import crossovers, decide
+from experiments.studies.variance.claims import test as below
+from experiments.studies.variance.problems import classic, ising, quadratic, small, table
+from experiments.studies.variance.report import Cell, Claim, Report, expand
+from experiments.studies.variance.specs import estimator
 from experiments.train import train
-from experiments.variance import findings, page, report, show
-from experiments.variance.__main__ import run
-from experiments.variance.claims import crossovers, decide
-from experiments.variance.claims import test as below
-from experiments.variance.problems import classic, ising, quadratic, small, table
-from experiments.variance.report import Cell, Claim, Report, expand
-from experiments.variance.specs import estimator
 
 TINY = ["quick=true", "measure.precision=0.9", "measure.replicates=64", "measure.rounds=1", "progress=false"]
 
@@ -138,7 +138,7 @@ def test_refusals_are_one_sentence_before_any_work(overrides, sentence, tmp_path
 
 
 def test_an_unknown_report_and_a_missing_checkpoint(tmp_path, trained):
-    command = [sys.executable, "-m", "experiments.variance", "report=disram"]
+    command = [sys.executable, "-m", "experiments.studies.variance", "report=disram"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CONF.parent)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "disram" in done.stderr and "disarm" in done.stderr
@@ -313,7 +313,7 @@ def test_findings_take_sections_from_the_pages(tmp_path):
 @pytest.mark.slow
 def test_the_command_trains_a_run_of_its_own(tmp_path):
     overrides = ["report=vae", f"out={tmp_path}", "progress=false", *TINY[:3]]
-    command = [sys.executable, "-m", "experiments.variance", *overrides]
+    command = [sys.executable, "-m", "experiments.studies.variance", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CONF.parent)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "vae" / "checkpoint-20.pt").exists()

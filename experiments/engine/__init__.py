@@ -1,0 +1,28 @@
+"""Trains any system, on one process or many: the loop, what it records, and how it goes on where it stopped.
+
+A system is a `Task`: batches, a loss, how it is judged. The engine knows no model, no data and no Hydra; it owns the
+optimisers' steps, the run folder, checkpoints that resume bit for bit, signals, and the processes of `torchrun`.
+"""
+
+from experiments.engine.batches import Shuffled
+from experiments.engine.errors import UserError, finite, require_count, require_number
+from experiments.engine.settings import Settings
+from experiments.engine.stops import Interrupted
+from experiments.engine.task import Step, Task, Watch
+from experiments.engine.training import Run
+from experiments.engine.world import World
+
+__all__ = [
+    "Interrupted",
+    "Run",
+    "Settings",
+    "Shuffled",
+    "Step",
+    "Task",
+    "UserError",
+    "Watch",
+    "World",
+    "finite",
+    "require_count",
+    "require_number",
+]

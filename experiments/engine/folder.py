@@ -1,0 +1,110 @@
+"""The run folder: claimed once, never overwritten, with a checkpoint that is whole or not there."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import discretegrad as dg
+from experiments.engine.errors import UserError
+from experiments.engine.files import write_json, write_whole
+
+FORMAT = 2
+"""Of checkpoints; raised when an older one can no longer be taken up."""
+
+
+class Folder:
+    """Where a run's files lie.
+
+    Args:
+        path: of the folder; it need not exist.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that holds all that the run needs to go on."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """The table of what was recorded."""
+        return self.path / "metrics.csv"
+
+    def claim(self, resume: bool | str) -> bool:
+        """Make the folder, or see that the run in it may go on; whether there is one.
+
+        Args:
+            resume: False, True, or "auto": True if the folder holds a run.
+
+        Raises:
+            UserError: rather than overwrite anything.
+        """
+        present = self.checkpoint.exists()
+        if resume is True and not present:
+            raise UserError(f"{self.path} holds no checkpoint to resume; leave out resume=true, or name its run.dir.")
+        if present and resume is False:
+            raise UserError(
+                f"{self.path} holds a run, and nothing is overwritten; go on with it by resume=true, or name another "
+                "folder with run.dir=FOLDER."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            strange = not present and any(self.path.glob("[!.]*"))
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be the run's folder ({error}); name another with run.dir=FOLDER."
+            ) from error
+        if strange:
+            raise UserError(
+                f"{self.path} holds something that is no run, and nothing is overwritten; name another folder with "
+                "run.dir=FOLDER."
+            )
+        return present
+
+    def describe(self, config: str, device: torch.device) -> None:
+        """Keep the configuration and the versions beside the results."""
+        write_whole(self.path / "config.yaml", lambda file: file.write(config.encode()))
+        versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
+        write_json(self.path / "environment.json", versions | {"device": str(device)})
+
+    def save(self, state: dict[str, Any], keep: bool) -> None:
+        """Write the checkpoint.
+
+        Args:
+            state: with the identity of the run: what must not change before it goes on.
+            keep: whether to keep it beside the last one, as checkpoint-STEP.pt.
+        """
+        write_whole(self.checkpoint, lambda file: torch.save(state | {"format": FORMAT}, file))
+        if keep:
+            content = self.checkpoint.read_bytes()
+            write_whole(self.path / f"checkpoint-{state['step']}.pt", lambda file: file.write(content))
+
+    def load(self, path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any]:
+        """The state in a checkpoint of this run.
+
+        Raises:
+            UserError: where it cannot be read, or is of another run.
+        """
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            before, version = state["identity"], state.get("format", 1)
+        except Exception as error:
+            raise UserError(
+                f"{path} cannot be read ({error}); restore it, or start anew in another run.dir."
+            ) from error
+        if version != FORMAT:
+            raise UserError(
+                f"{path} was written by another version of the experiments, and its run cannot go on; finish it with "
+                "that version, or start anew in another run.dir."
+            )
+        changed = [key for key in before | identity if before.get(key) != identity.get(key)]
+        if changed:
+            found = ", ".join(f"{key}={before.get(key)} instead of {identity.get(key)}" for key in changed)
+            raise UserError(f"{self.path} holds a run with {found}; give the same to resume it, or another run.dir.")
+        return state

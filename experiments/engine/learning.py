@@ -1,0 +1,131 @@
+"""What one step does to a task: forward, backward, the optimisers, and those who watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from experiments.engine.errors import UserError, finite
+from experiments.engine.settings import Settings
+from experiments.engine.task import Step, Task
+from experiments.engine.world import World, mixed, seed_globally
+
+if TYPE_CHECKING:  # takes scipy with it
+    from discretegrad.analysis import Monitor
+
+Optimizers = Mapping[str, Callable[[Any], torch.optim.Optimizer]]
+Schedule = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+
+class Learning:
+    """A task, its optimisers, and the noise of this process.
+
+    Args:
+        settings: see there.
+        task: the system.
+        optimizers: by name, made with the parameters that they move; the task's `groups` has the names.
+        schedule: makes the scheduler of an optimiser's learning rate, stepped after it; None: the rates stay.
+        world: the processes that train it.
+
+    Raises:
+        UserError: where the parts do not fit together.
+    """
+
+    def __init__(
+        self, settings: Settings, task: Task, optimizers: Optimizers, schedule: Schedule | None, world: World
+    ) -> None:
+        self.settings, self.task, self.world = settings, task, world
+        task.to(world.device).begin(settings, world)
+        self._rehearse()
+        seed = mixed(settings.seed, world.rank) if world.rank else settings.seed
+        self.generator = torch.Generator(world.device).manual_seed(seed)
+        self.optimizers = self._optimizers(optimizers)
+        self.schedules = [schedule(optimizer) for optimizer in self.optimizers.values()] if schedule else []
+        self.monitor = self._monitor()
+        self.module: nn.Module = task
+        if world.size > 1:
+            self.module = DistributedDataParallel(task, find_unused_parameters=True)
+
+    def forward(self, step: int) -> Step:
+        """The loss of the batch of a step.
+
+        Raises:
+            NotFinite: with the term's name.
+        """
+        seed_globally(self.settings.seed, step, self.world.rank)
+        found: Step = self.module(self.task.batch(step), self.generator)
+        finite({"loss": found.loss, **found.shown})
+        return found
+
+    def backward(self, found: Step, step: int) -> None:
+        """Move all that learns."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        found.loss.backward()
+        watch = self.task.watched() if self.monitor is not None else None
+        if self.monitor is not None and watch is not None:
+            estimator, f, logits, context, on = watch
+            self.monitor.after(estimator, f, logits, step=step + 1, context=context, on=on)
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.task.parameters(), self.settings.clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        for schedule in self.schedules:
+            schedule.step()
+        self.task.after()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint, but for the generators, of which every process has its own."""
+        return {
+            "task": self.task.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "schedules": [schedule.state_dict() for schedule in self.schedules],
+            "monitor": None if self.monitor is None else self.monitor.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.task.load_state_dict(state["task"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for schedule, scheduled in zip(self.schedules, state["schedules"], strict=True):
+            schedule.load_state_dict(scheduled)
+        if self.monitor is not None and state["monitor"] is not None:
+            self.monitor.load_state_dict(state["monitor"])
+
+    def _rehearse(self) -> None:
+        """One forward pass: what the task refuses is refused now, and lazy layers get their shapes."""
+        before = {
+            name: buffer.clone() for name, buffer in self.task.named_buffers() if not nn.parameter.is_lazy(buffer)
+        }
+        found = self.task(self.task.batch(0), torch.Generator(self.world.device))
+        unknown = found.shown.keys() - self.task.measures.keys()
+        if unknown:
+            raise ValueError(f"{type(self.task).__name__}.measures lacks {', '.join(sorted(unknown))}, which it shows.")
+        with torch.no_grad():
+            for name, buffer in self.task.named_buffers():
+                if name in before:
+                    buffer.copy_(before[name])
+
+    def _optimizers(self, makers: Optimizers) -> dict[str, torch.optim.Optimizer]:
+        groups = {name: parameters for name, parameters in self.task.groups().items() if parameters}
+        missing = sorted(groups.keys() - makers.keys())
+        if missing:
+            raise UserError(f"the configuration has no {missing[0]}, which {self.task.title} needs; give it one.")
+        return {name: makers[name](parameters) for name, parameters in groups.items()}
+
+    def _monitor(self) -> Monitor | None:
+        if self.settings.monitor_share is None:
+            return None
+        if self.world.size > 1:
+            raise UserError("run.monitor_share measures in one process only; leave it out.")
+        if self.task.watched() is None:
+            raise UserError(f"{self.task.title} has nothing that a monitor measures; leave run.monitor_share out.")
+        from discretegrad.analysis import Monitor
+
+        return Monitor(self.settings.monitor_share, path=Path(self.settings.dir) / "monitor.csv")

@@ -1,0 +1,33 @@
+"""Small networks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from experiments.engine import require_count
+
+
+def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.Sequential:
+    """From a context of any size to `prod(outputs)` numbers, zero at the start: for what learns inside an estimator."""
+    require_count("a side network's width", width)
+    last = nn.Linear(width, math.prod(outputs))
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.LazyLinear(width), nn.LeakyReLU(slope), last)
+
+
+def perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None) -> nn.Sequential:
+    """Linear layers with leaky rectifiers between them; `bias` is where the last one's bias starts."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        linear = nn.Linear(inputs, outputs)
+        nn.init.xavier_uniform_(linear.weight)  # as the paper's code
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.LeakyReLU(slope)]
+    if bias is not None:
+        linear.bias.data.copy_(bias)
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,85 @@
+"""VAEs at stages of their training, as problems; and the short run of one where the user has none."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from experiments.engine.errors import UserError
+from experiments.studies.stages.stage import Stage, load
+from experiments.studies.variance.problems import Problem
+
+ROOT = Path(__file__).parents[3]
+"""From where the programs run."""
+
+
+def vae(
+    run: str = "",
+    step: int = 1000,
+    images: int = 64,
+    wrt: str = "logits",
+    scale: float = 1.0,
+    part: int = 0,
+    parts: int = 1,
+    seed: int = 0,
+) -> Problem:
+    """The ELBO of a fixed batch of training images, in nats summed over them.
+
+    Args:
+        run: folder of a run that kept the checkpoint of that step.
+        step: which.
+        images: in the batch.
+        wrt: "logits" of the posterior, or "encoder": its weights, told apart by layer.
+        scale: multiplies the posterior's logits, also where log q is evaluated.
+        part, parts: the images in the order of their posteriors' entropy are cut into so many, and this part taken.
+        seed: of the choice of the images and of their binarisation.
+    """
+    stage = _stage(run, step, images, seed)
+    model = stage.model
+    with torch.no_grad():
+        log_probs = _categorical(model.posterior_logits(stage.images), model.latent).log_softmax(-1)
+        order = -(log_probs.exp() * log_probs).sum((-1, -2))
+    chosen = stage.images[order.argsort().chunk(parts)[part]] if parts > 1 else stage.images
+    logits = scale * model.posterior_logits(chosen)
+
+    def f(points: Tensor) -> Tensor:
+        return model.terms(chosen, points, logits).elbo
+
+    return Problem(model.latent, f, logits, model.encoder if wrt == "encoder" else None, context=chosen - model.mean)
+
+
+def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
+    """Train a run that keeps these steps, or go on with it: `python -m experiments.train`, in a process of its own.
+
+    Raises:
+        UserError: with what the program says.
+    """
+    if all((folder / f"checkpoint-{step}.pt").exists() for step in steps):
+        return
+    keep = ",".join(str(step) for step in sorted(steps))
+    command = [sys.executable, "-m", "experiments.train", *overrides, f"run.keep=[{keep}]", f"run.steps={max(steps)}"]
+    command += [f"run.dir={folder.resolve()}", "resume=auto", f"threads={torch.get_num_threads()}"]
+    print(f"training for this report: {shlex.join(['python', *command[1:]])}", file=sys.stderr)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"the run for this report failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+@functools.lru_cache(maxsize=1)
+def _stage(run: str, step: int, images: int, seed: int) -> Stage:
+    stage = Stage(load(Path(run), step), images, seed)
+    if stage.model.inputs == "ids":
+        raise UserError(f"{run} has a decoder of ids, where not all estimators work; train with model.inputs=points.")
+    stage.model.encoder.requires_grad_(True)
+    return stage
+
+
+def _categorical(logits: Tensor, latent: str) -> Tensor:
+    return torch.stack((torch.zeros_like(logits), logits), -1) if latent == "bernoulli" else logits
