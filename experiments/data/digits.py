@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from sklearn.datasets import load_digits
-
 from experiments.data.images import Images
 
 
 def digits() -> Images:
     """The first 1,500 images to train, the other 297 to test."""
+    from sklearn.datasets import load_digits  # takes scipy with it
+
     pixels = torch.from_numpy(load_digits().data).float() / 16
     return Images("digits", pixels[:1500], pixels[1500:], (8, 8))
