@@ -12,7 +12,8 @@ from experiments.engine.errors import UserError
 from experiments.train import build, train
 
 CONF = Path(__file__).parents[2] / "conf"
-TINY = ("data=digits", "run.batch=10", "run.bound_samples=2", "run.bound_images=10", "run.progress=false", "device=cpu")
+TINY = ("data=digits", "run.batch=10", "task.bound_samples=2", "run.evaluate_most=10")
+TINY += ("run.progress=false", "device=cpu")
 
 
 def configure(*overrides, run_dir="unused"):
@@ -30,8 +31,11 @@ def test_no_group_is_forgotten():
         "data",
         "estimator",
         "model",
+        "optimizer",
         "preset",
         "report",
+        "system",
+        "tiny",
         "train.yaml",
         "variance.yaml",
     }
@@ -109,5 +113,5 @@ def test_every_preset_is_built_with_any_estimator(preset, estimator):
 
 def test_the_issue_s_spelling_of_sizes_works():
     run = build(configure("estimator=rloo", "estimator.num_samples=4", "model.variables=32", "model.categories=16"))
-    assert run.estimator.evaluations == 4
-    assert run.model.prior_logits.shape == (32, 16)
+    assert run.task.estimator.evaluations == 4
+    assert run.task.model.prior_logits.shape == (32, 16)

@@ -18,28 +18,38 @@ from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
 from experiments.engine.errors import UserError
 from experiments.engine.files import write_whole
+from experiments.engine.record import TIMES
 from experiments.engine.stops import Interrupted
-from experiments.metrics import COLUMNS, TIMES, GradientVariance
+from experiments.parts.variance import GradientVariance
 from experiments.train import build, describe, main, train
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("model.variables=3", "model.categories=4", "model.hidden=[16]", "run.log_every=7", "run.checkpoint_every=10")
 SIZES = ("data=digits", "device=cpu", "threads=1", *SMALL)
 """Of the command."""
-FEW = ("run.batch=10", "run.bound_samples=2", "run.bound_images=10")
+FEW = ("run.batch=10", "task.bound_samples=2", "run.evaluate_most=10")
+COMMANDS = ("run.batch=200", "task.bound_samples=100")
+"""What the command has, unlike `configure`."""
 
 
 def rows_without_times(run):
-    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.rows]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in run.record.rows]
+
+
+def assert_equal(one, other):
+    """All that two runs have learnt, to the bit: parameters, learners, the moments of the gradient."""
+    states = [run.task.state_dict() for run in (one, other)]
+    assert list(states[0]) == list(states[1])
+    torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
 def interrupt_at(monkeypatch, run, step, number=signal.SIGINT):
     plain = run.train_step
 
-    def train_step():
-        plain()
+    def train_step(stops):
         if run.step + 1 == step:
             os.kill(os.getpid(), number)
+        return plain(stops)
 
     monkeypatch.setattr(run, "train_step", train_step)
 
@@ -73,15 +83,11 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path,
         second.train()
     third = train(config("parts", "auto"))
 
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, third.model.state_dict()[name]), name
-    for learner, other in zip(whole.learners, third.learners, strict=True):
-        for name, value in learner.state_dict().items():
-            assert torch.equal(value, other.state_dict()[name]), name
+    assert_equal(whole, third)
     assert str(rows_without_times(whole)) == str(rows_without_times(third))
-    tables = [list(csv.DictReader((run.folder / "metrics.csv").read_text().splitlines())) for run in (whole, third)]
+    tables = [list(csv.DictReader(run.folder.metrics.read_text().splitlines())) for run in (whole, third)]
     assert [row["train_elbo"] for row in tables[0]] == [row["train_elbo"] for row in tables[1]]
-    assert list(tables[0][0]) == list(COLUMNS)
+    assert list(tables[0][0]) == ["step", "train_elbo", "test_bound", "encoder_gradient_variance", *TIMES]
 
 
 def test_a_finished_run_goes_on_to_more_steps(tmp_path):
@@ -89,8 +95,7 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     longer = train(configure(*SMALL, "run.steps=30", "resume=true", run_dir=tmp_path / "run"))
     whole = train(configure(*SMALL, "run.steps=30", run_dir=tmp_path / "whole"))
     assert (short.step, longer.step) == (20, 30)
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, longer.model.state_dict()[name]), name
+    assert_equal(whole, longer)
     assert rows_without_times(longer) == rows_without_times(whole)
     assert longer.result["test_bound"] == whole.result["test_bound"]
     with pytest.raises(UserError, match="a run of 30 steps already"):
@@ -104,10 +109,10 @@ def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
 
     plain = run.train_step
 
-    def train_step():
+    def train_step(stops):
         if run.step == 15:
             raise RuntimeError("power")
-        plain()
+        return plain(stops)
 
     monkeypatch.setattr(run, "train_step", train_step)
     with pytest.raises(RuntimeError, match="power"):
@@ -123,14 +128,14 @@ def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
 def test_a_stop_in_the_last_evaluation_loses_no_step(tmp_path, monkeypatch):
     run = build(configure(*SMALL, "run.steps=14", run_dir=tmp_path))
     run.start(False, "")
-    plain = run.model.terms
+    plain = run.task.model.terms
 
     def terms(*arguments):
         if run.step == 14:
             os.kill(os.getpid(), signal.SIGINT)
         return plain(*arguments)
 
-    monkeypatch.setattr(run.model, "terms", terms)
+    monkeypatch.setattr(run.task.model, "terms", terms)
     with pytest.raises(Interrupted):
         run.train()
     assert run.result is None
@@ -154,12 +159,12 @@ def test_a_short_run_improves_the_elbo(tmp_path):
     """300 steps on the embedded digits gain far more than the noise between batches (about 1 nat)."""
     run = train(
         configure("data=mnist_subset", "model.variables=8", "model.categories=8", "optimizer.lr=2e-3", 
-                  "run.batch=50", "run.steps=300", "run.log_every=50", "run.evaluate_every=50", "run.bound_images=100",
+                  "run.batch=50", "run.steps=300", "run.log_every=50", "run.evaluate_every=50", "run.evaluate_most=100",
                   run_dir=tmp_path)
     )  # fmt: skip
-    elbo = [row["train_elbo"] for row in run.rows]
+    elbo = [row["train_elbo"] for row in run.record.rows]
     assert elbo[-1] > elbo[0] + 10
-    bounds = [row["test_bound"] for row in run.rows]
+    bounds = [row["test_bound"] for row in run.record.rows]
     assert bounds[-1] > bounds[0] + 10
     # The multi-sample bound is at least the ELBO in the mean; the two sets' difference is within a few nats.
     assert bounds[-1] > elbo[-1] - 5
@@ -170,24 +175,23 @@ def test_ids_and_one_hots_train_the_same_model_step_by_step(estimator, tmp_path,
     """In float64, from the same seed: every parameter after every step, to 1e-10. No one-hots are made for ids."""
     runs = {}
     for inputs in ("points", "ids"):
-        choices = (f"model.inputs={inputs}", f"estimator={estimator}", "run.variance_every=null")
+        choices = (f"model.inputs={inputs}", f"estimator={estimator}", "task.variance_every=null")
         run = build(configure(*SMALL, *choices, run_dir=tmp_path / inputs))
-        run.model.double()
-        run.images = run.images._replace(train=run.images.train.double(), test=run.images.test.double())
+        task = run.task
+        task.model.double()
+        task.images = task.images._replace(train=task.images.train.double(), test=task.images.test.double())
         runs[inputs] = run
     for _ in range(25):
         runs["points"].train_step()
         with monkeypatch.context() as patch:
             patch.setattr(dg.Draw, "points", property(lambda draw: pytest.fail("one-hots were made")))
             runs["ids"].train_step()
-        for run in runs.values():
-            run.step += 1
-        states = {inputs: run.model.state_dict() for inputs, run in runs.items()}
+        states = {inputs: run.task.model.state_dict() for inputs, run in runs.items()}
         states["ids"]["decoder.0.weight"] = states["ids"]["decoder.0.weight"].T
         for name, value in states["points"].items():
             torch.testing.assert_close(states["ids"][name], value, rtol=1e-10, atol=1e-10)
-    assert abs(runs["points"].bound() - runs["ids"].bound()) < 1e-9
-    assert abs(runs["points"].elbo_sum - runs["ids"].elbo_sum) < 1e-8
+    assert abs(runs["points"].task.evaluate()["test_bound"] - runs["ids"].task.evaluate()["test_bound"]) < 1e-9
+    assert abs(runs["points"].record.sums["train_elbo"] - runs["ids"].record.sums["train_elbo"]) < 1e-8
 
 
 @pytest.mark.parametrize("hidden", ["[16]", pytest.param("[]", marks=pytest.mark.slow)])
@@ -198,8 +202,7 @@ def test_a_run_on_ids_is_resumed_and_drawn(hidden, tmp_path):
 
     train(config(4, "parts"))
     resumed, whole = train(config(8, "parts", "true")), train(config(8, "whole"))
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert_equal(whole, resumed)
     assert "test bound" in describe(resumed)
 
 
@@ -222,14 +225,14 @@ def test_the_run_folder_is_complete(tmp_path):
         (("estimator.order=upwards",), "order is one of"),
         (("estimator.tree=[[0,1],[2,3]]",), "4 leaves but the logits have 10 categories"),
         (("model.variables=0",), "model.variables must be an integer of at least 1"),
-        (("run.batch=2000",), "more than the 1500 training images"),
+        (("run.batch=2000",), "more than the 1500 training examples"),
         (("run.steps=0",), "run.steps must be an integer of at least 1"),
-        (("run.variance_decay=1",), "run.variance_decay must be a number in"),
+        (("task.variance_decay=1",), "task.variance_decay must be a number in"),
         (("run.monitor_share=2",), "run.monitor_share must be a number in"),
-        (("run.monitor_share=0",), "above 0 and at most 1, not 0"),
+        (("run.monitor_share=0",), "run.monitor_share must be above 0"),
         (("run.monitor_share=0.1", "estimator=vimco"), "VIMCO differentiates a multi-sample bound"),
         (("run.seed=abc",), "run.seed must be an integer of at least 0"),
-        (("run.variance_every=0",), "run.variance_every must be an integer of at least 1"),
+        (("task.variance_every=0",), "task.variance_every must be an integer of at least 1"),
         (("model.inputs=id",), "model.inputs is points or ids, not 'id'"),
         (("model=bernoulli", "estimator=rloo", "+model.inputs=ids"), "use model.inputs=points"),
         (
@@ -289,7 +292,7 @@ def test_an_encoder_that_diverges_stops_the_run(tmp_path):
 def test_values_that_are_not_finite_stop_the_run(term, bad, tmp_path, monkeypatch):
     run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
     run.start(False, "")
-    plain = run.model.terms
+    plain = run.task.model.terms
 
     def terms(*arguments):
         result = plain(*arguments)
@@ -299,7 +302,7 @@ def test_values_that_are_not_finite_stop_the_run(term, bad, tmp_path, monkeypatc
             return result._replace(**{term: broken})
         return result
 
-    monkeypatch.setattr(run.model, "terms", terms)
+    monkeypatch.setattr(run.task.model, "terms", terms)
     with pytest.raises(UserError, match=f"{term} is not finite at step 13;"):
         run.train()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 10
@@ -335,14 +338,12 @@ def test_gradient_variance_is_that_of_the_gradients():
 
 def test_an_epoch_sees_every_image_once(tmp_path):
     config = configure(*SMALL, "run.batch=100", run_dir=tmp_path)
-    run = build(config)
+    task = build(config).task
     index = torch.arange(1500.0).unsqueeze(1)
-    run.images = Images("index", index, index, (1, 1))
+    task.images = Images("index", index, index, (1, 1))
     epochs = []
     for epoch in range(2):
-        seen = []
-        for run.step in range(15 * epoch, 15 * (epoch + 1)):
-            seen.append(run._batch())
+        seen = [task.batch(step) for step in range(15 * epoch, 15 * (epoch + 1))]
         epochs.append(torch.cat(seen).flatten())
         assert torch.equal(epochs[-1].sort().values, index.flatten())
     assert not torch.equal(*epochs)
@@ -354,8 +355,8 @@ def command(*arguments):
 
 
 def test_the_gradient_variance_can_be_left_out(tmp_path):
-    run = train(configure(*SMALL, "run.steps=7", "run.variance_every=null", run_dir=tmp_path))
-    assert run.rows[-1]["encoder_gradient_variance"] is None
+    run = train(configure(*SMALL, "run.steps=7", "task.variance_every=null", run_dir=tmp_path))
+    assert run.record.rows[-1]["encoder_gradient_variance"] is None
     describe(run)
 
 
@@ -368,36 +369,36 @@ def test_a_monitor_changes_nothing_and_goes_on_with_the_run(inputs, tmp_path):
     plain = train(config(60, "plain", "null"))
     part = train(config(40, "watched", 0.9))
     watched = train(config(60, "watched", 0.9, "true"))
-    for name, value in plain.model.state_dict().items():
-        assert torch.equal(value, watched.model.state_dict()[name]), name
-    assert rows_without_times(plain) == rows_without_times(watched)[: len(plain.rows)]
+    assert_equal(plain, watched)
+    assert rows_without_times(plain) == rows_without_times(watched)[: len(plain.record.rows)]
     lines = list(csv.DictReader((tmp_path / "watched" / "monitor.csv").read_text().splitlines()))
-    assert [line["step"] for line in lines] == [str(row["step"]) for row in watched.monitor.rows]
-    assert watched.monitor.calls == 60
-    before = [row["variance"] for row in part.monitor.rows]
-    assert before and before == [row["variance"] for row in watched.monitor.rows][: len(before)]
+    assert [line["step"] for line in lines] == [str(row["step"]) for row in watched.learning.monitor.rows]
+    assert watched.learning.monitor.calls == 60
+    before = [row["variance"] for row in part.learning.monitor.rows]
+    assert before and before == [row["variance"] for row in watched.learning.monitor.rows][: len(before)]
     text = describe(watched)
     assert str(tmp_path / "watched" / "monitor.png") in text
     assert "effective categories" in text
     assert not list((tmp_path / "plain").glob("monitor*"))
 
 
-def test_a_stop_after_the_look_for_one_is_obeyed_with_the_next_step(tmp_path):
+def test_a_stop_after_the_look_for_one_is_obeyed_with_the_next_step(tmp_path, monkeypatch):
     """In the moment before, a step would end the run that no checkpoint holds."""
-
-    class Keep(tuple):
-        def __contains__(self, step):
-            if step == 4:
-                os.kill(os.getpid(), signal.SIGINT)
-            return False
 
     config = configure(*SMALL, *FEW, "run.steps=9", run_dir=tmp_path / "run")
     run = build(config)
     run.start(False, "")
-    object.__setattr__(run.settings, "keep", Keep())
+    plain = run.learning.backward
+
+    def backward(found, step):
+        if step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        plain(found, step)
+
+    monkeypatch.setattr(run.learning, "backward", backward)
     with pytest.raises(Interrupted) as end:
         run.train()
-    assert end.value.step == torch.load(run.checkpoint, weights_only=True)["step"] == 5
+    assert end.value.step == torch.load(run.folder.checkpoint, weights_only=True)["step"] == 5
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
@@ -417,7 +418,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
     step = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"]
     assert f"stopped at step {step};" in err
     assert not list((tmp_path / "run").glob(".*"))
-    run = train(configure(*SMALL, "run.batch=200", f"run.steps={step + 5}", "resume=auto", run_dir=tmp_path / "run"))
+    run = train(configure(*SMALL, *COMMANDS, f"run.steps={step + 5}", "resume=auto", run_dir=tmp_path / "run"))
     assert run.step == step + 5
 
 
@@ -459,7 +460,7 @@ def test_the_main_job_on_the_embedded_digits(tmp_path):
     elbo = {}
     for estimator in ("disarm_tree", "rloo"):
         sizes = ["model.variables=32", "model.categories=16", "run.batch=100", "run.steps=3000", "optimizer.lr=1e-3"]
-        often = ["run.log_every=500", "run.evaluate_every=3000", "run.bound_samples=10"]
+        often = ["run.log_every=500", "run.evaluate_every=3000", "task.bound_samples=10"]
         data = ["data=mnist_subset", f"estimator={estimator}", "run.seed=1"]
         rows = train(configure(*data, *sizes, *often, run_dir=tmp_path / estimator)).rows
         elbo[estimator] = rows[-1]["train_elbo"]

@@ -20,9 +20,9 @@ SETTINGS = (
     "run.batch=50",
     "run.steps=800",
     "run.log_every=50",
-    "run.variance_every=null",
+    "task.variance_every=null",
     "run.evaluate_every=800",
-    "run.bound_samples=10",
+    "task.bound_samples=10",
 )
 GAIN = 1.0
 """Of the train ELBO from the first row to the last."""
@@ -39,10 +39,10 @@ def train(folder, estimator, model, *overrides, frozen=False):
     }[model]
     run = build(configure(*SETTINGS, *sizes, f"estimator={estimator}", *overrides, run_dir=folder))
     if frozen:
-        run.model.encoder.requires_grad_(False)
+        run.task.model.encoder.requires_grad_(False)
     run.start(False, "")
     run.train()
-    elbo = [row["train_elbo"] for row in run.rows]
+    elbo = [row["train_elbo"] for row in run.record.rows]
     return elbo[-1] - elbo[0], run.result["test_bound"]
 
 
