@@ -20,13 +20,21 @@ def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.S
     return nn.Sequential(nn.LazyLinear(width), nn.LeakyReLU(slope), last)
 
 
-def perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None) -> nn.Sequential:
-    """Linear layers with leaky rectifiers between them; `bias` is where the last one's bias starts."""
+def perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None, init: str = "xavier") -> nn.Sequential:
+    """Linear layers with leaky rectifiers between them.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        slope: of the rectifiers below zero; 0 for plain ones.
+        bias: where the last layer's bias starts.
+        init: "xavier", with biases of zero, as the code of arXiv 2106.08056; or "torch", its own default.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         linear = nn.Linear(inputs, outputs)
-        nn.init.xavier_uniform_(linear.weight)  # as the paper's code
-        nn.init.zeros_(linear.bias)
+        if init == "xavier":
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
         layers += [linear, nn.LeakyReLU(slope)]
     if bias is not None:
         linear.bias.data.copy_(bias)

@@ -37,9 +37,13 @@ class VAE(nn.Module):
         categories: C; ignored for Bernoulli latents.
         latent: "categorical" or "bernoulli".
         hidden: widths of the encoder's hidden layers; the decoder has them in reverse.
-        slope: of the leaky rectifiers.
+        slope: of the leaky rectifiers below zero; 0 for plain ones.
         inputs: "points", or "ids" for a decoder whose first layer adds the rows that ids name, so that no one-hots are
             made. The same function with the same parameters, but for the transpose of that layer's weight.
+        prior: "learned", or "uniform".
+        init: of the weights: see `perceptron`.
+        centred: whether the encoder sees images without their mean, the decoder points of -1 and 1, and its last bias
+            starts at the mean. False: images as they are, points of 0 and 1, a bias like any other.
     """
 
     mean: Tensor
@@ -53,6 +57,9 @@ class VAE(nn.Module):
         hidden: Sequence[int] = (512, 256),
         slope: float = 0.2,
         inputs: str = "points",
+        prior: str = "learned",
+        init: str = "xavier",
+        centred: bool = True,
     ) -> None:
         super().__init__()
         require_count("model.variables", variables)
@@ -63,20 +70,26 @@ class VAE(nn.Module):
             require_count("each width in model.hidden", width)
         if inputs not in ("points", "ids"):
             raise UserError(f"model.inputs is points or ids, not {inputs!r}.")
+        for name, value, known in (("prior", prior, ("learned", "uniform")), ("init", init, ("xavier", "torch"))):
+            if value not in known:
+                raise UserError(f"model.{name} is {' or '.join(known)}, not {value!r}.")
         if inputs == "ids" and latent == "bernoulli":
             raise UserError(
                 "model.inputs=ids spares one-hots, which Bernoulli latents have not; use model.inputs=points."
             )
-        self.latent, self.inputs = latent, inputs
+        self.latent, self.inputs, self.centred = latent, inputs, centred
         event = (variables,) if latent == "bernoulli" else (variables, categories)
-        self.register_buffer("mean", mean)
-        self.prior_logits = nn.Parameter(torch.zeros(event))
+        self.register_buffer("mean", mean if centred else torch.zeros_like(mean))
+        self.prior_logits = nn.Parameter(torch.zeros(event), requires_grad=prior == "learned")
         width = self.prior_logits.numel()
-        self.encoder = perceptron((mean.numel(), *hidden, width), slope)
-        self.decoder = perceptron((width, *reversed(hidden), mean.numel()), slope, mean.clamp(1e-3, 1 - 1e-3).logit())
+        bias = mean.clamp(1e-3, 1 - 1e-3).logit() if centred else None
+        self.encoder = perceptron((mean.numel(), *hidden, width), slope, init=init)
+        self.decoder = perceptron((width, *reversed(hidden), mean.numel()), slope, bias, init)
         if inputs == "ids":
             first: Any = self.decoder[0]
-            self.decoder[0] = dg.nn.OneHotLinear.from_linear(first, variables, categories, low=-1.0, high=1.0)
+            self.decoder[0] = dg.nn.OneHotLinear.from_linear(
+                first, variables, categories, low=-1.0 if centred else 0.0, high=1.0
+            )
 
     def posterior_logits(self, images: Tensor) -> Tensor:
         """Logits of q(z | x), `[B, V, C]` or `[B, V]`, for images `[B, D]`."""
@@ -93,7 +106,9 @@ class VAE(nn.Module):
 
     def pixel_logits(self, points: Tensor) -> Tensor:
         """Logits of the pixels, `[S, B, D]`, for points `[S, B, V, C]` or `[S, B, V]`; for ids if it takes them."""
-        return self.decoder(points if self.inputs == "ids" else 2 * points.flatten(2) - 1)
+        if self.inputs == "ids":
+            return self.decoder(points)
+        return self.decoder(2 * points.flatten(2) - 1 if self.centred else points.flatten(2))
 
     def terms(
         self,

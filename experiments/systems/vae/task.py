@@ -34,6 +34,10 @@ class VAETask(Task):
         images: the data.
         model: makes it from the training images' mean.
         estimator: of the gradient w.r.t. the posterior's logits.
+        binarised: whether every step draws the pixels anew, with grey values as probabilities; False: grey values are the
+            targets of a cross-entropy.
+        kl: "sampled", log-probabilities at the points; or "closed": the divergence between posterior and prior by its
+            formula, so that the estimator sees the likelihood alone.
         bound_samples: of the multi-sample bound by which test images are judged.
         variance_every: steps between two looks at the variance of the encoder's gradient; None: none.
         variance_decay: of the moments behind it, a look.
@@ -53,6 +57,8 @@ class VAETask(Task):
         images: Images,
         model: Callable[[Tensor], VAE],
         estimator: dg.Estimator,
+        binarised: bool = True,
+        kl: str = "sampled",
         bound_samples: int = 100,
         variance_every: int | None = 1,
         variance_decay: float = 0.999,
@@ -62,7 +68,15 @@ class VAETask(Task):
         if variance_every is not None:
             require_count("task.variance_every", variance_every)
         require_number("task.variance_decay", variance_decay, least=0, below=1)
+        if kl not in ("sampled", "closed"):
+            raise UserError(f"task.kl is sampled or closed, not {kl!r}.")
+        if kl == "closed" and estimator.of_bound:
+            raise UserError(
+                f"{type(estimator).__name__} differentiates a multi-sample bound, which has no divergence of its own; "
+                "use task.kl=sampled."
+            )
         self.images, self.estimator, self.bound_samples = images, estimator, bound_samples
+        self.binarised, self.kl = binarised, kl
         self.model = model(images.train.mean(0))
         if estimator.latent != self.model.latent:
             raise UserError(
@@ -107,23 +121,28 @@ class VAETask(Task):
         """The networks, the prior, and what learns inside the estimator."""
         return {
             "optimizer": [*self.model.encoder.parameters(), *self.model.decoder.parameters()],
-            "prior_optimizer": [self.model.prior_logits],
+            "prior_optimizer": [p for p in (self.model.prior_logits,) if p.requires_grad],
             "learner_optimizer": list(self.learners.parameters()),
         }
 
     def forward(self, batch: Tensor, generator: torch.Generator) -> Step:
         """Minus the surrogate of the ELBO, and the losses of what learns inside the estimator."""
-        binary = binarise(batch, generator)
+        binary = binarise(batch, generator) if self.binarised else batch
         logits = self.model.posterior_logits(binary)
         finite({"log_posterior": logits})
         draw = self.estimator.sample(logits, generator)
         terms = self.model.terms_of(binary, draw, self.estimator)
         finite(terms._asdict())
         context = self.context(binary)
-        surrogate = self.estimator.surrogate(draw, terms.elbo, context)
-        loss = -surrogate.mean() + self.learners.loss(draw, terms.elbo, context)
-        self._drawn = (binary, logits, draw, terms.elbo.detach())
-        return Step(loss, {"train_elbo": surrogate.detach().mean()})
+        values = terms.elbo if self.kl == "sampled" else terms.log_likelihood
+        surrogate = self.estimator.surrogate(draw, values, context)
+        elbo = surrogate.mean()
+        if self.kl == "closed":
+            prior = self.model.prior_logits.expand_as(logits)
+            elbo = elbo - dg.objectives.kl(logits, prior, latent=self.model.latent).mean()
+        loss = -elbo + self.learners.loss(draw, values, context)
+        self._drawn = (binary, logits, draw, values.detach())
+        return Step(loss, {"train_elbo": elbo.detach()})
 
     def context(self, binary: Tensor) -> Tensor:
         """What baselines see of the images."""
@@ -146,7 +165,7 @@ class VAETask(Task):
         """The multi-sample bound on log p(x), averaged over the test images."""
         device = self.world.device
         generator = torch.Generator(device).manual_seed(0)
-        images = binarise(self.images.test, generator)
+        images = binarise(self.images.test, generator) if self.binarised else self.images.test
         if most is not None:
             images = images[:: max(1, len(images) // most)][:most]
         images = images[self.world.share(len(images))]
@@ -165,13 +184,14 @@ class VAETask(Task):
         return draw(folder, self.model, self.images, self.title)
 
     def watched(self) -> Watch | None:
-        """The ELBO of the last batch, at any points."""
+        """What the estimator saw of the last batch, at any points."""
         if self._drawn is None:
             return None
         binary, logits, _, _ = self._drawn
 
         def elbo(inputs: Tensor) -> Tensor:
             ids = inputs if self.model.inputs == "ids" else None
-            return self.model.terms(binary, inputs, logits.detach(), ids=ids).elbo
+            terms = self.model.terms(binary, inputs, logits.detach(), ids=ids)
+            return terms.elbo if self.kl == "sampled" else terms.log_likelihood
 
         return Watch(self.estimator, elbo, logits, self.context(binary), self.model.inputs)
