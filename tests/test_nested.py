@@ -73,11 +73,11 @@ def mean_gradients(model, outer, inner):
         (dg.DisARMTree(tree="huffman"), dg.Reinforce()),
         # The chain at linear cost: one inner point for each outer one, the other trajectories as baseline.
         (dg.RLOO(), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
-        (dg.RLOO(3), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
+        pytest.param(dg.RLOO(3), dg.Reinforce(baseline=dg.BatchLeaveOneOut()), marks=pytest.mark.slow),
         (dg.DisARMTree(), dg.Reinforce(baseline=dg.BatchLeaveOneOut())),
         # The outer ones see the inner estimate's gradient, noise and all, in place of f's.
         (dg.MuProp(), dg.RLOO()),
-        (dg.DoubleCV(), dg.DisARMSB()),
+        pytest.param(dg.DoubleCV(), dg.DisARMSB(), marks=pytest.mark.slow),
         pytest.param(dg.RODEO(), dg.DoubleCV(), marks=pytest.mark.slow),
         (dg.Reinforce(), dg.MuProp()),
     ],

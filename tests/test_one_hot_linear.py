@@ -9,6 +9,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from catalogue import drawn_where
 from rounding import assert_rounding
 from torch import nn
 
@@ -120,8 +121,7 @@ def test_masked_variables_add_nothing_whatever_their_ids(shape, low, high):
     torch.testing.assert_close(layer(ids, torch.zeros(3, dtype=torch.bool)), layer.bias.expand(2, 4, OUT))
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("low", [0.0, -1.0])
+@pytest.mark.parametrize(("low", "masked"), drawn_where([0.0, -1.0], [False, True]))
 def test_derivatives_of_second_order(low, masked):
     layer = make(3, 4, low=low)
     ids = torch.randint(4, (5, 3))
@@ -190,8 +190,7 @@ def test_the_state():
     assert "variables=(2, 3), categories=4" in repr(layer)
 
 
-@pytest.mark.parametrize("low", [0.0, -1.0])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("masked", "low"), drawn_where([False, True], [0.0, -1.0]))
 def test_compile(masked, low):
     layer = make(3, 4, low=low)
     ids = torch.randint(4, (5, 3))
@@ -206,8 +205,7 @@ def test_compile(masked, low):
     torch.testing.assert_close(layer.weight.grad, gradient)
 
 
-@pytest.mark.parametrize("low", [0.0, -1.0])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("masked", "low"), drawn_where([False, True], [0.0, -1.0]))
 def test_vmap_over_ids_weights_and_masks(masked, low):
     layer = make(3, 4, low=low)
     ids, weights = torch.randint(4, (6, 5, 3)), torch.randn(6, 12, OUT, dtype=torch.float64)

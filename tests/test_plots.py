@@ -3,21 +3,29 @@
 import io
 import itertools
 import math
-import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+from catalogue import drawn_where
 from matplotlib.container import ErrorbarContainer
 from matplotlib.text import Text
 
+import discretegrad
 from discretegrad import analysis
 from discretegrad.analysis import drawing, plots
 
 
-def test_they_are_there_with_the_analysis_but_not_imported_before():
-    code = "import sys; from discretegrad import analysis; print('matplotlib' in sys.modules, analysis.plots.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "discretegrad.analysis.plots"]
+def test_they_are_there_with_the_analysis_but_not_imported_before(monkeypatch):
+    assert analysis.plots is plots
+    monkeypatch.setattr(discretegrad, "analysis", analysis)  # puts it back, as the modules below
+    for name in [name for name in sys.modules if f"{name}.".startswith("discretegrad.analysis.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # to import it is an error now
+    anew = import_module("discretegrad.analysis")
+    assert anew is not analysis and anew.compare is not analysis.compare
+    with pytest.raises(ImportError, match="matplotlib"):
+        _ = anew.plots
     with pytest.raises(AttributeError, match="no attribute 'plot'"):
         _ = analysis.plot
 
@@ -57,8 +65,7 @@ FIGURES = {
 }
 
 
-@pytest.mark.parametrize("width", [plots.COLUMN, plots.PAGE])
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize(("name", "width"), drawn_where(FIGURES, [plots.COLUMN, plots.PAGE]))
 def test_figures_are_drawn_at_print_size(name, width):
     figure = FIGURES[name](width)
     figure.savefig(io.BytesIO(), format="png")

@@ -187,9 +187,9 @@ def test_the_integral_is_the_mean_over_noise_with_the_same_points(categories):
 
 @pytest.mark.parametrize("reference", [0, None, "all"])
 def test_less_noise_in_the_weights_is_less_variance(reference):
-    """Second moments on the same 200,000 draws, by 6 standard errors: integrated < only dropped < plain."""
+    """Second moments on the same 60,000 draws, by 6 standard errors: integrated < only dropped < plain."""
     f, logits = table_function(2, 3), logits_of("ordinary", 2, 3)
-    many = logits.expand(200_000, 2, 3)
+    many = logits.expand(60_000, 2, 3)
     kinds = (
         (dg.ARSM(), dg.ARSMPlus(integrate=False), dg.ARSMPlus())
         if reference == "all"
