@@ -74,7 +74,7 @@ def problem(batch=40, variables=2, categories=3):
     return f, logits.expand(batch, *logits.shape), table, logits
 
 
-@pytest.mark.parametrize("estimator", [dg.RLOO(4), dg.DisARMTree()])
+@pytest.mark.parametrize("estimator", [pytest.param(dg.RLOO(4), marks=pytest.mark.slow), dg.DisARMTree()])
 def test_variance_and_value_are_those_of_the_oracle(estimator):
     f, batch, table, logits = problem()
     monitor = watched(estimator, f, batch, 300, precision=0.08)
