@@ -33,7 +33,7 @@ test: how-long $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --ignore=tests/systems
 
 how-long:
-	@echo "The tests take about seven minutes on two cores; where $(VENV) is not there yet, making it comes on top."
+	@echo "The tests take about six minutes on two cores; where $(VENV) is not there yet, making it comes on top."
 
 test-systems: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/systems

@@ -39,8 +39,12 @@ PATHS = [
 ]
 BITS = ["rloo-2", "disarm-2-pairs", "arm", "arms-gaussian-4", "exact", "unordered-3", "gumbel-hard", "reinmax", "imle"]
 KINDS = [(n, "categorical") for n in [*KINDS, "exact", *PATHS]] + [(n, "bernoulli") for n in BITS]
-# Slow to compile, and made of what others compile too, but for the quadrature of the Gaussian copula.
-COMPILED_WITH_OTHERS = [(n, "categorical") for n in ("tree-balanced", "tree-2-pairs", "tree-user-descending")]
+# Slow to compile, and made of what others compile too (some in a test of their own), but for the quadrature of the
+# Gaussian copula.
+COMPILED_WITH_OTHERS = [(n, "categorical") for n in ("tree-balanced", "tree-2-pairs", "tree-user-descending", "ars")]
+COMPILED_WITH_OTHERS += [
+    (n, "categorical") for n in ("reinforce-running", "disarm-bound", "gumbel-soft", "reinmax-rao")
+]
 COMPILED_WITH_OTHERS += [(n, "bernoulli") for n in ("disarm-2-pairs", "arms-gaussian-4", "unordered-3")]
 # At several sizes, and with its derivative traced too, a step takes six times as long to compile: those that are short.
 COMPILED_FOR_ANY_SIZE = [("rloo-3", "categorical"), ("straight-through-2", "categorical"), ("arm", "bernoulli")]
