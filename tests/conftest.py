@@ -14,14 +14,16 @@ if "OMP_NUM_THREADS" not in os.environ:
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-# Modules and thousands of tests are there to stay. To look for garbage among them took a third of their collection, and
-# more than a second each time after.
-gc.disable()
 
-
-def pytest_collection_finish():
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Modules and thousands of tests are there to stay: to look for garbage among them takes long, then and after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
