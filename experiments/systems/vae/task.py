@@ -34,8 +34,8 @@ class VAETask(Task):
         images: the data.
         model: makes it from the training images' mean.
         estimator: of the gradient w.r.t. the posterior's logits.
-        binarised: whether every step draws the pixels anew, with grey values as probabilities; False: grey values are the
-            targets of a cross-entropy.
+        binarised: whether every step draws the pixels anew, with grey values as probabilities; False: grey values are
+            the targets of a cross-entropy.
         kl: "sampled", log-probabilities at the points; or "closed": the divergence between posterior and prior by its
             formula, so that the estimator sees the likelihood alone.
         bound_samples: of the multi-sample bound by which test images are judged.
