@@ -62,7 +62,7 @@ static inline real exp_of(real x) {
     real r = x - n * (real)(wide ? 0x1.62e42feep-1 : 0x1.62e4p-1);
     r -= n * (real)(wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cf79abcap-20);
     real p;
-    if (wide) {
+    if (wide) { /* Taylor's series */
         p = (real)(1.0 / 6227020800.0);
         p = p * r + (real)(1.0 / 479001600.0);
         p = p * r + (real)(1.0 / 39916800.0);
@@ -70,14 +70,18 @@ static inline real exp_of(real x) {
         p = p * r + (real)(1.0 / 362880.0);
         p = p * r + (real)(1.0 / 40320.0);
         p = p * r + (real)(1.0 / 5040.0);
-    } else {
-        p = (real)(1.0 / 5040.0);
+        p = p * r + (real)(1.0 / 720.0);
+        p = p * r + (real)(1.0 / 120.0);
+        p = p * r + (real)(1.0 / 24.0);
+        p = p * r + (real)(1.0 / 6.0);
+        p = p * r + (real)0.5;
+    } else { /* a term less: of the least relative error, 3e-9 */
+        p = (real)0x1.6a23cep-10;
+        p = p * r + (real)0x1.123a2p-7;
+        p = p * r + (real)0x1.5558f2p-5;
+        p = p * r + (real)0x1.555492p-3;
+        p = p * r + (real)0x1.fffffcp-2;
     }
-    p = p * r + (real)(1.0 / 720.0);
-    p = p * r + (real)(1.0 / 120.0);
-    p = p * r + (real)(1.0 / 24.0);
-    p = p * r + (real)(1.0 / 6.0);
-    p = p * r + (real)0.5;
     p = p * r + (real)1.0;
     p = p * r + (real)1.0;
     __typeof__(_Generic((real)0, float: (uint32_t)0, double: (uint64_t)0)) last;
@@ -145,8 +149,9 @@ static inline void from_lanes(const real *RESTRICT lanes, int64_t row, int64_t r
     }
 }
 
-/* Unnormalised probabilities of LANES rows `[C, LANES]`, the largest of each 1, in place of their logits. */
-static inline void exponentials(real *RESTRICT mass, int64_t categories) {
+/* Unnormalised probabilities of LANES rows `[C, LANES]`, the largest of each 1, in place of their logits; returns those
+   largest, 0 where a row has none, so that they may be taken off. */
+static inline Reals exponentials(real *RESTRICT mass, int64_t categories) {
     const reals *at = (const reals *)mass;
     Reals largest;
     for (int k = 0; k < OF_REALS; k++) largest.vectors[k] = at[k];
@@ -160,6 +165,7 @@ static inline void exponentials(real *RESTRICT mass, int64_t categories) {
     for (int64_t c = 0; c < categories; c++)
         for (int lane = 0; lane < LANES; lane++)
             mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest.lanes[lane]);
+    return largest;
 }
 
 /* What a kernel returns; see `native.py`. */
@@ -202,22 +208,49 @@ static inline real largest_of(const real *row, int64_t count) {
     return largest == -INFINITY ? 0 : largest;
 }
 
+/* Ask for numbers that are read soon, while there is something else to do: what comes from afar is waited for otherwise. */
+static inline void fetch_row(const real *row, int64_t count) {
+    for (int64_t c = 0; c < count; c += 64 / (int64_t)sizeof(real)) __builtin_prefetch(row + c);
+}
+
+#define TILE 512 /* categories whose exponentials are made before they are summed up */
+
+/* Unnormalised probabilities of a row, the largest 1; in place too. Meanwhile the row behind it is asked for, if any is. */
+static inline void exponentials_of(const real *row, int64_t categories, real largest, int is_last, real *mass) {
+    for (int64_t start = 0; start < categories; start += TILE) {
+        const int64_t end = start + TILE < categories ? start + TILE : categories;
+#pragma GCC ivdep
+        for (int64_t c = start; c < end; c++) mass[c] = exp_of(row[c] - largest);
+        if (!is_last) fetch_row(row + categories + start, end - start);
+    }
+}
+
+/* Numbers that lie side by side, in double; told one by one, for GCC converts vectors half by half. */
+static inline doubles in_double(const real *numbers) {
+#if BYTES == 64
+    return (doubles){numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6], numbers[7]};
+#else
+    return (doubles){numbers[0], numbers[1], numbers[2], numbers[3]};
+#endif
+}
+
+static inline double all_of(doubles some) {
+#if BYTES == 64
+    return ((some[0] + some[1]) + (some[2] + some[3])) + ((some[4] + some[5]) + (some[6] + some[7]));
+#else
+    return (some[0] + some[1]) + (some[2] + some[3]);
+#endif
+}
+
 /* The sum of some numbers, in double. */
-typedef real converted __attribute__((vector_size(IN_DOUBLES * sizeof(real))));
 static inline double sum_of(const real *numbers, int64_t count) {
-    doubles sums[2] = {0};
+    doubles sums[4] = {0};
     int64_t c = 0;
-    for (; c + 2 * IN_DOUBLES <= count; c += 2 * IN_DOUBLES)
-        for (int k = 0; k < 2; k++) {
-            converted some;
-            memcpy(&some, numbers + c + k * IN_DOUBLES, sizeof(some));
-            sums[k] += __builtin_convertvector(some, doubles);
-        }
+    for (; c + 4 * IN_DOUBLES <= count; c += 4 * IN_DOUBLES)
+        for (int k = 0; k < 4; k++) sums[k] += in_double(numbers + c + k * IN_DOUBLES);
     double total = 0;
     for (; c < count; c++) total += numbers[c];
-    sums[0] += sums[1];
-    for (int lane = 0; lane < IN_DOUBLES; lane++) total += sums[0][lane];
-    return total;
+    return total + all_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 /* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */

@@ -96,26 +96,15 @@ static int64_t place_of(const real *row, int64_t categories, real logit) {
 }
 
 /* Exponentials in whole blocks, 0 behind the last category and at the heaviest, and the sums of the blocks. */
-static Law exponentials_of(const real *row, int64_t categories, real *mass, double *sums) {
+static Law masses_of(const real *row, int64_t categories, int is_last, real *mass, double *sums) {
     const int64_t blocks = (categories + BLOCK - 1) / BLOCK;
     Law law = {.largest = largest_of(row, categories)};
     law.heaviest = place_of(row, categories, law.largest);
-    for (int64_t block = 0; block < blocks; block++) {
-        const int64_t start = block * BLOCK, left = categories - start;
-        real *own = mass + start;
-        const real *from = row + start;
-        if (left >= BLOCK) {
-            for (int c = 0; c < BLOCK; c++) own[c] = exp_of(from[c] - law.largest);
-        } else {
-            for (int64_t c = 0; c < left; c++) own[c] = exp_of(from[c] - law.largest);
-            memset(own + left, 0, (BLOCK - left) * sizeof(real));
-        }
-        if (law.heaviest / BLOCK == block) {
-            law.total = own[law.heaviest - start]; /* 1; or 0 or NaN, of which there are no probabilities */
-            own[law.heaviest - start] = 0;
-        }
-        sums[block] = sum_of(own, BLOCK);
-    }
+    exponentials_of(row, categories, law.largest, is_last, mass);
+    memset(mass + categories, 0, (blocks * BLOCK - categories) * sizeof(real));
+    law.total = mass[law.heaviest]; /* 1; or 0 or NaN, of which there are no probabilities */
+    mass[law.heaviest] = 0;
+    for (int64_t block = 0; block < blocks; block++) sums[block] = sum_of(mass + block * BLOCK, BLOCK);
     law.sigma = total_of(sums, blocks); /* so far */
     law.total += law.sigma;
     return law;
@@ -142,13 +131,9 @@ static int moments(const real *mass, int64_t blocks, double total, double power[
         for (; bits && count < LIGHT; bits &= bits - 1) heavy[count++] = own[__builtin_ctz(bits)] * scale;
     }
     for (int k = 1; k < TERMS; k++) {
-        converted half, all = {0};
-        for (int at = 0; at < IN_REALS; at += IN_DOUBLES) {
-            memcpy(&half, (real *)&sums[k] + at, sizeof(converted));
-            all += half;
-        }
-        power[k] = 0;
-        for (int lane = 0; lane < IN_DOUBLES; lane++) power[k] += all[lane];
+        doubles all = {0};
+        for (int at = 0; at < IN_REALS; at += IN_DOUBLES) all += in_double((real *)&sums[k] + at);
+        power[k] = all_of(all);
     }
     return count;
 }
@@ -254,7 +239,7 @@ int distinct_pairs(const real *logits, const double *noise, const uint8_t *mask,
             const real *own = logits + row * categories;
             const int off = !is_on(mask, row);
             Law law = {0};
-            if (!off) law = exponentials_of(own, categories, mass, sums);
+            if (!off) law = masses_of(own, categories, row + 1 == rows, mass, sums);
             if (!(law.total > 0)) {
                 if (!off) failed = NO_PROBABILITIES;
                 for (int64_t point = 0; point < 2 * pairs; point++) indices[point * rows + row] = 0;
@@ -329,7 +314,7 @@ int distinct_flow(const real *logits, const int64_t *indices, const real *coeffi
             }
             Law law = {0};
             if (kept == NULL) {
-                law = exponentials_of(own, categories, mass, sums);
+                law = masses_of(own, categories, row + 1 == rows, mass, sums);
                 solve(mass, blocks, &law);
                 take_b(mass, sums, blocks, &law);
             } else {

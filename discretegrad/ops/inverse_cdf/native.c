@@ -2,8 +2,8 @@
 
 #include "../native.h"
 
-#define SHORT 128 /* categories: up to so many, LANES rows are drawn together */
-#define BLOCK 32  /* categories of a long row whose sum is kept */
+#define SHORT 256 /* categories: up to so many, LANES rows are drawn together */
+#define BLOCK 32  /* categories of a long row whose sum is kept; a TILE has several blocks */
 
 /* Sums are in double, so that what is rare keeps its share. They never fall, and rise at possible categories only. */
 
@@ -13,67 +13,68 @@ static void draw_short(const real *logits, const uint8_t *mask, const double *no
     real *mass = (real *)(sums + categories);
     fetch(noise + row, rows, draws);
     to_lanes(logits, row, rows, categories, mass);
+    if (row + 2 * LANES <= rows) fetch_row(logits + (row + LANES) * categories, LANES * categories);
     exponentials(mass, categories);
-    Doubles total = {0};
-    for (int64_t c = 0; c < categories; c++) {
-        for (int lane = 0; lane < LANES; lane++) total.lanes[lane] += mass[c * LANES + lane];
-        sums[c] = total;
-    }
+    Doubles total;
+    doubles so_far[OF_DOUBLES] = {0};
+    for (int64_t c = 0; c < categories; c++)
+        for (int k = 0; k < OF_DOUBLES; k++)
+            sums[c].vectors[k] = so_far[k] += in_double(mass + c * LANES + k * IN_DOUBLES);
+    memcpy(&total, so_far, sizeof(total));
     for (int lane = 0; lane < lanes; lane++)
         if (!(total.lanes[lane] > 0) && is_on(mask, row + lane)) *failed = NO_PROBABILITIES;
     for (int64_t draw = 0; draw < draws; draw++) {
-        Doubles threshold = {0};
-        Longs below = {0};
-        copy(threshold.lanes, noise + draw * rows + row, lanes, sizeof(double));
-        for (int k = 0; k < OF_DOUBLES; k++) threshold.vectors[k] *= total.vectors[k];
+        Doubles drawn = {0};
+        Longs found;
+        doubles threshold[OF_DOUBLES];
+        longs below[OF_DOUBLES] = {0};
+        copy(drawn.lanes, noise + draw * rows + row, lanes, sizeof(double));
+        for (int k = 0; k < OF_DOUBLES; k++) threshold[k] = drawn.vectors[k] * total.vectors[k];
         for (int64_t c = 0; c < categories; c++)
-            for (int k = 0; k < OF_DOUBLES; k++)
-                below.vectors[k] -= sums[c].vectors[k] <= threshold.vectors[k]; /* true is -1 */
+            for (int k = 0; k < OF_DOUBLES; k++) below[k] -= sums[c].vectors[k] <= threshold[k]; /* true is -1 */
+        memcpy(&found, below, sizeof(found));
         for (int lane = 0; lane < lanes; lane++) {
-            const int64_t found = below.lanes[lane] < categories ? below.lanes[lane] : categories - 1;
-            indices[draw * rows + row + lane] = is_on(mask, row + lane) ? found : 0;
+            const int64_t last = categories - 1, own = found.lanes[lane] < last ? found.lanes[lane] : last;
+            indices[draw * rows + row + lane] = is_on(mask, row + lane) ? own : 0;
         }
     }
 }
 
-/* Unnormalised probabilities of one block of a row; 0 behind its end. */
-static inline void block_of(const real *logits, int64_t start, int64_t categories, real largest, real *RESTRICT mass) {
-    if (categories - start >= BLOCK) {
-        for (int c = 0; c < BLOCK; c++) mass[c] = exp_of(logits[start + c] - largest);
-        return;
-    }
-    for (int c = 0; c < BLOCK; c++) mass[c] = start + c < categories ? logits[start + c] : -INFINITY;
-    for (int c = 0; c < BLOCK; c++) mass[c] = exp_of(mass[c] - largest);
+/* Unnormalised probabilities of up to TILE categories, and 0 behind them up to a whole block. */
+static inline void masses_of(const real *logits, int64_t count, real largest, real *RESTRICT mass) {
+    for (int64_t c = 0; c < count; c++) mass[c] = exp_of(logits[c] - largest);
+    for (int64_t c = count; c % BLOCK != 0; c++) mass[c] = 0;
 }
 
 static void draw_long(const real *logits, const double *noise, int64_t *indices, int64_t rows, int64_t categories,
-                      int64_t draws, double *sums, int *failed) {
+                      int64_t draws, int last, double *sums, int *failed) {
     const int64_t blocks = (categories + BLOCK - 1) / BLOCK;
     const real largest = largest_of(logits, categories);
-    real mass[BLOCK];
+    real mass[TILE];
     double total = 0;
-    for (int64_t block = 0; block < blocks; block++) {
-        block_of(logits, block * BLOCK, categories, largest, mass);
-        sums[block] = total += sum_of(mass, BLOCK);
+    for (int64_t start = 0; start < categories; start += TILE) {
+        const int64_t here = categories - start < TILE ? categories - start : TILE;
+        masses_of(logits + start, here, largest, mass);
+        if (!last) fetch_row(logits + categories + start, here);
+        for (int64_t c = 0; c < here; c += BLOCK) sums[(start + c) / BLOCK] = total += sum_of(mass + c, BLOCK);
     }
     if (!(total > 0)) *failed = NO_PROBABILITIES;
     for (int64_t draw = 0; draw < draws; draw++) {
         const double threshold = noise[draw * rows] * total;
-        int64_t low = 0, high = blocks - 1; /* the first block whose sum is above */
-        while (low < high) {
-            const int64_t middle = (low + high) / 2;
-            if (sums[middle] > threshold)
-                high = middle;
-            else
-                low = middle + 1;
+        int64_t low = 0; /* the first block whose sum is above */
+        for (int64_t left = blocks - 1; left > 0;) {
+            const int64_t half = (left + 1) / 2;
+            low = sums[low + half - 1] <= threshold ? low + half : low;
+            left -= half;
         }
         /* The block's own sum was rounded otherwise, so the search may come to its end: the last possible one is meant. */
-        block_of(logits, low * BLOCK, categories, largest, mass);
+        const int64_t start = low * BLOCK, here = categories - start < BLOCK ? categories - start : BLOCK;
+        masses_of(logits + start, here, largest, mass);
         double sum = low == 0 ? 0 : sums[low - 1];
         int64_t found = 0;
         for (int c = 0; c < BLOCK; c++) {
             if (!(mass[c] > 0)) continue;
-            found = low * BLOCK + c;
+            found = start + c;
             sum += mass[c];
             if (sum > threshold) break;
         }
@@ -98,7 +99,8 @@ int categorical(const real *logits, const uint8_t *mask, const double *noise, in
             if (together)
                 draw_short(logits, mask, noise, indices, row, rows, categories, draws, room, &failed);
             else if (is_on(mask, row))
-                draw_long(logits + row * categories, noise + row, indices + row, rows, categories, draws, room, &failed);
+                draw_long(logits + row * categories, noise + row, indices + row, rows, categories, draws, row + 1 == rows,
+                          room, &failed);
             else
                 for (int64_t draw = 0; draw < draws; draw++) indices[draw * rows + row] = 0;
         }

@@ -12,10 +12,10 @@
 static inline void sums_below(const real *leaf, const int32_t *right, const int32_t *low, int64_t nodes,
                               Doubles *mass) {
     for (int64_t node = nodes - 1; node >= 0; node--)
-        if (right[node] == 0)
-            for (int lane = 0; lane < LANES; lane++) mass[node].lanes[lane] = leaf[(int64_t)low[node] * LANES + lane];
-        else
-            for (int k = 0; k < OF_DOUBLES; k++)
+        for (int k = 0; k < OF_DOUBLES; k++)
+            if (right[node] == 0)
+                mass[node].vectors[k] = in_double(leaf + (int64_t)low[node] * LANES + k * IN_DOUBLES);
+            else
                 mass[node].vectors[k] = mass[node + 1].vectors[k] + mass[right[node]].vectors[k];
 }
 
@@ -191,10 +191,10 @@ static void rank_of(const reals *logits, int64_t categories, int descending, con
 /* Draw pairs, or, without noise, look at those whose ids are given: short rows, on a tree that all of them share.
 
    `bounds[pairs, 3, rows]` are the outermost leaves of the children of the node where the paths part, all C where they do
-   not, and the last one also where nothing is behind it. `shares[pairs, 4, rows]` is by what the gradient multiplies
-   masses, and `p(z1) p(z2) / r(z1, z2)`, 0 where the paths do not part or never do so: see `rows.h`. Rows whose `mask` is
-   0 have id 0 and gradient 0, whatever their logits. `sorted` is 1 or -1 where the leaves are in ascending or descending
-   order of logits, otherwise 0. */
+   not, and the last one also where nothing is behind it. `shares[pairs, 5, rows]` is the largest logit, by what the
+   gradient multiplies masses, and `p(z1) p(z2) / r(z1, z2)`, 0 where the paths do not part or never do so: see `rows.h`.
+   Rows whose `mask` is 0 have id 0 and gradient 0, whatever their logits. `sorted` is 1 or -1 where the leaves are in
+   ascending or descending order of logits, otherwise 0. */
 int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const int32_t *low, const int32_t *high,
           const double *noise, int64_t *indices, int32_t *bounds, real *shares, int64_t rows, int64_t categories,
           int64_t kind, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
@@ -218,7 +218,8 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
                 network(leaf, categories, smaller_first);
                 for (int64_t at = 0; at < size; at++) in_order[at] = leaf[at] *= sorted;
             }
-            exponentials(leaf, categories);
+            if (row + 2 * LANES <= rows) fetch_row(logits + (row + LANES) * categories, size);
+            const Reals largest = exponentials(leaf, categories);
             sums_below(leaf, right, low, nodes, mass);
             Doubles total = *mass;
             for (int lane = 0; lane < LANES; lane++)
@@ -293,7 +294,7 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
                     const Parting parting = {.parts = parts, .first_is_right = where & 1, .left = left, .right = rest,
                                              .together = at.together.lanes[lane]};
                     real of_row[SHARES];
-                    shares_of(&parting, mass->lanes[lane], of_row);
+                    shares_of(&parting, largest.lanes[lane], mass->lanes[lane], of_row);
                     for (int k = 0; k < SHARES; k++) shares[(pair * SHARES + k) * rows + row + lane] = of_row[k];
                     for (int k = 0; k < BOUNDS; k++) {
                         const int open = !parts || (k == LAST_OF_RIGHT && high[node] == categories);
@@ -309,12 +310,12 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
 
 /* Add the gradient of a row's pair where its paths part, as if its points had no one-hots; or, the `first` time, write it.
    Below the children are the numbers between the bounds. */
-static inline __attribute__((always_inline)) void spread(const real *RESTRICT logit, int64_t categories, real largest,
+static inline __attribute__((always_inline)) void spread(const real *RESTRICT logit, int64_t categories,
                                                          const int32_t bounds[BOUNDS], const real shares[SHARES],
                                                          int first, real *RESTRICT sum) {
     const int64_t low = bounds[FIRST], last = bounds[LAST_OF_RIGHT] + 1, high = last < categories ? last : categories;
     const int64_t middle = low < categories ? bounds[LAST_OF_LEFT] + 1 : categories;
-    const real shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
+    const real largest = shares[LARGEST], shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
     if (first) memset(sum, 0, low * sizeof(real));
     for (int64_t c = low; c < middle; c++)
         sum[c] = (first ? 0 : sum[c]) + of_left * exp_of((logit[c] - largest) - shift);
@@ -325,10 +326,9 @@ static inline __attribute__((always_inline)) void spread(const real *RESTRICT lo
 
 /* The same, where leaves are in the tree by their `place`, or, if that is NULL, by their keys, equal ones by number. */
 static inline __attribute__((always_inline)) void spread_by(const real *RESTRICT logit, const int32_t *RESTRICT place,
-                                                            int sorted, int64_t categories, real largest,
-                                                            const int32_t bounds[BOUNDS], const real shares[SHARES],
-                                                            int first, real *RESTRICT sum) {
-    const real shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
+                                                            int sorted, int64_t categories, const int32_t bounds[BOUNDS],
+                                                            const real shares[SHARES], int first, real *RESTRICT sum) {
+    const real largest = shares[LARGEST], shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
     whole limit[BOUNDS];
     real key[BOUNDS];
     for (int k = 0; k < BOUNDS; k++) {
@@ -378,7 +378,6 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
             memset(sum, 0, categories * sizeof(real));
             continue;
         }
-        const real largest = largest_of(logit, categories);
         for (int64_t pair = 0; pair < pairs; pair++) {
             int32_t of_bounds[BOUNDS];
             real of_row[SHARES];
@@ -387,9 +386,9 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
             for (int k = 0; k < SHARES; k++) of_row[k] = shares[(pair * SHARES + k) * rows + row];
             for (int k = OF_LEFT; k <= OF_RIGHT; k++) of_row[k] *= difference;
             const int first = pair == 0;
-#define SPREAD_BY(place, sorted)                                                                      \
-    first ? spread_by(logit, place, sorted, categories, largest, of_bounds, of_row, 1, sum)           \
-          : spread_by(logit, place, sorted, categories, largest, of_bounds, of_row, 0, sum)
+#define SPREAD_BY(place, sorted)                                                       \
+    first ? spread_by(logit, place, sorted, categories, of_bounds, of_row, 1, sum) \
+          : spread_by(logit, place, sorted, categories, of_bounds, of_row, 0, sum)
             if (place != NULL)
                 SPREAD_BY(place_of, 0);
             else if (sorted == 1)
@@ -399,8 +398,8 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
             else if (sorted != 0)
                 SPREAD_BY(NULL, 2);
             else
-                first ? spread(logit, categories, largest, of_bounds, of_row, 1, sum)
-                      : spread(logit, categories, largest, of_bounds, of_row, 0, sum);
+                first ? spread(logit, categories, of_bounds, of_row, 1, sum)
+                      : spread(logit, categories, of_bounds, of_row, 0, sum);
 #undef SPREAD_BY
         }
         for (int64_t pair = 0; pair < pairs; pair++) {

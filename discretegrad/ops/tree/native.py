@@ -39,7 +39,7 @@ class Parted(NamedTuple):
     bounds: Tensor
     """int32 `[P, 3, *v]`, the outermost leaves of both children of the node; see `native.c`."""
     shares: Tensor
-    """`[P, 4, *v]`, by what masses are multiplied."""
+    """`[P, 5, *v]`, the largest logits, and by what masses are multiplied."""
     place: Tensor | None
     """int32 `[C]` or `[*v, C]`, where categories are in the tree; None where the logits or their own number tell."""
     sound: bool = True
@@ -48,7 +48,7 @@ class Parted(NamedTuple):
     @property
     def ratio(self) -> Tensor:
         """`[P, *v]`: `p(z1) p(z2) / r(z1, z2)`."""
-        return self.shares[:, 3]
+        return self.shares[:, 4]
 
 
 class NativePairs(LogitPairs):
@@ -126,7 +126,7 @@ class NativePairs(LogitPairs):
         logits, categories = self._rows(dtype), self.logits.shape[-1]
         rows, pairs, variables = logits.shape[:-1].numel(), len(indices) // 2, indices.shape[1:]
         bounds = native.empty((pairs, 3, *variables), torch.int32)
-        shares = native.empty((pairs, 4, *variables), dtype)
+        shares = native.empty((pairs, 5, *variables), dtype)
         found, place = (noise, indices, bounds, shares), None
         sizes = (rows, categories, self.kind, self.sorted)
         longest = SHORT_SORTED if self.sorted else SHORT

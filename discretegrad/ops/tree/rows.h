@@ -19,13 +19,13 @@ typedef struct {
     double together;           /* how probably the second point has followed the first so far */
 } Parting;
 
-/* What later kernels are told of a parting, of both children: their outermost leaves, by which they know what is below,
-   and by what a leaf's e^(logit - largest) is multiplied. */
+/* What later kernels are told of a parting: of both children their outermost leaves, by which they know what is below, and
+   by what a leaf's e^(logit - largest) is multiplied; and the largest logit, so that it need not be looked for again. */
 enum { FIRST, LAST_OF_LEFT, LAST_OF_RIGHT, BOUNDS };
-enum { SHIFT, OF_LEFT, OF_RIGHT, RATIO, SHARES };
+enum { LARGEST, SHIFT, OF_LEFT, OF_RIGHT, RATIO, SHARES };
 
 /* Signed as the first point's difference is. Masses of nodes that hold next to nothing are shifted into range. */
-static inline void shares_of(const Parting *at, double total, real shares[SHARES]) {
+static inline void shares_of(const Parting *at, real largest, double total, real shares[SHARES]) {
     const double both = at->left + at->right, follows = at->together * total;
     const int possible = at->parts & (at->left > 0) & (at->right > 0);
     const double heavier = at->left > at->right ? at->left : at->right;
@@ -35,6 +35,7 @@ static inline void shares_of(const Parting *at, double total, real shares[SHARES
     double each = both > 0 && at->parts ? 1 / both : 0;
     if (shift != 0) each *= exp(shift);
     if (at->first_is_right) each = -each;
+    shares[LARGEST] = largest;
     shares[SHIFT] = (real)shift;
     shares[OF_LEFT] = (real)(-each * (at->left > at->right ? ratio : possible));
     shares[OF_RIGHT] = (real)(each * (at->left > at->right ? possible : ratio));
@@ -63,12 +64,6 @@ static inline int64_t inner_nodes(int64_t categories) {
 }
 
 typedef double four __attribute__((vector_size(32)));
-
-/* Unnormalised probabilities, the largest 1; in place too. */
-static inline void exponentials_of(const real *row, int64_t categories, real largest, real *mass) {
-#pragma GCC ivdep
-    for (int64_t c = 0; c < categories; c++) mass[c] = exp_of(row[c] - largest);
-}
 
 static double sums_of_balanced(Row *row, int64_t node, int64_t low, int64_t high) {
     const int64_t middle = (low + high + 1) / 2;
@@ -291,8 +286,9 @@ static void sticks(const Row *row, double total, Pair *pairs, int64_t count) {
     }
 }
 
-/* What is kept of a parting: `bounds[3, rows]` and `shares[4, rows]` at a row. */
-static inline void keep(const Row *row, const Parting *parting, double total, int64_t rows, int32_t *bounds, real *shares) {
+/* What is kept of a parting: `bounds[3, rows]` and `shares[5, rows]` at a row. */
+static inline void keep(const Row *row, const Parting *parting, real largest, double total, int64_t rows,
+                        int32_t *bounds, real *shares) {
     const int64_t categories = row->categories;
     int64_t found[BOUNDS] = {categories, categories, categories};
     real of_row[SHARES];
@@ -303,7 +299,7 @@ static inline void keep(const Row *row, const Parting *parting, double total, in
         if (parting->high < categories)
             found[LAST_OF_RIGHT] = by_category ? category_of(row, parting->high - 1) : parting->high - 1;
     }
-    shares_of(parting, total, of_row);
+    shares_of(parting, largest, total, of_row);
     for (int k = 0; k < BOUNDS; k++) bounds[k * rows] = (int32_t)found[k];
     for (int k = 0; k < SHARES; k++) shares[k * rows] = of_row[k];
 }
@@ -344,7 +340,7 @@ int pairs_of_rows(const real *logits, const uint8_t *mask, const int32_t *leaf_a
                 const Parting none = {0};
                 for (int64_t pair = 0; pair < pairs; pair++) {
                     if (noise != NULL) indices[2 * pair * rows + at] = indices[(2 * pair + 1) * rows + at] = 0;
-                    keep(&row, &none, 1, rows, bounds + BOUNDS * pair * rows + at, shares + SHARES * pair * rows + at);
+                    keep(&row, &none, 0, 1, rows, bounds + BOUNDS * pair * rows + at, shares + SHARES * pair * rows + at);
                 }
                 continue;
             }
@@ -353,7 +349,7 @@ int pairs_of_rows(const real *logits, const uint8_t *mask, const int32_t *leaf_a
             row.in_order = sorted ? sort_row(logit, categories, (int)sorted, to_sort, row.mass) : NULL;
             for (int64_t c = 0; c < categories && in_order && sorted != 1; c++)
                 row.mass[c] = logit[category_in(row.in_order[c])];
-            exponentials_of(in_order ? row.mass : logit, categories, largest, row.mass);
+            exponentials_of(in_order ? row.mass : logit, categories, largest, in_order || at + 1 == rows, row.mass);
             double total;
             if (kind == BALANCED) {
                 total = sums_of_balanced(&row, 0, 0, categories);
@@ -402,7 +398,7 @@ int pairs_of_rows(const real *logits, const uint8_t *mask, const int32_t *leaf_a
                     indices[2 * pair * rows + at] = category_of(&row, all[pair].first);
                     indices[(2 * pair + 1) * rows + at] = category_of(&row, all[pair].second);
                 }
-                keep(&row, &all[pair].parting, total, rows, bounds + BOUNDS * pair * rows + at,
+                keep(&row, &all[pair].parting, largest, total, rows, bounds + BOUNDS * pair * rows + at,
                      shares + SHARES * pair * rows + at);
             }
         }
