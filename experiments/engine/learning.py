@@ -57,7 +57,7 @@ class Learning:
         Raises:
             NotFinite: with the term's name.
         """
-        seed_globally(self.settings.seed, step, self.world.rank)
+        seed_globally(self.world.device, self.settings.seed, step, self.world.rank)
         found: Step = self.module(self.task.batch(step), self.generator)
         finite({"loss": found.loss, **found.shown})
         return found
