@@ -19,6 +19,8 @@ from discretegrad.latent import LATENTS, Latent
 
 MOST_TERMS = 2**32
 """Of the sums that weights are: some ten minutes."""
+MOST_OF_COPULA = 4096
+"""Categories: where they are equally probable, rounding is then about 1e-3 of the rarest pair's probability."""
 MOST_NODES = 2**28
 """Times their number, of trees that every variable has its own of: some twenty seconds."""
 
@@ -524,16 +526,28 @@ def installed(device: torch.device | None = None) -> int | None:
         return None
 
 
-def orders_of_copula(categories: int, variables: int, points: int) -> None:
-    """Refuse weights of a copula's points that would not end."""
+def law_of_copula(categories: int, laws: int, short: bool) -> None:
+    """Refuse laws of pairs of a copula's points that would drown in rounding, or not end.
+
+    Args:
+        categories: C.
+        laws: how many of them.
+        short: whether each takes C steps, not one for each order.
+    """
     if torch.compiler.is_compiling():
         return
-    terms = categories * (categories - 1) // 2 * variables * (points * (points - 1) // 2)
+    instead = "use DisARMTree or Flow(NearlyDistinct()), or the copula with weights=Score()."
+    if categories > MOST_OF_COPULA:
+        raise ValueError(
+            f"two points of a copula are some pairs of categories in one of C (C - 1) / 2 orders only, whose "
+            f"probability has too few digits left with more than {MOST_OF_COPULA} categories, and here are "
+            f"{categories}; {instead}"
+        )
+    terms = laws * (categories if short else categories * (categories - 1) // 2)
     if terms > MOST_TERMS:
         raise ValueError(
-            f"the weights of {points} points of a copula are sums over C (C - 1) / 2 orders of C = {categories} "
-            f"categories, {terms:.2g} terms for {variables} variables, which would take hours; use DisARMTree or "
-            "Flow(NearlyDistinct()), or the copula with weights=Score()."
+            f"the weights of points of a copula of C = {categories} categories are here sums of {terms:.2g} terms, "
+            f"which would take hours; {instead}"
         )
 
 

@@ -8,13 +8,14 @@ import torch
 from calibration import FALSE_ALARM, assert_law, assert_mean, draws_to_detect
 from catalogue import KINDS, logits_of, relative_bias, table_function
 from mpmath import mp, mpf
+from rounding import assert_rounding
 from scipy import stats
 
 import discretegrad as dg
 from discretegrad.coupling import Law
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
-from discretegrad.ops.copula.reference import _layout
+from discretegrad.ops.copula.reference import edges_of_all
 from discretegrad.weights import Signals
 
 COMPARISONS = 60
@@ -23,6 +24,12 @@ COMPARISONS = 60
 def pair_law(logits, points, family="dirichlet"):
     coupling = dg.Copula(points, family)
     return coupling.pair_law(coupling.plan(logits))
+
+
+@pytest.fixture(params=["by orders", "short"])
+def form(request, monkeypatch):
+    """Each of the two ways to the law of a pair, whatever the number of categories."""
+    monkeypatch.setattr(copula_ops, "FEW", 1 if request.param == "short" else 1000)
 
 
 def by_hand(probs, points, digits=40):
@@ -37,7 +44,7 @@ def by_hand(probs, points, digits=40):
     pairs = list(itertools.combinations(range(size), 2))
     for a, b in pairs:
         first, last = (b, a) if p[a] > p[b] else (a, b)
-        order = [first, *(c for c in range(size) if c not in (a, b)), last]
+        order = [first, *sorted((c for c in range(size) if c not in (a, b)), key=lambda c: p[c]), last]
         left, edges = mpf(0), {}
         for c in order:
             edges[c] = (left, left + p[c] if c != last else mpf(1))
@@ -50,15 +57,15 @@ def by_hand(probs, points, digits=40):
 
 
 @pytest.mark.parametrize("points", [2, 3, 4, 6])
-def test_the_pair_law_is_the_published_one(points):
-    logits = torch.randn(5, dtype=torch.float64)
+def test_the_pair_law_is_the_published_one(points, form):
+    logits = torch.randn(6, dtype=torch.float64)
     expected = by_hand((logits - logits.logsumexp(0)).exp(), points)
     expected = torch.tensor([[float(x) for x in row] for row in expected], dtype=torch.float64)
     torch.testing.assert_close(pair_law(logits, points), expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("points", [2, 3, 5])
-def test_pairs_of_rare_categories_keep_their_digits(points):
+def test_pairs_of_rare_categories_keep_their_digits(points, form):
     """Where nothing but the ends' own box matters: relative accuracy far below what a second difference could have."""
     probs = torch.tensor([1e-7, 3e-9, 1.0 - 1e-7 - 3e-9], dtype=torch.float64)
     expected = by_hand(probs.log().softmax(-1), points)
@@ -84,26 +91,56 @@ def test_the_pair_law_is_a_symmetric_law_with_the_right_margins(points, kind, fa
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 10**6])
-def test_the_orders_may_be_summed_in_parts(at_once, monkeypatch):
+def test_the_law_may_be_summed_in_parts(at_once, form, monkeypatch):
     """One, a few that do not divide their number, or all at a time."""
     logits = torch.stack([logits_of(kind, 1, 6)[0] for kind in KINDS])
     expected = pair_law(logits, 3)
-    monkeypatch.setattr(copula_ops.reference, "IN_CACHE", at_once * len(KINDS))
+    for module in (copula_ops.reference, copula_ops.fused):
+        monkeypatch.setattr(module, "IN_CACHE", at_once * len(KINDS))
     torch.testing.assert_close(pair_law(logits, 3), expected, rtol=1e-13, atol=1e-16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", [copula_ops.Dirichlet(n) for n in (2, 4, 100)] + [copula_ops.Gaussian(3)])
+def test_the_short_form_is_the_sum_over_all_orders(family, kind):
+    """Of every pair of 12 categories, float32's too, and equal ones. A bound of its rounding, over the mean:
+
+    cumulative sums of C numbers up to 1 are off by C^2 / 2 roundings, for C of j and four corners, over C^2 / 2 orders;
+    n is the rounding of a power and of its root.
+    """
+    probs = torch.cat([logits_of(kind, 1, 12), torch.zeros(1, 12, dtype=torch.float64)]).softmax(-1)
+    ids = torch.arange(12).reshape(-1, 1).expand(-1, 2)
+    pairs = list(itertools.combinations_with_replacement(range(12), 2))
+    for table in (probs, probs.float()):
+        arguments = family, table, table.argsort(dim=-1, stable=True), ids, pairs
+        short, by_orders = (module.pair_probs(*arguments) for module in (copula_ops.fused, copula_ops.reference))
+        assert_rounding(short, by_orders, 1.0, 4 * (12 + 2 * family.points + 10))
+
+
+@pytest.mark.parametrize("forced", ["reference", "fused"])
+def test_the_short_form_is_taken_where_it_pays(forced, monkeypatch):
+    called = []
+    for module in (copula_ops.fused, copula_ops.reference):
+        monkeypatch.setattr(module, "pair_probs", lambda *_, name=module.__name__: called.append(name))
+    for categories in (3, 300):
+        with dg.ops.using(forced):
+            plan = dg.Copula(2).plan(torch.zeros(categories))
+            plan.pair_probs(torch.zeros(2, dtype=torch.int64), [(0, 1)])
+    assert [name.rsplit(".")[-1] for name in called] == ["reference", forced]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("points", [2, 3, 4])
-def test_the_joint_law_has_the_pair_law_as_its_margins(points, kind):
+def test_the_joint_law_has_the_pair_law_as_its_margins(points, kind, form):
     """Of every two points: exchangeable, by formulas that share nothing but the distribution function."""
-    logits = logits_of(kind, 2, 3)
+    logits = logits_of(kind, 2, 5)
     coupling = dg.Copula(points)
     law = coupling.law(coupling.plan(logits))
     torch.testing.assert_close(law.probabilities.sum(-1), torch.ones(2).double(), rtol=1e-12, atol=0)
     for s, t in itertools.combinations(range(points), 2):
-        cell = law.outcomes[:, s] * 3 + law.outcomes[:, t]
-        margin = torch.zeros(2, 9, dtype=torch.float64).index_add(1, cell, law.probabilities)
-        torch.testing.assert_close(margin.reshape(2, 3, 3), pair_law(logits, points), rtol=1e-11, atol=1e-14)
+        cell = law.outcomes[:, s] * 5 + law.outcomes[:, t]
+        margin = torch.zeros(2, 25, dtype=torch.float64).index_add(1, cell, law.probabilities)
+        torch.testing.assert_close(margin.reshape(2, 5, 5), pair_law(logits, points), rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("points", [3, 4, 8])
@@ -129,8 +166,8 @@ def test_the_gaussian_law_is_scipy_s(points):
 def test_weights_are_bounded_whatever_the_logits(points, dtype, family):
     """p_i p_j / r_ij is at most C (C - 1) / 2: nothing to clip."""
     for scale in (0.1, 1.0, 10.0, 100.0):
-        for categories in (2, 4, 7):
-            logits = scale * torch.randn(200, categories, dtype=dtype)
+        for categories in (2, 4, 7, 20):
+            logits = scale * torch.randn(800 // categories**2, categories, dtype=dtype)
             law, p = pair_law(logits, points, family), logits.softmax(-1).double()
             product = p.unsqueeze(-1) * p.unsqueeze(-2)
             apart = ~torch.eye(categories, dtype=torch.bool) & (product > 1e-290)
@@ -176,11 +213,11 @@ def test_float32_logits_lose_no_more_than_their_rounding(points):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("points", [3, 4])
 def test_all_points_have_the_joint_law(points, dtype, kind):
-    logits = logits_of(kind, 1, 3)[0]
+    logits = logits_of(kind, 1, 4)[0]
     coupling = dg.Copula(points)
-    indices = coupling.sample(coupling.plan(logits.to(dtype).expand(400_000, 3)), None)
+    indices = coupling.sample(coupling.plan(logits.to(dtype).expand(600_000, 4)), None)
     law = coupling.law(coupling.plan(logits))
-    place = 3 ** torch.arange(points - 1, -1, -1)
+    place = 4 ** torch.arange(points - 1, -1, -1)
     assert_law((indices * place.unsqueeze(-1)).sum(0), law.probabilities, COMPARISONS)
 
 
@@ -322,14 +359,12 @@ class OtherOrders(dg.Copula):
     """Each of two points with an order of its own, weighed as if they shared it."""
 
     def law(self, plan):
-        probs = plan.probs
-        ids = torch.arange(probs.shape[-1]).reshape(-1, *[1] * (probs.ndim - 1)).expand(-1, *probs.shape[:-1])
-        edges = _layout(probs, probs.argsort(-1), ids).edges(*torch.triu_indices(*probs.shape[-1:] * 2, 1))
+        edges = edges_of_all(plan.probs, plan.ranking)
         lower, upper = (edge.movedim((0, 1), (-2, -1)) for edge in edges)  # [*variables, C, O]
         one = plan.family.interval(lower[..., :, None, :, None], upper[..., :, None, :, None])
         other = plan.family.interval(lower[..., None, :, None, :], upper[..., None, :, None, :])
         law = plan.family.rectangle(one, other).mean((-1, -2))
-        categories = torch.arange(probs.shape[-1])
+        categories = torch.arange(plan.probs.shape[-1])
         return Law(torch.cartesian_prod(categories, categories), law.flatten(-2))
 
 

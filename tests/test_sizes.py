@@ -52,8 +52,9 @@ def test_an_estimator_works_with_many_categories_or_says_that_it_cannot(name):
 @pytest.mark.parametrize(
     ("estimator", "shape", "match"),
     [
-        (dg.CARMS(4), (4, 4, 250_000), r"sums over .* of C = 250000 .* terms for 16 variables.*use DisARMTree"),
+        (dg.CARMS(4), (4, 4, 250_000), r"more than 4096 categories, and here are 250000; use DisARMTree"),
         (dg.Flow(dg.Copula(3)), (4, 4, 250_000), "use DisARMTree"),
+        (dg.Flow(dg.Copula(3)), (4, 4, 4096), r"C = 4096 .* sums of 1\.1e\+12 terms.*use DisARMTree"),
         (dg.ARSM(), (4, 4, 250_000), r"31249875001 swaps of 250000 categories .* GiB.*use ARS"),
         (dg.ARSMPlus(), (4, 4, 2000), r"integrals .* 2000 categories .* GiB.*use integrate=False"),
         (dg.Exact(), (4, 4, 250_000), r"250000\*\*4 joint ones"),
@@ -67,6 +68,20 @@ def test_what_cannot_be_had_at_a_size_is_refused_before_it_is_allocated(estimato
     with Largest() as largest, pytest.raises(ValueError, match=match):
         estimator.sample(logits, validate=False)
     assert largest.bytes < 1e6
+
+
+def test_weights_of_a_copula_take_no_table_of_pairs():
+    """Over all orders they would be sums of 10^9 terms here."""
+    logits = torch.randn(4, 4, 4096, requires_grad=True)
+    with Largest() as largest:
+        dg.CARMS(4)(lambda points: points[..., 0].sum(-1), logits).sum().backward()
+    assert logits.grad.isfinite().all()
+    assert largest.bytes <= COPIES * logits.numel() * logits.itemsize
+
+
+def test_orders_of_a_copula_that_would_have_to_be_gone_through_are_refused():
+    with dg.ops.using("reference"), pytest.raises(ValueError, match="take hours; use DisARMTree"):
+        dg.CARMS(4).sample(torch.zeros(100, 4, 4096))
 
 
 def test_a_solve_too_large_is_refused(monkeypatch):

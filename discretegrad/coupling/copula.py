@@ -13,27 +13,30 @@ from discretegrad import checks
 from discretegrad.coupling.base import Coupling, Law
 from discretegrad.frozen import frozen
 from discretegrad.ops import copula as copula_ops
+from discretegrad.ops import order as order_ops
 from discretegrad.ops.noise import uniform
 
 
 class CopulaPlan(NamedTuple):
-    """The probabilities, and the copula that couples the points."""
+    """The probabilities, the categories from the rarest on, and the copula that couples the points."""
 
     probs: Tensor
+    ranking: Tensor
     family: copula_ops.Family
 
     def pair_probs(self, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
         """See `ops.copula.pair_probs`."""
-        return copula_ops.pair_probs(self.family, self.probs, indices, pairs)
+        return copula_ops.pair_probs(self.family, self.probs, self.ranking, indices, pairs)
 
 
 @frozen
 class Copula(Coupling):
     """S points by inverse CDFs of S uniforms that avoid each other.
 
-    The points share a random order of the categories, in which each pair of categories has its turn as first and last;
-    so every pair can be drawn, at most `C (C - 1) / 2` times less often than by independent points. There are as many
-    orders, and the law of each pair that was drawn is a sum over them.
+    The points share a random order of the categories, in which each pair of categories has its turn as first and last,
+    the others between them from the rarest on; so every pair can be drawn, at most `C (C - 1) / 2` times less often
+    than by independent points. There are as many orders. The law of each pair that was drawn is a sum over them, for
+    which there is a form of C steps (`ops/copula/README.md`).
 
     Args:
         num_samples: S >= 2.
@@ -42,7 +45,8 @@ class Copula(Coupling):
 
     Source: Dimitriev, Zhou, "ARMS: antithetic-REINFORCE-multi-sample gradient for binary variables", 2021, arXiv
     2105.14141; "CARMS: categorical-antithetic-REINFORCE multi-sample gradient estimator", 2021, arXiv 2110.14002.
-    Departs from the papers: the rarer end comes first, which is their choice for binary variables.
+    Departs from the papers: the rarer end comes first, which is their choice for binary variables; the others are
+    sorted.
     """
 
     num_samples: int
@@ -68,16 +72,16 @@ class Copula(Coupling):
         """Probabilities."""
         gaussian = self.family == "gaussian" and self.num_samples > 2
         family = copula_ops.Gaussian if gaussian else copula_ops.Dirichlet
-        return CopulaPlan(logits.softmax(-1), family(self.num_samples))
+        probs = logits.softmax(-1)
+        return CopulaPlan(probs, order_ops.ascending(probs), family(self.num_samples))
 
     def sample(self, plan: CopulaPlan, generator: torch.Generator | None) -> Tensor:
         """One uniform a point, and one for the order."""
         variables = plan.probs.shape[:-1]
         noise = uniform((self.num_samples, *variables), plan.probs, generator)
         ordered = plan.probs.shape[-1] < 3
-        return copula_ops.sample(
-            plan.family, plan.probs, noise, None if ordered else uniform(variables, plan.probs, generator)
-        )
+        order_noise = None if ordered else uniform(variables, plan.probs, generator)
+        return copula_ops.sample(plan.family, plan.probs, plan.ranking, noise, order_noise)
 
     def law(self, plan: CopulaPlan) -> Law:
         """By inclusion and exclusion."""
@@ -86,7 +90,7 @@ class Copula(Coupling):
                 f"the joint law of {self.num_samples} points of a Gaussian copula has no closed form, so moments "
                 "cannot be enumerated; use 2 points or family 'dirichlet', or estimate them from many draws."
             )
-        return Law(*copula_ops.joint_law(plan.family, plan.probs))
+        return Law(*copula_ops.joint_law(plan.family, plan.probs, plan.ranking))
 
     def pair_law(self, plan: CopulaPlan) -> Tensor:
         """Of any two points, by the copula of two."""

@@ -53,14 +53,14 @@ class CARMS(Composition):
         copula: "dirichlet", or "gaussian".
 
     Raises:
-        ValueError: from `exact.moments`, for a Gaussian copula of more than 2 points; from `sample`, for so many
-            categories and variables that the sums over all orders would not end.
+        ValueError: from `exact.moments`, for a Gaussian copula of more than 2 points; from `sample`, for more than 4096
+            categories, whose rarest pairs would drown in rounding.
 
     Reference: Dimitriev, Zhou, "CARMS: categorical-antithetic-REINFORCE multi-sample gradient estimator", 2021, arXiv
     2110.14002.
     Departs from the paper: of its constructions the inverse CDF only (in the published code the weights of the sticks
     are sorted back wrongly, those of the Gumbels estimated: both biased); weights neither clipped nor smoothed, as
-    published ones are; the rarer end first, so that two categories are `ARMS`.
+    published ones are; the rarer end first, so that two categories are `ARMS`, and the others sorted.
 
     Example:
         >>> import torch, discretegrad as dg

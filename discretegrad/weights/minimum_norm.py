@@ -10,6 +10,7 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.coupling import Copula, Coupling, Tree
 from discretegrad.frozen import frozen
+from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import flow
 from discretegrad.ops import score as score_ops
 from discretegrad.weights.base import Signals
@@ -55,7 +56,8 @@ class MinimumNorm(PairWeights):
             checks.flow_of_huffman(categories)
         if type(coupling).flow is Coupling.flow:  # there is no closed form
             if isinstance(coupling, Copula):
-                checks.orders_of_copula(categories, categories**2 * variables.numel(), 2)
+                laws = categories**2 * variables.numel()
+                checks.law_of_copula(categories, laws, copula_ops.is_short(categories, like))
             what = f"symmetric solves of {categories} x {categories} for {variables.numel()} variables in float64"
             checks.fits(
                 categories**2 * variables.numel(),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.coupling import Copula, Coupling, Tree
 from discretegrad.frozen import frozen
+from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
 from discretegrad.weights.base import Signals, Weights
@@ -118,9 +119,10 @@ class Importance(PairWeights):
         return coupling.every_pair or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
     def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
-        """Sums over all orders of a copula."""
+        """Laws of pairs of a copula."""
         if isinstance(coupling, Copula):
-            checks.orders_of_copula(categories, variables.numel(), coupling.num_samples)
+            laws = variables.numel() * (coupling.num_samples * (coupling.num_samples - 1) // 2)
+            checks.law_of_copula(categories, laws, copula_ops.is_short(categories, like))
 
     def gradient(self, signals: Signals) -> Tensor:
         """The closed form."""

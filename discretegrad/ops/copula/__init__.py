@@ -1,6 +1,30 @@
 """Category ids from jointly antithetic uniforms: sampling, the exact law of a pair, and that of all points."""
 
-from discretegrad.ops.copula.families import Dirichlet, Family, Gaussian
-from discretegrad.ops.copula.reference import ends, joint_law, pair_probs, sample
+from collections.abc import Iterable
 
-__all__ = ["Dirichlet", "Family", "Gaussian", "ends", "joint_law", "pair_probs", "sample"]
+import torch
+from torch import Tensor
+
+from discretegrad.ops import dispatch
+from discretegrad.ops.copula import fused, reference
+from discretegrad.ops.copula.families import Dirichlet, Family, Gaussian
+from discretegrad.ops.copula.reference import ends, joint_law, sample
+
+FEW = 16
+"""Categories whose orders are summed one by one sooner than by the short form."""
+
+
+def pair_probs(
+    family: Family, probs: Tensor, ranking: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]
+) -> Tensor:
+    """See `reference.pair_probs`."""
+    chosen = fused if is_short(probs.shape[-1], probs) else reference
+    return chosen.pair_probs(family, probs, ranking, indices, pairs)
+
+
+def is_short(categories: int, like: Tensor) -> bool:
+    """Whether the law of a pair takes C steps, on the device of `like`, and not one for each order."""
+    return categories > FEW and dispatch.implementation(like, torch.float64) != "reference"
+
+
+__all__ = ["Dirichlet", "Family", "Gaussian", "ends", "is_short", "joint_law", "pair_probs", "sample"]

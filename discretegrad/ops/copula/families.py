@@ -43,6 +43,16 @@ class Family(Protocol):
         """P(U_1 <= mass, U_2 > 1 - other_mass), to relative accuracy; at least the product of the masses."""
         ...
 
+    def crossed(self, one: Interval, other: Interval, counts: Tensor) -> Tensor:
+        """The sum over i < j of P(U_1 in one[i], U_2 in other[j]), both among those that count.
+
+        Args:
+            one: `[*variables, C]`, where it counts in ascending order.
+            other: `[*variables, C]`.
+            counts: bool `[*variables, C]`, True in one run.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Dirichlet:
@@ -83,6 +93,29 @@ class Dirichlet:
         gap = -torch.expm1(torch.log1p(-other_mass) / power)
         share = (gap / mass.pow(1 / power).clamp_min(torch.finfo(mass.dtype).tiny)).clamp_max(1.0)
         return mass * -torch.expm1(power * torch.log1p(-share))
+
+    def crossed(self, one: Interval, other: Interval, counts: Tensor) -> Tensor:
+        """`relu(x_i + y_j) ** m`, by cumulative sums of the powers of x over the i for which it is positive.
+
+        x and y are within a half, so that the terms of the binomial add up to 1 at most, whatever m is.
+        """
+        power, end = self.points - 1, torch.arange(counts.shape[-1], device=counts.device)
+        total = torch.zeros_like(other.mass)
+        for x, sign in ((one.high, 1), (one.low, -1)):
+            x = torch.where(counts, x, torch.where(counts.cumsum(-1) > 0, 1.0, -1.0))  # ascending everywhere
+            # Where j has none the window from the first positive one to j is empty.
+            starts = [torch.minimum(torch.searchsorted(x, -y, right=True), end) for y in (other.high, other.low)]
+            powers = counts.to(x.dtype)
+            sums = []
+            for _ in range(power + 1):
+                sums.append(_of_earlier(powers))
+                powers = powers * x
+            for y, start, of_y in ((other.high, starts[0], sign), (other.low, starts[1], -sign)):
+                inner = torch.zeros_like(y)
+                for k in range(power + 1):  # in the manner of Horner
+                    inner = inner * y + float(math.comb(power, k)) * (sums[k] - sums[k].gather(-1, start))
+                total = total + of_y * inner
+        return torch.where(counts, total, 0.0).sum(-1).clamp_min(0.0)
 
     def _root(self, uniforms: Tensor) -> Tensor:
         return uniforms if self.points == 2 else uniforms.pow(1 / (self.points - 1))
@@ -127,6 +160,27 @@ class Gaussian:
         """Both terms are positive."""
         return mass * other_mass - self._angles(_quantile(mass), -_quantile(other_mass))
 
+    def crossed(self, one: Interval, other: Interval, counts: Tensor) -> Tensor:
+        """By the series of the distribution function in Hermite functions, a sum of products (Mehler; Kendall 1941).
+
+            Phi(h) Phi(k) + sum_n r^(n+1) / (n+1) psi_n(h) psi_n(k),   psi_n = He_n phi / sqrt(n!)
+
+        Products of psi_n are below 0.2, and r is at most a half in size.
+        """
+        correlation = -1 / (self.points - 1)
+        edges = (one.high, one.low, other.high, other.low)
+        past = [torch.zeros_like(x) for x in edges]
+        now = [(-x.square() / 2).exp() / math.sqrt(2 * math.pi) for x in edges]
+        total = _of_earlier(torch.where(counts, one.mass, 0.0)) * other.mass
+        for n in range(1, 2 + math.ceil(_DIGITS / math.log2(self.points - 1))):
+            rows, columns = torch.where(counts, now[0] - now[1], 0.0), now[2] - now[3]
+            total = total + correlation**n / n * _of_earlier(rows) * columns
+            following = [
+                (x * b - math.sqrt(n - 1) * a) / math.sqrt(n) for x, a, b in zip(edges, past, now, strict=True)
+            ]
+            past, now = now, following
+        return torch.where(counts, total, 0.0).sum(-1).clamp_min(0.0)
+
     def _angles(self, h: Tensor, k: Tensor) -> Tensor:
         """`P(X_1 <= h, X_2 <= k) - Phi(h) Phi(k)`, which is negative."""
         squares, product = (h.square() + k.square()) / 2, h * k
@@ -136,6 +190,14 @@ class Gaussian:
             sine, cosine = math.sin(end * (1 + node) / 2), math.cos(end * (1 + node) / 2)
             total = total + weight * ((product * sine - squares) / cosine**2).exp()
         return total * (end / (4 * math.pi))
+
+
+_DIGITS = 53
+"""Of a series in double."""
+
+
+def _of_earlier(numbers: Tensor) -> Tensor:
+    return numbers.cumsum(-1) - numbers
 
 
 def _below_one(uniforms: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from discretegrad.ops import order as order_ops
 from discretegrad.ops.copula.families import Dirichlet, Family, Interval
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.inverse_cdf import inverse_cdf
@@ -21,12 +20,13 @@ IN_CACHE = 2**15
 """How many numbers an array should have that several steps of arithmetic are done with."""
 
 
-def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | None) -> Tensor:
+def sample(family: Family, probs: Tensor, ranking: Tensor, noise: Tensor, order_noise: Tensor | None) -> Tensor:
     """Draw n ids a variable: one order of the categories for all of them, then the inverse CDF of a copula.
 
     Args:
         family: the copula of n points.
         probs: `[*variables, C]`.
+        ranking: int64 `[*variables, C]`, the categories from the rarest on.
         noise: uniform on [0, 1), `[n, *variables]`.
         order_noise: uniform on [0, 1), `[*variables]`; None where C < 3, for there is only one order then.
 
@@ -41,17 +41,19 @@ def sample(family: Family, probs: Tensor, noise: Tensor, order_noise: Tensor | N
     if order_noise is not None:
         count = categories * (categories - 1) // 2
         number = (order_noise * count).long().clamp_max(count - 1)
-    one, other = ends(number, categories)
-    swap = _at(probs, one) > _at(probs, other)
-    first, last = torch.where(swap, other, one), torch.where(swap, one, other)
+    first, last = (end.unsqueeze(-1) for end in ends(number, categories))
     place = torch.arange(categories, device=probs.device)
-    order = _category_at(place, first.unsqueeze(-1), last.unsqueeze(-1), categories)
-    rank = inverse_cdf(probs.gather(-1, order), uniforms)
-    return _category_at(rank, first, last, categories)
+    between = place - 1
+    between = between + (between >= first).long()
+    between = between + (between >= last).long()
+    rank = torch.where(place == 0, first, torch.where(place == categories - 1, last, between))
+    order = ranking.gather(-1, rank)
+    drawn = inverse_cdf(probs.gather(-1, order), uniforms)
+    return _at(order.expand(*drawn.shape, categories), drawn)
 
 
 def ends(number: Tensor, categories: int) -> tuple[Tensor, Tensor]:
-    """The `number`-th pair of categories, int64 ids, the smaller first: as in `torch.triu_indices`, without a table.
+    """The `number`-th pair of ranks, int64, the smaller first: as in `torch.triu_indices`, without a table.
 
     Args:
         number: int64, from 0 to `C (C - 1) / 2 - 1`.
@@ -66,12 +68,15 @@ def ends(number: Tensor, categories: int) -> tuple[Tensor, Tensor]:
     return categories - 2 - k, categories - 1 - (behind - k * (k + 1) // 2)
 
 
-def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
+def pair_probs(
+    family: Family, probs: Tensor, ranking: Tensor, indices: Tensor, pairs: Iterable[tuple[int, int]]
+) -> Tensor:
     """The probability that two of the points are the given ids, in this sequence.
 
     Args:
         family: the copula.
         probs: `[*variables, C]`.
+        ranking: int64 `[*variables, C]`, the categories from the rarest on.
         indices: int64 `[S, *variables]`, ids.
         pairs: which of the S ids the one point has, and which the other; P of them.
 
@@ -81,10 +86,9 @@ def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[t
     categories = probs.shape[-1]
     if categories == 1:
         return torch.stack([torch.ones_like(indices[s], dtype=torch.float64) for s, _ in pairs])
-    ranking = order_ops.ascending(probs)
-    probs, pairs = probs.double(), list(pairs)
-    layout = _layout(probs, ranking, indices)
-    rank = _at(ranking.argsort(-1).expand(*indices.shape, categories), indices)
+    pairs = list(pairs)
+    rank = rank_of(ranking, indices)
+    layout = _layout(probs.double().gather(-1, ranking), rank)
     # Where the two ids are the ends of the order nothing may be lost to rounding: this is what bounds the weights.
     numbers, corners, own = [], [], layout.own
     for s, t in pairs:
@@ -107,7 +111,7 @@ def pair_probs(family: Family, probs: Tensor, indices: Tensor, pairs: Iterable[t
     return torch.stack(totals) / count
 
 
-def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
+def joint_law(family: Dirichlet, probs: Tensor, ranking: Tensor) -> tuple[Tensor, Tensor]:
     """The exact law of all n ids, by inclusion and exclusion over the corners of their intervals.
 
     Returns:
@@ -117,9 +121,7 @@ def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
     outcomes = torch.tensor(list(itertools.product(range(categories), repeat=points)), device=probs.device)
     if categories == 1:
         return outcomes, torch.ones_like(probs)
-    ids = torch.arange(categories, device=probs.device).reshape(-1, *[1] * (probs.ndim - 1))
-    ends = torch.triu_indices(categories, categories, 1, device=probs.device)
-    edges = _layout(probs, order_ops.ascending(probs), ids.expand(-1, *probs.shape[:-1])).edges(*ends)
+    edges = edges_of_all(probs, ranking)
     total = probs.new_zeros(())
     for corner in itertools.product((0, 1), repeat=points):
         # 1 is the upper edge; each lower one changes the sign.
@@ -128,22 +130,38 @@ def joint_law(family: Dirichlet, probs: Tensor) -> tuple[Tensor, Tensor]:
     return outcomes, total.mean(1).clamp_min(0.0).movedim(0, -1)
 
 
-class _Layout(NamedTuple):
-    """Where the intervals of S ids are in an order: each pair of categories is once its ends, the rarer one first.
+def edges_of_all(probs: Tensor, ranking: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower and the upper edge of every category in every order, `[C, O, *variables]`."""
+    categories = probs.shape[-1]
+    ids = torch.arange(categories, device=probs.device).reshape(-1, *[1] * (probs.ndim - 1))
+    layout = _layout(probs.gather(-1, ranking), rank_of(ranking, ids.expand(-1, *probs.shape[:-1])))
+    return layout.edges(*torch.triu_indices(categories, categories, 1, device=probs.device))
 
-    The others keep their sequence. What becomes the first moves up those that it stood behind, what becomes the last
-    moves down those that it stood before; by rank, the rarest category first, and as rows over the variables, so that
-    an order is a copy of two rows.
+
+def rank_of(ranking: Tensor, indices: Tensor) -> Tensor:
+    """The ranks of ids `[S, *variables]`."""
+    categories = ranking.shape[-1]
+    ranks = torch.arange(categories, device=ranking.device).expand(ranking.shape)
+    inverse = torch.zeros_like(ranking).scatter(-1, ranking, ranks)
+    return _at(inverse.expand(*indices.shape, categories), indices)
+
+
+class _Layout(NamedTuple):
+    """Where the intervals of S ranks are in an order: each pair of categories is once its ends, the rarer one first.
+
+    The others are between them from the rarest on. What becomes the first moves up those that it stood behind, what
+    becomes the last moves down those that it stood before; as rows over the variables, so that an order is a copy of
+    two rows.
     """
 
     own: Tensor
     """`[S, *variables]`, the lengths."""
     before: Tensor
-    """`[S, *variables]`, the lower edges in the sequence itself."""
+    """`[S, *variables]`, the lower edges from the rarest on."""
     up: Tensor
-    """`[S, C, *variables]`, by how much each category moves the ids up as the first; -inf for the id itself."""
+    """`[S, C, *variables]`, by how much each category moves the others up as the first; -inf for itself."""
     down: Tensor
-    """`[S, C, *variables]`, by how much down as the last; -inf for the id itself."""
+    """`[S, C, *variables]`, by how much down as the last; -inf for itself."""
 
     def edges(self, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper ones, `[S, O, *variables]`, for int64 ranks `[O]` of the ends, the smaller first."""
@@ -153,24 +171,15 @@ class _Layout(NamedTuple):
         return lower, (lower + own).clamp_max(1.0)
 
 
-def _layout(probs: Tensor, ranking: Tensor, indices: Tensor) -> _Layout:
-    """Of ids `[S, *variables]`; the ranking `[*variables, C]` is the categories from the rarest on."""
-    shape = (*indices.shape, probs.shape[-1])
-    own, before = (_at(table.expand(shape), indices) for table in (probs, probs.cumsum(-1) - probs))
-    ids, category = indices.unsqueeze(1), ranking.movedim(-1, 0)
-    mass = probs.gather(-1, ranking).movedim(-1, 0)
-    itself = torch.where(category == ids, -torch.inf, 0.0).to(probs.dtype)
-    up, down = (torch.where(moves, mass, itself) for moves in (category > ids, category < ids))
+def _layout(mass: Tensor, rank: Tensor) -> _Layout:
+    """Of ranks `[S, *variables]`; `mass` `[*variables, C]` are the probabilities from the smallest on."""
+    shape = (*rank.shape, mass.shape[-1])
+    own, before = (_at(table.expand(shape), rank) for table in (mass, mass.cumsum(-1) - mass))
+    category = torch.arange(mass.shape[-1], device=mass.device).reshape(-1, *[1] * (mass.ndim - 1))
+    rank, mass = rank.unsqueeze(1), mass.movedim(-1, 0)
+    itself = torch.where(category == rank, -torch.inf, 0.0).to(mass.dtype)
+    up, down = (torch.where(moves, mass, itself) for moves in (category > rank, category < rank))
     return _Layout(own, before, up, down)
-
-
-def _category_at(place: Tensor, first: Tensor, last: Tensor, categories: int) -> Tensor:
-    """The category at a place of the order with these ends, between which the others keep their sequence."""
-    low, high = torch.minimum(first, last), torch.maximum(first, last)
-    category = place - 1
-    category = category + (category >= low).long()
-    category = category + (category >= high).long()
-    return torch.where(place == 0, first, torch.where(place == categories - 1, last, category))
 
 
 def _at(table: Tensor, index: Tensor) -> Tensor:
