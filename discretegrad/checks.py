@@ -198,8 +198,8 @@ def categories_last(logits: Tensor, latent: Latent, dim: int) -> Tensor:
     """The logits with the categories, which are in `dim`, at the end; refuse a dimension that they have not."""
     if not latent.rank or not isinstance(logits, Tensor) or dim in (-1, logits.ndim - 1):
         return logits
-    if not -logits.ndim <= dim < logits.ndim:
-        raise ValueError(f"the categories are in dim={dim}, which logits of shape {_shape(logits)} do not have.")
+    if not isinstance(dim, int) or not -logits.ndim <= dim < logits.ndim:
+        raise ValueError(f"the categories are in dim={dim!r}, which logits of shape {_shape(logits)} do not have.")
     return logits.movedim(dim, -1)
 
 
@@ -346,12 +346,6 @@ def ids_of_logits(ids: Tensor, variables: torch.Size) -> None:
             f"ids of shape {_shape(ids)} do not belong to logits of {tuple(variables)} variables, which must broadcast "
             "to them; integer points are ids, so give one-hots as floating-point numbers."
         )
-
-
-def dimension(dim: object, tensor: Tensor) -> None:
-    """Refuse what is no dimension of a tensor."""
-    if not isinstance(dim, int) or not -tensor.ndim <= dim < tensor.ndim:
-        raise ValueError(f"dim must be a dimension of the logits, which have shape {_shape(tensor)}, not {dim!r}.")
 
 
 def takes_part(mask: Tensor, variables: torch.Size, which: str = "") -> None:

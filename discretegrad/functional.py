@@ -160,13 +160,11 @@ def one_hot(
     unknown = [name for name in settings if name not in SETTINGS[method]]
     if unknown:
         raise TypeError(f"{method!r} has no {', '.join(unknown)}; its settings are {', '.join(SETTINGS[method])}.")
-    checks.form_of_logits(logits, checks.named_latent(latent), None)
-    if latent == "categorical" and dim != -1:
-        checks.dimension(dim, logits)
-        logits = logits.movedim(dim, -1)
+    kind = checks.named_latent(latent)
+    logits = checks.categories_last(logits, kind, dim)
     points = PATHS[method](latent=latent, **settings).sample(logits, generator, mask, validate).points
-    if latent == "categorical" and dim != -1:
-        points = points.movedim(-1, dim + 1 if dim >= 0 else dim)
+    if kind.rank:
+        points = points.movedim(-1, dim % logits.ndim + 1)
     return points if num_samples is not None else points.squeeze(0)
 
 
