@@ -33,15 +33,24 @@ class Gumbel(Path):
 
 
 @frozen
-class ConditionalGumbel(Path):
-    """ST-Gumbel with its soft points averaged over `num_rao` Gumbel noises that all lead to the drawn ids."""
+class Averaged(Path):
+    """A path over soft points, averaged over `num_rao` Gumbel noises that all lead to the drawn ids."""
 
     num_rao: int
     temperature: float | Tensor
 
+    learned = False
+    """Whether the temperature may have a gradient."""
+
     def __post_init__(self) -> None:
         checks.count(self.num_rao, "num_rao")
-        checks.temperature(self.temperature)
+        checks.temperature(self.temperature, self.learned)
+
+
+class ConditionalGumbel(Averaged):
+    """ST-Gumbel."""
+
+    learned = True
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw ids, then the noises that could have drawn them."""

@@ -9,8 +9,8 @@ from discretegrad import checks
 from discretegrad.frozen import frozen
 from discretegrad.ops.relaxation import soften
 from discretegrad.ops.score import one_hot
-from discretegrad.pathwise.base import DiscretePath, Path, draw, straight_through
-from discretegrad.pathwise.gumbel import noise_given
+from discretegrad.pathwise.base import DiscretePath, draw, straight_through
+from discretegrad.pathwise.gumbel import Averaged, noise_given
 
 
 @frozen
@@ -35,20 +35,12 @@ class Trapezoid(DiscretePath):
         return hard + (2 * _tangent(halfway, zero) - _tangent(probs, zero) / 2)
 
 
-@frozen
-class ConditionalTrapezoid(Path):
+class ConditionalTrapezoid(Averaged):
     """Backward `2 mean_k J(s_k) / temperature - J(p) / 2`, s_k relaxed points of the law halfway between `e_z` and p.
 
     `Trapezoid`'s matrix at temperature 1 with Gumbel-Rao's in place of `J((e_z + p) / 2)`. `ops/relaxation/README.md`
     has what that means.
     """
-
-    num_rao: int
-    temperature: float | Tensor
-
-    def __post_init__(self) -> None:
-        checks.count(self.num_rao, "num_rao")
-        checks.temperature(self.temperature, learned=False)
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw ids from the logits, then the noises that would have drawn them halfway."""
@@ -62,20 +54,12 @@ class ConditionalTrapezoid(Path):
         return straight_through(2 * soft - logits.softmax(-1) / 2, indices), indices
 
 
-@frozen
-class RelaxedTrapezoid(Path):
+class RelaxedTrapezoid(Averaged):
     """Backward `(diag s + diag p - s p^T - p s^T) / 2`, s the mean of `num_rao` relaxed points that round to the id.
 
     With `s = e_z` it is `Trapezoid`'s matrix at temperature 1, which is linear in `e_z`. `ops/relaxation/README.md` has
     the derivation.
     """
-
-    num_rao: int
-    temperature: float | Tensor
-
-    def __post_init__(self) -> None:
-        checks.count(self.num_rao, "num_rao")
-        checks.temperature(self.temperature, learned=False)
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Draw ids, then the noises that could have drawn them."""
