@@ -639,8 +639,8 @@ OPERATORS = {
     "draw_pairs": [
         (LOGITS[:, :4], None, MASK, MIDDLE, 2, torch.rand(3, 2, 6, device=DEVICE), 2, False),
         (LOGITS, RANKING, None, None, 3, SEED, 2, True),
+        (LOGITS, RANKING, None, None, 0, SEED, 2, True),
     ],
-    "draw_sticks": [(LOGITS, RANKING, None, SEED, 2, True)],
     "gradient_of_pairs": [
         (LOGITS, RANKING, None, None, 0, IDS, torch.randn(2, 6, device=DEVICE), 1, None, 1),
         (LOGITS[:, :4], None, MASK, MIDDLE, 2, IDS % 4, torch.randn(2, 1, device=DEVICE), 6, torch.randn(4, 6), 1),

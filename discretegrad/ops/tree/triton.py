@@ -60,7 +60,10 @@ class TritonPairs(LogitPairs):
         self.variables = logits.shape[:-1]
         self.sticks = shape == "caterpillar"
         self.middle = None if tree is None else tree.middle
-        self.depth = (logits.shape[-1] - 1).bit_length() if tree is None else tree.depth
+        if tree is not None:
+            self.depth = tree.depth
+        else:  # sticks are told by having none
+            self.depth = 0 if self.sticks else (logits.shape[-1] - 1).bit_length()
         self.flags = kernels.flags(mask, self.variables)
         leaf_at = category_at(shape, order, self.logits)
         # Of transposed logits the ranking is transposed too.
@@ -75,10 +78,7 @@ class TritonPairs(LogitPairs):
         """See `Pairs.sample`; `noise` may be a seed, expanded to its shape."""
         source, seeded = kernels.noise_or_seed(noise)
         count = noise.shape[1]
-        if self.sticks:
-            indices = torch.ops.discretegrad.draw_sticks(*self._rows(), source, count, seeded)
-        else:
-            indices = torch.ops.discretegrad.draw_pairs(*self._rows(), self.middle, self.depth, source, count, seeded)
+        indices = torch.ops.discretegrad.draw_pairs(*self._rows(), self.middle, self.depth, source, count, seeded)
         return indices.reshape(2 * count, *self.variables), None
 
     def gradient(self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: None = None) -> Tensor:
@@ -89,7 +89,7 @@ class TritonPairs(LogitPairs):
         return torch.ops.discretegrad.gradient_of_pairs(
             *self._rows(),
             self.middle,
-            0 if self.sticks else self.depth,
+            self.depth,
             self._flat(indices),
             grouped,
             shared_by,
@@ -172,28 +172,33 @@ def _draw_pairs(
     pairs: int,
     seeded: bool,
 ) -> Tensor:
+    """Of sticks where the depth is 0."""
     rows, categories = logits.shape
     indices = kernels.empty((2 * pairs, rows), torch.int64, logits)
+    kernel: Any = _draw_sticks_kernel
+    of_tree: tuple[Any, ...] = ()
+    constants: dict[str, bool] = {}
+    if depth:
+        kernel, of_tree, constants = _draw_pairs_kernel, (middle, depth), {"BALANCED": middle is None}
     kernels.launch(
-        _draw_pairs_kernel,
+        kernel,
         rows,
         categories,
         logits,
+        *of_tree,
         logits,
         category_at,
         mask,
-        middle,
         noise,
         indices,
         *logits.stride(),
         _row_stride(category_at),
-        depth,
         pairs,
-        BALANCED=middle is None,
         PERMUTED=category_at is not None,
         MASKED=mask is not None,
         SEEDED=seeded,
         WIDE=_wide(logits),
+        **constants,
     )
     return indices
 
@@ -208,44 +213,6 @@ def _(
     noise: Tensor,
     pairs: int,
     seeded: bool,
-) -> Tensor:
-    return logits.new_empty((2 * pairs, logits.shape[0]), dtype=torch.int64)
-
-
-@torch.library.custom_op(
-    "discretegrad::draw_sticks",
-    mutates_args=(),
-    schema="(Tensor logits, Tensor? category_at, Tensor? mask, Tensor noise, int pairs, bool seeded) -> Tensor",
-)
-def _draw_sticks(
-    logits: Tensor, category_at: Tensor | None, mask: Tensor | None, noise: Tensor, pairs: int, seeded: bool
-) -> Tensor:
-    rows, categories = logits.shape
-    indices = kernels.empty((2 * pairs, rows), torch.int64, logits)
-    kernels.launch(
-        _draw_sticks_kernel,
-        rows,
-        categories,
-        logits,
-        logits,
-        category_at,
-        mask,
-        noise,
-        indices,
-        *logits.stride(),
-        _row_stride(category_at),
-        pairs,
-        PERMUTED=category_at is not None,
-        MASKED=mask is not None,
-        SEEDED=seeded,
-        WIDE=_wide(logits),
-    )
-    return indices
-
-
-@_draw_sticks.register_fake
-def _(
-    logits: Tensor, category_at: Tensor | None, mask: Tensor | None, noise: Tensor, pairs: int, seeded: bool
 ) -> Tensor:
     return logits.new_empty((2 * pairs, logits.shape[0]), dtype=torch.int64)
 
@@ -417,7 +384,7 @@ def _children(middle_of, node, low, high, position, BALANCED: tl.constexpr):
 
 @triton.jit
 def _draw_pairs_kernel(
-    logits, category_at, mask, middle_of, noise, indices, row_stride, stride, category_stride, depth, pairs, rows,
+    middle_of, depth, logits, category_at, mask, noise, indices, row_stride, stride, category_stride, pairs, rows,
     categories, BALANCED: tl.constexpr, PERMUTED: tl.constexpr, MASKED: tl.constexpr, SEEDED: tl.constexpr,
     WIDE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, TILES: tl.constexpr,
 ):  # fmt: skip
