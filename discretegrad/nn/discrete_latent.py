@@ -43,7 +43,8 @@ class DiscreteLatent(Learners):
     Points of an estimator that needs the values carry no gradient by themselves, so a network that is trained without
     `surrogate` leaves its encoder as it is. That is an error: in the first backward pass through the points, or, once a
     surrogate has been taken, at the next draw after points were dropped without one. So is a backward pass through the
-    mode. (Not under torch.compile and torch.func, where nothing can be raised.)
+    mode. Not under torch.compile and torch.func, where no backward pass can raise, and nothing tells that points were
+    dropped: there a forgotten surrogate is silent, so take one training step without them first.
 
     Example:
         >>> import torch, discretegrad as dg
