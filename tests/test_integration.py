@@ -1,6 +1,7 @@
 """Inside other people's machinery: compile, vmap, autocast, no_grad, DDP, mutation-free use."""
 
 import copy
+import math
 import os
 
 import pytest
@@ -300,3 +301,45 @@ def test_distributed_data_parallel_averages_the_gradients(tmp_path):
     for one, other, first, second in zip(of_layer0, of_layer1, *(r.parameters() for r in replicas), strict=True):
         assert torch.equal(one, other)
         torch.testing.assert_close(one, first.grad + second.grad)
+
+
+class Catalogued(torch.nn.Module):
+    def __init__(self, name, latent):
+        super().__init__()
+        event = (2,) if latent == "bernoulli" else (2, 4)
+        self.encoder = torch.nn.Sequential(torch.nn.Linear(5, math.prod(event)), torch.nn.Unflatten(-1, event))
+        self.decoder = torch.nn.Linear(math.prod(event), 5)
+        self.latent = dg.nn.DiscreteLatent(make(name, latent, 4))
+        self.double()
+
+    def forward(self, inputs, seed):
+        z = self.latent(self.encoder(inputs), generator=torch.Generator().manual_seed(seed))
+        errors = (self.decoder(z.points.flatten(1)) - z.repeat(inputs)).square().sum(-1)
+        return z.surrogate(errors).mean() + z.kl().mean()
+
+
+def catalogue_worker(rank, store):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 4, 5, dtype=torch.float64)
+    wrong = []
+    for name, latent in every():
+        model = Catalogued(name, latent)
+        model(inputs[0], 2)  # control variates that take their shape from the first logits have it now
+        replicas = [copy.deepcopy(model) for _ in range(2)]
+        distributed = torch.nn.parallel.DistributedDataParallel(model)
+        distributed(inputs[rank], rank).backward()
+        for number, replica in enumerate(replicas):
+            replica(inputs[number], number).backward()
+        for got, one, other in zip(*(each.parameters() for each in (model, *replicas)), strict=True):
+            expected = (one.grad + other.grad) / 2  # IMLE's is not that of half the loss
+            if not torch.allclose(got.grad, expected, rtol=1e-9, atol=1e-12):
+                wrong.append((name, latent))
+    dist.destroy_process_group()
+    assert not wrong, wrong
+
+
+@pytest.mark.slow
+def test_distributed_data_parallel_averages_the_gradients_of_every_estimator(tmp_path):
+    """As the mean of replicas, each of which has seen its own values only; learners among them."""
+    mp.spawn(catalogue_worker, (str(tmp_path / "store"),), nprocs=2)
