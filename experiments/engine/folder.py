@@ -85,8 +85,13 @@ class Folder:
             content = self.checkpoint.read_bytes()
             write_whole(self.path / f"checkpoint-{state['step']}.pt", lambda file: file.write(content))
 
-    def load(self, path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    def load(self, path: Path, identity: dict[str, Any] | None, device: torch.device) -> dict[str, Any]:
         """The state in a checkpoint of this run.
+
+        Args:
+            path: of the checkpoint.
+            identity: of the run that goes on; None: nothing goes on, the state is looked at.
+            device: where its tensors come to lie.
 
         Raises:
             UserError: where it cannot be read, or is of another run.
@@ -103,6 +108,8 @@ class Folder:
                 f"{path} was written by another version of the experiments, and its run cannot go on; finish it with "
                 "that version, or start anew in another run.dir."
             )
+        if identity is None:
+            return state
         changed = [key for key in before | identity if before.get(key) != identity.get(key)]
         if changed:
             found = ", ".join(f"{key}={before.get(key)} instead of {identity.get(key)}" for key in changed)
