@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from experiments.engine.errors import UserError
-from experiments.studies.stages.page import COLUMNS, rounded, write
+from experiments.engine import UserError
+from experiments.studies.page import DOCS, read
+from experiments.studies.stages.page import write
 from experiments.studies.stages.stage import measure
-from experiments.studies.table.page import DOCS, read
 
 
 def main() -> None:
@@ -30,9 +30,8 @@ def main() -> None:
     try:
         for step in options.steps:
             if not any(line["step"] == str(step) for line in lines):
-                found = measure(options.run, step, options.images, options.learn, options.most, options.rounds)
-                lines += [{name: rounded(line[name]) for name in COLUMNS} for line in found]
-            write(lines, options)
+                lines += measure(options.run, step, options.images, options.learn, options.most, options.rounds)
+            write(lines, options.out, options.learn, options.images)
     except UserError as error:
         parser.error(str(error))
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
 import discretegrad as dg
 from experiments.data.images import binarise
-from experiments.engine import Run
-from experiments.engine.errors import UserError
+from experiments.engine import UserError
+from experiments.studies.page import digits
 from experiments.studies.stages.candidates import Candidate, candidates
-from experiments.systems.vae.model import VAE
+from experiments.systems.vae import VAE, VAETask
 from experiments.train import build
 
 PRECISION = 0.015
@@ -29,19 +30,19 @@ class Stage:
     """A frozen model and a batch of images.
 
     Args:
-        run: with its parameters loaded.
+        task: with its parameters loaded.
         count: of images.
         seed: of their choice and binarisation.
     """
 
-    def __init__(self, run: Run, count: int, seed: int) -> None:
-        self.run, self.model = run, copy.deepcopy(run.task.model).requires_grad_(False)
-        self.generator = torch.Generator(run.world.device).manual_seed(seed)
+    def __init__(self, task: VAETask, count: int, seed: int) -> None:
+        self.task, self.model = task, copy.deepcopy(task.model).requires_grad_(False)
+        self.generator = torch.Generator(task.world.device).manual_seed(seed)
         self.images = self.batch(count)
 
     def batch(self, count: int) -> Tensor:
         """Binarised training images."""
-        images = self.run.task.images.train
+        images = self.task.images.train
         rows = torch.randint(len(images), (count,), generator=self.generator, device=images.device)
         return binarise(images[rows], self.generator)
 
@@ -52,7 +53,7 @@ class Stage:
             logits.requires_grad_()
         draw = estimator.sample(logits, self.generator)
         values = model.terms_of(images, draw, estimator).elbo
-        context = images - model.mean
+        context = self.task.context(images)
         return logits, estimator.surrogate(draw, values, context), (draw, values, context)
 
     def gradient(self, estimator: dg.Estimator) -> Tensor:
@@ -63,7 +64,7 @@ class Stage:
     def losses(self, estimator: dg.Estimator, batch: int) -> list[Tensor]:
         """Those of the estimator's modules on a fresh batch."""
         _, _, seen = self.draw(estimator, self.batch(batch), self.model)
-        return [learner.loss(*seen) for learner in modules(estimator)]
+        return [learner.loss(*seen) for learner in _modules(estimator)]
 
     def learn(self, estimator: dg.Estimator, steps: int, batch: int = 100, rate: float = 1e-3) -> None:
         """Let the estimator's modules learn on fresh batches; the model stays as it is."""
@@ -91,8 +92,7 @@ class Stage:
         return statistics.fmean(found), _error(found), mean / (2 * len(found)), 2 * len(found)
 
 
-def modules(estimator: dg.Estimator) -> tuple[Any, ...]:
-    """The estimator's modules."""
+def _modules(estimator: dg.Estimator) -> tuple[Any, ...]:
     return estimator.learners
 
 
@@ -102,7 +102,7 @@ def _error(found: list[float]) -> float:
 
 def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float]:
     """Median seconds of a whole training step with each, all of them once a round."""
-    model = copy.deepcopy(stage.run.task.model).requires_grad_(True)
+    model = copy.deepcopy(stage.task.model).requires_grad_(True)
     optimizer = torch.optim.Adam(model.parameters(), 1e-5, fused=True)
     rates = {c.label: [p for m in c.estimator.learners for p in m.parameters()] for c in listed}
     own = {label: torch.optim.Adam(p, 0.0) for label, p in rates.items() if p}
@@ -112,7 +112,7 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
             start = time.perf_counter()
             _, surrogate, seen = stage.draw(candidate.estimator, stage.images, model)
             loss = -surrogate.mean()
-            for learner in modules(candidate.estimator):
+            for learner in _modules(candidate.estimator):
                 loss = loss + learner.loss(*seen)
             for each in (optimizer, *([own[candidate.label]] if candidate.label in own else [])):
                 each.zero_grad()
@@ -125,30 +125,55 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
     return {label: statistics.median(each) for label, each in taken.items()}
 
 
-def load(folder: Path, step: int) -> Run:
-    """The run in a folder, as it was at a step.
+def configuration(folder: Path, step: int) -> DictConfig:
+    """Of a run of the VAE that kept the checkpoint of that step.
 
     Raises:
-        UserError: where it did not keep the checkpoint.
+        UserError: where it is none.
     """
-    path = folder / f"checkpoint-{step}.pt"
+    path = folder / "config.yaml"
     if not path.exists():
-        raise UserError(f"{path} is missing; train with run.keep=[{step}], which keeps the checkpoint of that step.")
-    config = OmegaConf.load(folder / "config.yaml")
-    OmegaConf.update(config, "run.dir", str(folder))
-    run = build(config)  # type: ignore[arg-type]
-    run.load(path)
-    return run
+        raise UserError(f"{folder} is no folder of a run of experiments.train; give one that kept checkpoints.")
+    if not (folder / f"checkpoint-{step}.pt").exists():
+        raise UserError(f"{folder} has no checkpoint-{step}.pt; train with run.keep=[{step}], or give a step it kept.")
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    try:
+        known = issubclass(get_class(config.task._target_), VAETask)
+    except Exception:  # an older version's has no task, another's may not be here
+        known = False
+    if not known:
+        raise UserError(f"{folder} holds no run of system=vae by this version of the experiments; give one.")
+    return config
 
 
-def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, Any]]:
-    """The lines of one stage."""
-    run = load(folder, step)
-    stage = Stage(run, images, seed=0)
-    variables, categories = run.task.model.prior_logits.shape
-    listed = candidates((variables, categories), run.task.estimator)
-    learnt = {id(learner) for learner in run.task.estimator.learners}
-    lines: list[dict[str, Any]] = []
+def load(folder: Path, step: int) -> VAETask:
+    """The VAE in a run's folder, as it was at a step.
+
+    Raises:
+        UserError: where there is none; see `configuration`.
+    """
+    run = build(configuration(folder, step))
+    assert isinstance(run.task, VAETask)
+    if run.task.model.inputs == "ids":
+        raise UserError(
+            f"{folder} has a decoder of ids, for which not all estimators are; train with model.inputs=points."
+        )
+    state = run.folder.load(folder / f"checkpoint-{step}.pt", None, run.world.device)
+    run.task.load_state_dict(state["task"])
+    return run.task
+
+
+def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, str]]:
+    """The lines of one stage, as they are written."""
+    task = load(folder, step)
+    if task.model.latent != "categorical":
+        raise UserError(f"{folder} has Bernoulli latents; the estimators of this table are for categorical ones.")
+    stage = Stage(task, images, seed=0)
+    variables, categories = task.model.prior_logits.shape
+    listed = candidates((variables, categories), task.estimator)
+    learnt = {id(learner) for learner in task.estimator.learners}
+    lines: list[dict[str, str]] = []
     reference, reference_error = torch.zeros(()), 0.0
     base = 0.0
     first = sorted(listed, key=lambda c: (c.label != "RLOO(2)", c.origin == "biased"))
@@ -168,20 +193,19 @@ def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds:
             bias = max(square, 0.0) / base
         lines.append(
             {
-                "step": step,
+                "step": str(step),
                 "estimator": candidate.label,
                 "origin": candidate.origin,
-                "evaluations": candidate.estimator.evaluations,
-                "variance": variance / base,
-                "error": error / base,
-                "squared_bias": bias,
-                "nats": variance,
+                "evaluations": str(candidate.estimator.evaluations),
+                "variance": digits(variance / base),
+                "error": digits(error / base),
+                "squared_bias": digits(bias),
+                "nats": digits(variance),
             }
         )
     signal = float(reference.square().sum() / images) - reference_error
-    for line in lines:
-        line["signal"] = signal / base
     spent = times(stage, listed, rounds)
-    for line in lines:
-        line["time"] = spent[line["estimator"]] / spent["RLOO(2)"]
-    return lines
+    return [
+        line | {"time": digits(spent[line["estimator"]] / spent["RLOO(2)"]), "signal": digits(signal / base)}
+        for line in lines
+    ]

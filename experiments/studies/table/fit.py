@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 import torch
 
 import discretegrad as dg
-from experiments.studies.table.problems import Problem, everything
+from experiments.studies.problems import Problem, everything
 
 STEPS, BATCH, RATE = 300, 100, 0.03
 EstimatorT = TypeVar("EstimatorT", bound=dg.Estimator)
@@ -16,7 +16,7 @@ EstimatorT = TypeVar("EstimatorT", bound=dg.Estimator)
 def least_squares(problem: Problem) -> dg.nn.LinearControlVariate:
     """The linear function that leaves the least variance of f, by enumeration."""
     module = dg.nn.LinearControlVariate(shape=problem.logits.shape).to(problem.logits)
-    if problem.name != "timing":
+    if problem.fit:
         values, log_probs = everything(problem, problem.logits)
         points = dg.Exact(latent=problem.latent).sample(problem.logits).points.flatten(1)
         root = (log_probs / 2).exp().unsqueeze(-1)
@@ -30,14 +30,14 @@ def least_squares(problem: Problem) -> dg.nn.LinearControlVariate:
 def train(estimator: EstimatorT, problem: Problem) -> EstimatorT:
     """Steps of Adam on the modules' own losses, as in use."""
     learners = [cast(dg.nn.Learner, module.to(problem.logits)) for module in estimator.learners]
-    if problem.name == "timing":
+    if not problem.fit:
         return estimator
     generator = torch.Generator().manual_seed(2)
     optimizer = torch.optim.Adam([p for module in learners for p in module.parameters()], RATE)
     for _ in range(STEPS):
         logits = problem.logits.expand(BATCH, *problem.logits.shape).clone().requires_grad_()
         draw = estimator.sample(logits, generator)
-        values = torch.stack([problem.f(points) for points in draw.points])
+        values = problem.f(draw.points)
         estimator.surrogate(draw, values)
         optimizer.zero_grad()
         for module in learners:

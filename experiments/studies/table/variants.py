@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import discretegrad as dg
+from experiments.studies.problems import Problem
 from experiments.studies.table.fit import least_squares, train
-from experiments.studies.table.problems import Problem
 
 
 class Variant(NamedTuple):

@@ -13,28 +13,44 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import refuse, run_job
-from experiments.engine.errors import UserError, require_count, require_number
+from experiments.engine import UserError, require_count, require_number
 from experiments.studies.variance import page
 from experiments.studies.variance.claims import crossovers, decide
-from experiments.studies.variance.measuring import measure, prepare
-from experiments.studies.variance.report import Report, read
+from experiments.studies.variance.measuring import Found, gather, measure, prepare
+from experiments.studies.variance.report import Report, dealt, read
 
 
 def run(config: DictConfig, command: str = "python -m experiments.studies.variance") -> Path:
-    """Check, measure, decide, write; the HTML's path.
+    """Check, measure, decide, write; the HTML's path, or of a shard the folder of what it has measured.
 
     Raises:
         UserError: before anything is measured, but for what a checkpoint turns out to be.
     """
-    report, settings, out = _checked(config)
+    settings = _settings(config)
+    out, *merged = (Path(folder) for folder in (config.out, *config.merge))
+    container = _container(config)
+    report = read(container, out)
+    page.check_figures(report)
+    cells = dealt(report.cells, config.shard)
     torch.set_num_threads(config.threads)
-    try:
-        (out / "cells").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be the report's folder ({error}); name another with out=FOLDER.") from error
-    prepare(report)
-    found = measure(report, out, config.progress, **settings)
-    confidence = settings["confidence"]
+    if merged:
+        if config.shard is not None:
+            raise UserError("merge measures nothing, and a shard nothing else; leave out shard or merge.")
+        known = {name: settings[name] for name in ("confidence", "precision", "replicates", "rounds")}
+        found = gather({folder: read(container, folder) for folder in merged}, **known)
+        if found.unfinished:
+            print(found.notice, file=sys.stderr)
+        _folder(out)
+    else:
+        _folder(out / "cells")
+        prepare(report, cells, out)
+        found = measure(cells, out, config.progress, **settings)
+        if config.shard is not None:
+            return out / "cells"
+    return _written(report, found, config, settings["confidence"], command, out)
+
+
+def _written(report: Report, found: Found, config: DictConfig, confidence: float, command: str, out: Path) -> Path:
     verdicts = decide(report, found.rows, confidence)
     crossing = crossovers(found.rows, report.crossover, confidence) if report.crossover else []
     text = OmegaConf.to_yaml(config, resolve=True)
@@ -44,7 +60,8 @@ def run(config: DictConfig, command: str = "python -m experiments.studies.varian
     return written
 
 
-def _checked(config: DictConfig) -> tuple[Report, dict[str, Any], Path]:
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """Of `analysis.compare`."""
     settings: dict[str, Any] = OmegaConf.to_container(config.measure, resolve=True)  # type: ignore[assignment]
     require_number("measure.precision", settings["precision"], 1e-6, 1.0)
     require_number("measure.confidence", settings["confidence"], 0.5, 1.0)
@@ -52,15 +69,25 @@ def _checked(config: DictConfig) -> tuple[Report, dict[str, Any], Path]:
     require_count("measure.rounds", settings["rounds"], 0)
     require_count("measure.seed", settings["seed"], 0)
     require_count("threads", config.threads)
+    if config.quick:
+        settings["precision"] = max(settings["precision"], 0.1)
+    return settings
+
+
+def _container(config: DictConfig) -> dict[str, Any]:
+    """Of the report."""
     chosen = config.report
     if config.quick:
         chosen = OmegaConf.merge(chosen, chosen.get("quick") or {})
-        settings["precision"] = max(settings["precision"], 0.1)
-    out = Path(config.out)
     container: dict[str, Any] = OmegaConf.to_container(chosen, resolve=True)  # type: ignore[assignment]
-    report = read(out.name, container, out)
-    page.check_figures(report)
-    return report, settings, out
+    return container
+
+
+def _folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be a folder of the report ({error}); name another with out=FOLDER.") from error
 
 
 @hydra.main(version_base="1.3", config_path="../../../conf", config_name="variance")

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
-from discretegrad.analysis import Estimate, p_value
+from discretegrad.estimate import Estimate, p_value
 from discretegrad.moments import GROUPS
 from experiments.studies.variance.report import Claim, Report
 
@@ -139,6 +137,8 @@ def crossovers(rows: Sequence[Mapping[str, Any]], unbiased: str, confidence: flo
 
     V is the variance times the evaluations of one estimate. A bias below its noise gives no number.
     """
+    from scipy import stats
+
     found = []
     for row in rows:
         base = next((r for r in rows if r["cell"] == row["cell"] and r["name"] == unbiased), None)

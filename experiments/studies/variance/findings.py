@@ -14,9 +14,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from experiments.engine.errors import UserError
+from experiments.engine import UserError
+from experiments.studies.page import DOCS, put
 
-PAGE = Path(__file__).parents[3] / "docs" / "findings.md"
+PAGE = DOCS / "findings.md"
 BLOCK = re.compile(r"<!-- report (?P<name>[\w-]+): (?P<sections>.*?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         text = update(PAGE.read_text(), folders)
     except UserError as error:
         parser.error(str(error))
-    PAGE.write_text(text)
+    put(PAGE, text)
     for name in re.findall(r"\]\(figures/([\w.-]+)\)", text):
         for folder in folders.values():
             if (folder / name).exists():

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from experiments.engine.errors import UserError, require_number
-from experiments.studies.variance.problems import FAMILIES, Problem, check
+from experiments.engine import UserError, require_number
+from experiments.studies.problems import FAMILIES, Problem, check
+from experiments.studies.stages.stage import configuration
 from experiments.studies.variance.specs import estimator
 from experiments.studies.variance.vae import vae
 
@@ -74,7 +74,6 @@ class Claim:
 class Report:
     """Unfolded: cells, claims with their pairs of names, figures."""
 
-    name: str
     title: str
     question: str
     cells: tuple[Cell, ...]
@@ -89,11 +88,32 @@ class Report:
     def pairs(self, claim: Claim, cell: Cell) -> list[tuple[str, str]]:
         """The names that a claim compares in a cell."""
         facts = {"kind": cell.kind, **cell.known}
-        if any(facts.get(name) not in _listed(value) for name, value in claim.where.items()):
+        if any(facts.get(name) not in listed(value) for name, value in claim.where.items()):
             return []
         names = expand([f"{claim.less}\n{claim.more}"], self.values, cell.known)
         pairs = [(less, more) for less, more in (name.split("\n") for name in names)]
         return [pair for pair in pairs if set(pair) <= cell.estimators.keys()]
+
+
+def dealt(cells: Sequence[Cell], shard: object) -> Sequence[Cell]:
+    """The cells of a shard: of 2/3 the second of three, and every third from there on, for neighbours cost alike.
+
+    Raises:
+        UserError: where it is no shard of these.
+
+    Example:
+        >>> dealt("abcdefgh", "2/3")
+        'beh'
+    """
+    if shard is None:
+        return cells
+    match = re.fullmatch(r"([0-9]+)/([0-9]+)", str(shard))
+    number, count = (int(part) for part in match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UserError(f"shard is a part such as 2/3, the second of three, or null, not {shard!r}.")
+    if count > len(cells):
+        raise UserError(f"shard={shard}: this report has {len(cells)} problems; deal them to as many jobs at most.")
+    return cells[number - 1 :: count]
 
 
 def expand(templates: Sequence[str], values: Mapping[str, list[Any]], arguments: Mapping[str, Any]) -> dict[str, str]:
@@ -120,17 +140,21 @@ def expand(templates: Sequence[str], values: Mapping[str, list[Any]], arguments:
     return filled
 
 
-def read(name: str, config: Mapping[str, Any], out: Path) -> Report:
+def read(config: Mapping[str, Any], out: Path) -> Report:
     """Unfold and check a report's configuration, without measuring anything.
+
+    Args:
+        config: as in conf/report/.
+        out: folder of the report, in which it trains its runs.
 
     Raises:
         UserError: for whatever cannot be meant.
     """
-    known = {parameter for parameter in inspect.signature(Report).parameters if parameter != "name"}
+    known = {*inspect.signature(Report).parameters}
     unknown = config.keys() - known - {"estimators", "quick"}
     if unknown:
         raise UserError(f"a report has no {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}, estimators.")
-    values = {key: _listed(value) for key, value in config.get("values", {}).items()}
+    values = {key: listed(value) for key, value in config.get("values", {}).items()}
     training = dict(config.get("training", {}))
     cells = list(_cells(config, values, training, out))
     claims = tuple(Claim(**claim) for claim in config.get("claims", ()))
@@ -139,7 +163,6 @@ def read(name: str, config: Mapping[str, Any], out: Path) -> Report:
             raise UserError(f"a claim's criterion is one of {', '.join(CRITERIA)}, not {claim.criterion!r}.")
         require_number("a claim's margin", claim.margin, 0.0, 1.0)
     report = Report(
-        name,
         str(config["title"]),
         str(config["question"]),
         tuple(cells),
@@ -166,7 +189,7 @@ def _cells(
         arguments = dict(entry)
         kind = str(arguments.pop("kind", ""))
         templates = arguments.pop("estimators", config.get("estimators", ()))
-        for chosen in itertools.product(*map(_listed, arguments.values())):
+        for chosen in itertools.product(*map(listed, arguments.values())):
             one = dict(zip(arguments, chosen, strict=True))
             check(kind, one, KINDS)
             known = {name: of.default for name, of in inspect.signature(KINDS[kind]).parameters.items()} | one
@@ -193,14 +216,12 @@ def _run(arguments: Mapping[str, Any], training: Mapping[str, Any], out: Path) -
         given = dict(override.split("=", 1) for override in training[run])
         sizes = {size: int(given[f"model.{size}"]) for size in SYMBOLS if f"model.{size}" in given}
         return str(out / "runs" / run), {"latent": given.get("model", "categorical"), **sizes}
-    config = Path(run) / "config.yaml"
-    if not run or not config.exists():
-        raise UserError(f"{run or 'run'} is no folder of a run of experiments.train; give one that kept checkpoints.")
-    if not (Path(run) / f"checkpoint-{step}.pt").exists():
-        raise UserError(f"{run} has no checkpoint-{step}.pt; train with run.keep=[{step}], or give a step it kept.")
-    model = OmegaConf.load(config).model
+    if not run:
+        raise UserError("a problem of the family vae needs run, the folder of a run of experiments.train.")
+    model = configuration(Path(run), step).model
     return run, {name: model[name] for name in ("latent", *SYMBOLS) if name in model}
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """A list or tuple as it is, anything else as the only one of a list."""
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]

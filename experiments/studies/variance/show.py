@@ -8,23 +8,18 @@ Files of one problem, measured with different seeds or on different machines, ar
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from discretegrad import analysis
-from discretegrad.analysis import plots
 from experiments.engine.files import write_whole
 
-PLOTS = {
-    "variance_against_evaluations": plots.variance_against_evaluations,
-    "variance_time": plots.variance_time,
-    "bias_variance": plots.bias_variance,
-    "layers": plots.layers,
-}
+PLOTS = ("variance_against_evaluations", "variance_time", "bias_variance", "layers")
 
 
-def gather(files: list[Path]) -> dict[str, analysis.Comparison]:
+def gather(files: Sequence[Path]) -> dict[str, analysis.Comparison]:
     """The comparisons, by the name of the first file of each problem.
 
     Raises:
@@ -35,7 +30,7 @@ def gather(files: list[Path]) -> dict[str, analysis.Comparison]:
         comparison = analysis.Comparison.load(file)
         same = next((name for name, other in found.items() if other.same_problem(comparison)), None)
         if same is None:
-            found[file.stem] = comparison
+            found[file.stem if file.stem not in found else str(file)] = comparison
         else:
             found[same] = found[same].merge(comparison)
     return found
@@ -63,13 +58,15 @@ def main() -> None:
         if options.merge is not None:
             comparison.save(options.merge)
     if options.plot is not None:
+        from discretegrad.analysis import plots  # takes matplotlib with it
+
         rows: list[dict[str, Any]] = []
         for name, comparison in found.items():
             own = comparison.layer_rows() if options.plot == "layers" else comparison.rows()
             rows += [{"cell": name, **row} for row in own]
         over = {} if options.baseline is None else {"baseline": options.baseline}
         try:
-            figure = PLOTS[options.plot](rows, **over)  # type: ignore[operator]
+            figure = getattr(plots, options.plot)(rows, **over)
         except TypeError:
             parser.error(f"{options.plot} has no baseline; leave it out.")
         suffix = options.to.suffix.lstrip(".") or "png"

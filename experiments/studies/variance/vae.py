@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from experiments.engine.errors import UserError
+from experiments.engine import UserError
+from experiments.studies.problems import Problem
 from experiments.studies.stages.stage import Stage, load
-from experiments.studies.variance.problems import Problem
 
 ROOT = Path(__file__).parents[3]
 """From where the programs run."""
@@ -52,7 +53,9 @@ def vae(
     def f(points: Tensor) -> Tensor:
         return model.terms(chosen, points, logits).elbo
 
-    return Problem(model.latent, f, logits, model.encoder if wrt == "encoder" else None, context=chosen - model.mean)
+    return Problem(
+        model.latent, f, logits, model.encoder if wrt == "encoder" else None, context=stage.task.context(chosen)
+    )
 
 
 def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
@@ -61,22 +64,44 @@ def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
     Raises:
         UserError: with what the program says.
     """
-    if all((folder / f"checkpoint-{step}.pt").exists() for step in steps):
-        return
     keep = ",".join(str(step) for step in sorted(steps))
     command = [sys.executable, "-m", "experiments.train", *overrides, f"run.keep=[{keep}]", f"run.steps={max(steps)}"]
     command += [f"run.dir={folder.resolve()}", "resume=auto", f"threads={torch.get_num_threads()}"]
-    print(f"training for this report: {shlex.join(['python', *command[1:]])}", file=sys.stderr)
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    with _locked(folder) as lock:
+        if all((folder / f"checkpoint-{step}.pt").exists() for step in steps):
+            return
+        print(f"training for this report: {shlex.join(['python', *command[1:]])}", file=sys.stderr)
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            pass_fds=[lock],  # locked for as long as either lives
+        )
     if done.returncode:
         raise UserError(f"the run for this report failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Wait for other jobs that train in the folder, as shards of one report do; the lock's descriptor."""
+    import fcntl
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for the job that trains {folder}", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
 
 
 @functools.lru_cache(maxsize=1)
 def _stage(run: str, step: int, images: int, seed: int) -> Stage:
     stage = Stage(load(Path(run), step), images, seed)
-    if stage.model.inputs == "ids":
-        raise UserError(f"{run} has a decoder of ids, where not all estimators work; train with model.inputs=points.")
     stage.model.encoder.requires_grad_(True)
     return stage
 

@@ -1,7 +1,8 @@
 """The families of problems, from a few numbers each: f, logits, and where the truth comes from.
 
-Every family is a function of keyword arguments; `latent` is "categorical" or "bernoulli". Logits are drawn from N(0, 1)
-by the problem's `seed` and multiplied by `scale`, so that a small scale is a flat and a large one a peaked posterior.
+Every family is a function of keyword arguments; `latent` is "categorical" or "bernoulli". But for the three small ones,
+logits are drawn from N(0, 1) by the problem's `seed` and multiplied by `scale`, so that a small scale is a flat and a
+large one a peaked posterior.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine.errors import UserError, require_count, require_number
-from experiments.studies.table.problems import PROBLEMS
-from experiments.studies.table.problems import problem as tabulated
+from experiments.engine import UserError, require_count, require_number
+
+SMALL = ("toy", "random", "saturated")
+"""The names of the small problems, on which docs/estimators.md measures."""
 
 
 class Problem(NamedTuple):
@@ -25,7 +27,7 @@ class Problem(NamedTuple):
 
     latent: str
     f: Callable[[Tensor], Tensor]
-    """From points `[S, *batch, *event, C]` to values `[S, *batch]`."""
+    """From points `[S, *batch, *event, C]` to values `[S, *batch]`, or without S."""
     logits: Tensor
     wrt: nn.Module | None = None
     """Behind the logits; None for the logits themselves."""
@@ -34,6 +36,8 @@ class Problem(NamedTuple):
     gradient: Tensor | None = None
     """The true gradient, where it is known in closed form."""
     context: Any = None
+    fit: bool = True
+    """Whether what learns inside an estimator is fitted to it."""
 
     @property
     def facts(self) -> dict[str, float]:
@@ -129,16 +133,32 @@ def ising(
 
 
 def small(name: str = "random", latent: str = "categorical") -> Problem:
-    """One of the three problems of docs/estimators.md."""
-    if name not in PROBLEMS:
-        raise UserError(f"the small problems are {', '.join(PROBLEMS)}, not {name!r}.")
-    known = tabulated(name, latent)
-    event = known.logits.ndim
+    """One of the three small problems of docs/estimators.md, always the same.
+
+    Args:
+        name: "toy", the squared distance of the mean id (spread over [0, 1]) from 0.499; "random", a random smooth
+            function of three variables jointly; "saturated", one where a category has nearly all the probability.
+        latent: "categorical" (three categories) or "bernoulli".
+    """
+    if name not in SMALL:
+        raise UserError(f"the small problems are {', '.join(SMALL)}, not {name!r}.")
+    generator = torch.Generator().manual_seed(0)
+    variables, categories = 3 if name == "random" or latent == "bernoulli" else 2, 3 if latent == "categorical" else 2
+    inner = torch.randn(variables * categories, 8, generator=generator, dtype=torch.float64)
+    outer = torch.randn(8, generator=generator, dtype=torch.float64)
+    logits = torch.randn(variables, categories, generator=generator, dtype=torch.float64)
+    if name == "saturated":
+        logits[:, 0] += 5.0
+    spread = torch.linspace(0.0, 1.0, categories, dtype=torch.float64)
 
     def f(points: Tensor) -> Tensor:
-        return known.f(points.flatten(0, -1 - event)).reshape(points.shape[:-event])
+        if latent == "bernoulli":
+            points = torch.stack((1 - points, points), -1)
+        if name == "toy":
+            return ((points @ spread).mean(-1) - 0.499).square()
+        return (points.flatten(-2) @ inner).tanh() @ outer
 
-    return Problem(latent, f, known.logits)
+    return Problem(latent, f, logits if latent == "categorical" else logits[:, 1] - logits[:, 0])
 
 
 FAMILIES: dict[str, Callable[..., Problem]] = {
@@ -150,6 +170,12 @@ FAMILIES: dict[str, Callable[..., Problem]] = {
 }
 LEAST = {"variables": 1, "categories": 2, "seed": 0, "step": 1, "images": 1, "part": 0, "parts": 1}
 """What counts are at least."""
+
+
+def everything(problem: Problem, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """f at all joint values, and the logarithms of their probabilities, with the logits' graph."""
+    points = dg.Exact(latent=problem.latent).sample(logits.detach()).points
+    return problem.f(points), dg.objectives.log_prob(points, logits, latent=problem.latent)
 
 
 def check(kind: str, arguments: Mapping[str, Any], families: Mapping[str, Callable[..., Problem]]) -> None:
