@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import discretegrad as dg
-from experiments.studies.table import fit, measure, page, problems, variants
+from experiments.studies import page, problems
+from experiments.studies.table import fit, measure, rows, variants
 
 ROWS = variants.variants()
 COMMITTED = {(line["estimator"], line["latent"]): line for line in page.read(page.DOCS / "estimators.csv")}
@@ -24,8 +25,7 @@ def test_every_estimator_has_a_row():
 
 def compare(variant, names):
     """Exact numbers to their three digits; those of a long run or of training (with their seeds) to 10 % besides."""
-    measured = page.row(variant, names)
-    cells, old = measured.cells(), COMMITTED[variant[:2]]
+    cells, old = rows.row(variant, names), COMMITTED[variant[:2]]
     for column in ("unbiased", "objective", "exact"):
         assert cells[column] == old[column], column
     noise = 0.1 if old["exact"] == "no" or variant.trained else 0.0
@@ -45,19 +45,19 @@ QUICK = [row for row in ROWS if not row.trained and COMMITTED.get(row[:2], {"exa
 
 @pytest.mark.parametrize("variant", named(QUICK))
 def test_exact_numbers_on_the_toy_problem_are_current(variant):
-    compare(variant, problems.PROBLEMS[:1])
+    compare(variant, problems.SMALL[:1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", named(ROWS))
 def test_all_numbers_are_current(variant):
-    compare(variant, problems.PROBLEMS)
+    compare(variant, problems.SMALL)
 
 
 def test_declarations_hold_in_the_table():
     for line in COMMITTED.values():
-        biases = [float(line[f"bias {name}"]) for name in problems.PROBLEMS]
-        errors = [float(line[f"bias error {name}"]) for name in problems.PROBLEMS]
+        biases = [float(line[f"bias {name}"]) for name in problems.SMALL]
+        errors = [float(line[f"bias error {name}"]) for name in problems.SMALL]
         if line["unbiased"] == "yes":
             assert all(bias <= 6 * error for bias, error in zip(biases, errors, strict=True)), line["estimator"]
         else:
@@ -66,7 +66,7 @@ def test_declarations_hold_in_the_table():
 
 def test_the_fit_of_the_linear_control_variate_is_the_best():
     """Any step away from it leaves more variance under the law of independent points."""
-    problem = problems.problem("random", "categorical")
+    problem = problems.small("random", "categorical")
     module = fit.least_squares(problem)
     best = measure.measure(dg.RLOO(control_variate=module), problem).variance
     plain = measure.measure(dg.RLOO(), problem).variance
@@ -86,7 +86,7 @@ def test_the_fit_of_the_linear_control_variate_is_the_best():
 def test_the_page_is_made_of_the_csv_file():
     text = (page.DOCS / "estimators.md").read_text()
     device = text.split("(8 categories), ")[1].split(". Only")[0]
-    assert text == page.markdown(list(COMMITTED.values()), device)
+    assert text == rows.text(list(COMMITTED.values()), device)
 
 
 def test_a_stale_number_would_be_noticed():

@@ -16,12 +16,13 @@ from test_conf import CONF, configure, options
 import discretegrad as dg
 from discretegrad import analysis
 from discretegrad.analysis import Estimate
-from experiments.engine.errors import UserError
-from experiments.studies.variance import findings, page, report, show
+from experiments.engine import UserError
+from experiments.studies import page
+from experiments.studies.problems import classic, ising, quadratic, small, table
+from experiments.studies.variance import findings, report, show
 from experiments.studies.variance.__main__ import run
 from experiments.studies.variance.claims import crossovers, decide
 from experiments.studies.variance.claims import test as below
-from experiments.studies.variance.problems import classic, ising, quadratic, small, table
 from experiments.studies.variance.report import Cell, Claim, Report, expand
 from experiments.studies.variance.specs import estimator
 from experiments.train import train
@@ -168,7 +169,7 @@ def by_hand(margin=0.0):
         Cell("table", {"seed": seed}, {"seed": seed}, dict.fromkeys(["RLOO(2)", "DisARM()"], "")) for seed in range(2)
     )
     claim = Claim("less", "somebody", "DisARM()", "RLOO(2)", margin=margin)
-    return Report("r", "t", "q", cells, (claim,), {}, (), None, {})
+    return Report("t", "q", cells, (claim,), {}, (), None, {})
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,7 @@ def test_times_are_judged_by_their_own_degrees_of_freedom():
     for one, value in zip(rows, (1.0, 0.93), strict=True):
         one |= {"variance_time": value, "variance_time_se": 0.02}
     claim = Claim("less", "somebody", "DisARM()", "RLOO(2)", criterion="variance_time")
-    report = Report("r", "t", "q", by_hand().cells[:1], (claim,), {}, (), None, {})
+    report = Report("t", "q", by_hand().cells[:1], (claim,), {}, (), None, {})
     for freedom, word in ((31, "held"), (2, "undecided")):
         (verdict,) = decide(report, [{**one, "variance_time_freedom": freedom} for one in rows], 0.95)
         assert verdict.word == word
