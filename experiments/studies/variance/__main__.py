@@ -17,7 +17,7 @@ from experiments.engine import UserError, require_count, require_number
 from experiments.studies.variance import page
 from experiments.studies.variance.claims import crossovers, decide
 from experiments.studies.variance.measuring import Found, gather, measure, prepare
-from experiments.studies.variance.report import Report, dealt, read
+from experiments.studies.variance.report import Report, dealt, listed, read
 
 
 def run(config: DictConfig, command: str = "python -m experiments.studies.variance") -> Path:
@@ -27,7 +27,7 @@ def run(config: DictConfig, command: str = "python -m experiments.studies.varian
         UserError: before anything is measured, but for what a checkpoint turns out to be.
     """
     settings = _settings(config)
-    out, *merged = (Path(folder) for folder in (config.out, *config.merge))
+    out, merged = Path(config.out), [Path(folder) for folder in listed(config.merge or ())]
     container = _container(config)
     report = read(container, out)
     page.check_figures(report)
