@@ -100,9 +100,8 @@ class Folder:
             state = torch.load(path, map_location=device, weights_only=True)
             before, version = state["identity"], state.get("format", 1)
         except Exception as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); restore it, or start anew in another run.dir."
-            ) from error
+            said = str(error).partition("\n")[0]  # torch goes on for a page
+            raise UserError(f"{path} cannot be read ({said}); restore it, or start anew in another run.dir.") from error
         if version != FORMAT:
             raise UserError(
                 f"{path} was written by another version of the experiments, and its run cannot go on; finish it with "
