@@ -64,7 +64,7 @@ class Stage:
     def losses(self, estimator: dg.Estimator, batch: int) -> list[Tensor]:
         """Those of the estimator's modules on a fresh batch."""
         _, _, seen = self.draw(estimator, self.batch(batch), self.model)
-        return [learner.loss(*seen) for learner in _modules(estimator)]
+        return [learner.loss(*seen) for learner in modules(estimator)]
 
     def learn(self, estimator: dg.Estimator, steps: int, batch: int = 100, rate: float = 1e-3) -> None:
         """Let the estimator's modules learn on fresh batches; the model stays as it is."""
@@ -92,7 +92,8 @@ class Stage:
         return statistics.fmean(found), _error(found), mean / (2 * len(found)), 2 * len(found)
 
 
-def _modules(estimator: dg.Estimator) -> tuple[Any, ...]:
+def modules(estimator: dg.Estimator) -> tuple[Any, ...]:
+    """The estimator's modules."""
     return estimator.learners
 
 
@@ -112,7 +113,7 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
             start = time.perf_counter()
             _, surrogate, seen = stage.draw(candidate.estimator, stage.images, model)
             loss = -surrogate.mean()
-            for learner in _modules(candidate.estimator):
+            for learner in modules(candidate.estimator):
                 loss = loss + learner.loss(*seen)
             for each in (optimizer, *([own[candidate.label]] if candidate.label in own else [])):
                 each.zero_grad()

@@ -4,5 +4,6 @@
 
 A report (conf/report/*.yaml) is a list of problems, estimators for each, claims about them, and figures. Every problem
 is a cell: one `discretegrad.analysis.compare`, kept in a file of its own, so that an interrupted report goes on from
-what was measured. `python -m experiments.studies.variance.show` prints, merges and plots such files.
+what was measured, and several jobs can share one (`shard=2/3`). `python -m experiments.studies.variance.show` prints,
+merges and plots such files.
 """
