@@ -195,7 +195,7 @@ def test_of_jobs_that_need_a_run_one_trains_it_and_the_others_wait(tmp_path, mon
 def test_commands_that_start_together_share_a_folder(tmp_path):
     """Three at once, which need a run that nobody has trained."""
     command = [sys.executable, "-m", "experiments.studies.variance", "report=vae", "quick=true", "progress=false"]
-    command += ["measure.precision=0.9", "measure.replicates=64", "measure.rounds=0"]
+    command += ["measure.replicates=64", *UNTIMED]
     quiet = {"cwd": CONF.parent, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     jobs = [subprocess.Popen([*command, f"out={tmp_path / 'all'}", f"shard={n}/3"], **quiet) for n in (1, 2, 3)]
     said = [job.communicate()[1] for job in jobs]

@@ -157,6 +157,14 @@ def test_a_file_of_another_problem_is_not_taken_up(tmp_path):
         run(variance("report=toy", f"out={out}"))
 
 
+def test_what_draws_and_tests_is_not_loaded_before_it_is_used():
+    commands = ", ".join(f"experiments.studies.{name}.__main__" for name in ("variance", "stages", "table"))
+    heavy = "{'scipy', 'matplotlib', 'jinja2', 'markdown', 'sklearn', 'PIL'}"
+    code = f"import sys, {commands}; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CONF.parent)
+    assert done.stdout == "[]\n"
+
+
 def row(cell, name, variance, error, unbiased=True, bias2=0.0, bias2_se=0.0, evaluations=2):
     made = {"cell": cell, "name": name, "unbiased": unbiased, "failure": None, "norm2": 1.0, "evaluations": evaluations}
     made |= {"variance": variance, "variance_se": error, "bias2": bias2, "bias2_se": bias2_se}
