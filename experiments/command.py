@@ -28,11 +28,18 @@ def run_job(job: Callable[[], None], stopped: Callable[[KeyboardInterrupt], tupl
     try:
         job()
     except (HydraException, OmegaConfBaseException) as error:
-        refuse(of_hydra(error))
+        _say(of_hydra(error))
+        sys.exit(2)
     except KeyboardInterrupt as stop:
         said, number = stopped(stop)
-        print(said, file=sys.stderr)
+        _say(said)
         sys.exit(128 + number)
+
+
+def _say(sentence: str) -> None:
+    """Once, where `torchrun` has started several processes, all of which know it."""
+    if os.environ.get("RANK", "0") == "0":
+        print(sentence, file=sys.stderr)
 
 
 def of_hydra(error: Exception) -> str:

@@ -5,6 +5,7 @@ On several processes: `torchrun --nproc-per-node=2 -m experiments.train ...`.
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -57,13 +58,13 @@ def train(config: DictConfig) -> Run:
         UserError: before anything is written, or with the last checkpoint in place.
         Interrupted: with a checkpoint at the step reached.
     """
-    if config.threads is not None:
-        require_count("threads", config.threads)
-        torch.set_num_threads(config.threads)
-    if config.resume not in (True, False, "auto"):
-        raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
     with joined(config.device) as world:
-        run = world.agreed(lambda: build(config, world))
+        if config.threads is not None:
+            require_count("threads", config.threads)
+            torch.set_num_threads(config.threads)
+        if config.resume not in (True, False, "auto"):
+            raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
+        run = build(config, world)
         run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
         run.train()
         return run
@@ -111,8 +112,10 @@ def main() -> None:
 def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
     step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
+    processes = os.environ.get("LOCAL_WORLD_SIZE")
+    launcher = ["torchrun", f"--nproc-per-node={processes}"] if processes else ["python"]
     # auto, not true: in a sweep not every run has begun.
-    command = shlex.join(["python", "-m", "experiments.train", *arguments, "resume=auto"])
+    command = shlex.join([*launcher, "-m", "experiments.train", *arguments, "resume=auto"])
     at = "" if step is None else f" at step {step}"
     return f"stopped{at}; go on with\n  {command}", number
 

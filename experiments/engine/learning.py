@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
 from experiments.engine.errors import UserError, finite
 from experiments.engine.settings import Settings
 from experiments.engine.task import Step, Task
-from experiments.engine.world import World, mixed, seed_globally
+from experiments.engine.world import World, seed_globally
 
 if TYPE_CHECKING:  # takes scipy with it
     from discretegrad.analysis import Monitor
@@ -42,14 +41,11 @@ class Learning:
         self.settings, self.task, self.world = settings, task, world
         task.to(world.device).begin(settings, world)
         self._rehearse()
-        seed = mixed(settings.seed, world.rank) if world.rank else settings.seed
-        self.generator = torch.Generator(world.device).manual_seed(seed)
+        world.follow([*task.parameters(), *task.buffers()])  # whatever they were made from
+        self.generator = world.apart(torch.Generator(world.device).manual_seed(settings.seed))
         self.optimizers = self._optimizers(optimizers)
         self.schedules = [schedule(optimizer) for optimizer in self.optimizers.values()] if schedule else []
         self.monitor = self._monitor()
-        self.module: nn.Module = task
-        if world.size > 1:
-            self.module = DistributedDataParallel(task, find_unused_parameters=True)
 
     def forward(self, step: int) -> Step:
         """The loss of the batch of a step.
@@ -58,15 +54,17 @@ class Learning:
             NotFinite: with the term's name.
         """
         seed_globally(self.world.device, self.settings.seed, step, self.world.rank)
-        found: Step = self.module(self.task.batch(step), self.generator)
+        self._before = self._marks()
+        found: Step = self.task(self.task.batch(step), self.generator)
         finite({"loss": found.loss, **found.shown})
         return found
 
-    def backward(self, found: Step, step: int) -> None:
-        """Move all that learns."""
+    def backward(self, found: Step, step: int, stopped: bool = False) -> bool:
+        """Move all that learns; whether any process was stopped."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        found.loss.backward()
+        (found.loss / self.world.size if self.world.size > 1 else found.loss).backward()
+        stopped = self._average(stopped)
         watch = self.task.watched() if self.monitor is not None else None
         if self.monitor is not None and watch is not None:
             estimator, f, logits, context, on = watch
@@ -78,6 +76,10 @@ class Learning:
         for schedule in self.schedules:
             schedule.step()
         self.task.after()
+        moved = [buffer for mark, buffer in self._marks().items() if mark not in self._before]
+        for buffer, total in zip(moved, self.world.sum(moved), strict=True):
+            buffer.copy_(total / self.world.size)
+        return stopped
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint, but for the generators, of which every process has its own."""
@@ -97,6 +99,25 @@ class Learning:
             schedule.load_state_dict(scheduled)
         if self.monitor is not None and state["monitor"] is not None:
             self.monitor.load_state_dict(state["monitor"])
+
+    def _average(self, stopped: bool) -> bool:
+        """Sum every parameter's gradients over the processes; whether any was stopped. One exchange for all of it."""
+        if self.world.size == 1:
+            return stopped
+        learning = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+        flags = [*(p.grad is not None for p in learning), stopped]
+        *gradients, raised = self.world.sum([*own, torch.tensor(flags, dtype=torch.float32, device=self.world.device)])
+        *found, stopped = raised.bool().tolist()
+        for parameter, gradient, anywhere in zip(learning, gradients, found, strict=True):
+            parameter.grad = gradient if anywhere else None  # as in one process: an optimiser skips it
+        return stopped
+
+    def _marks(self) -> dict[tuple[int, int], Tensor]:
+        """Statistics by what changes when they do: those of all processes are averaged."""
+        if self.world.size == 1:
+            return {}
+        return {(id(b), b._version): b for b in self.task.buffers() if b.is_floating_point()}
 
     def _rehearse(self) -> None:
         """One forward pass: what the task refuses is refused now, and lazy layers get their shapes."""

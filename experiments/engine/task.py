@@ -38,6 +38,8 @@ class Task(nn.Module, ABC):
     """A system to train: what it learns from, what it minimises, how it is judged.
 
     All that it learns are its parameters and buffers, those of an estimator's modules included (`dg.nn.Learners`).
+    Several processes average the gradients of all parameters in every step, and the buffers of floating point that it
+    has moved; so all compute with equal ones.
     """
 
     measures: ClassVar[dict[str, str]]
@@ -88,7 +90,8 @@ class Task(nn.Module, ABC):
         """Judge on examples that were not trained on; the same noise every time, and not the training's.
 
         Args:
-            most: how many examples, spread over the set; None: all. Each process takes its `world.share` of them.
+            most: how many examples, spread over the set; None: all. Each process takes its `world.share` of them, and
+                noise of its own by `world.apart`.
         """
 
     def pictures(self, folder: Path) -> list[Path]:

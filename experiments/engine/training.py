@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -63,7 +63,8 @@ class Run:
         Raises:
             UserError: rather than overwrite a run, or go on with a different one.
         """
-        if self._alone(partial(self.folder.claim, resume)):
+        self.world.every(None)  # nothing is written until all are built
+        if self.world.every(self._alone(partial(self.folder.claim, resume)))[0]:
             self.load(self.folder.checkpoint)
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
@@ -106,16 +107,15 @@ class Run:
     def train_step(self, stops: Stops | None = None) -> int:
         """One step; the number of the signal that stops the run after it, or 0."""
         start = time.perf_counter()
-        found, problem = None, ""
         try:
             found = self.learning.forward(self.step)
         except NotFinite as error:
-            problem = error.term
+            raise UserError(
+                f"{error.term} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look "
+                f"at the data ({self.folder.checkpoint} holds step {self.saved})."
+            ) from error
         caught = 0 if stops is None else stops.caught or 0  # once: a signal after this line waits for the next step
-        failed, stopped = self.world.any(bool(problem), bool(caught))
-        if failed or found is None:
-            self._refuse(next(term for term in self.world.every(problem) if term))
-        self.learning.backward(found, self.step)
+        stopped = self.learning.backward(found, self.step, bool(caught))
         self.record.add(found.shown)
         self.record.seconds += time.perf_counter() - start  # evaluations and checkpoints are no part of it
         self.step += 1
@@ -143,7 +143,7 @@ class Run:
         Raises:
             UserError: where it cannot be read, or is of another run.
         """
-        state = self.world.agreed(partial(self.folder.load, path, self.identity, self.world.device))
+        state = self.folder.load(path, self.identity, self.world.device)
         if state["step"] > self.settings.steps:
             raise UserError(
                 f"{self.folder.path} holds a run of {state['step']} steps already; give run.steps of at least as many "
@@ -181,21 +181,11 @@ class Run:
         self._alone(partial(write_json, self.folder.path / "result.json", self.result))
 
     def _alone(self, work: Callable[[], Any]) -> Any:
-        """Let one process do it, and tell all what came of it."""
-
-        def attempt() -> Any:
-            try:
-                return work() if self.world.writes else None
-            except OSError as error:
-                raise UserError(
-                    f"the run's folder cannot be written ({error}); free space or mend its rights, then go on by "
-                    f"resume=auto: its checkpoint, if there is one, holds step {self.saved}."
-                ) from error
-
-        return self.world.every(self.world.agreed(attempt))[0]
-
-    def _refuse(self, term: str) -> NoReturn:
-        raise UserError(
-            f"{term} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look at the data "
-            f"({self.folder.checkpoint} holds step {self.saved})."
-        )
+        """Let one process do it; the others have None of it."""
+        try:
+            return work() if self.world.writes else None
+        except OSError as error:
+            raise UserError(
+                f"the run's folder cannot be written ({error}); free space or mend its rights, then go on by "
+                f"resume=auto: its checkpoint, if there is one, holds step {self.saved}."
+            ) from error

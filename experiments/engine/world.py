@@ -7,16 +7,16 @@ import hashlib
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from experiments.engine.errors import UserError
 
-T = TypeVar("T")
 CPU = torch.device("cpu")
 
 
@@ -37,11 +37,18 @@ class World:
         """This process's part of `count` examples: a contiguous one, all parts together are all of them."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Of each tensor the sum over all processes, the same to the bit in all of them; in one exchange."""
+        if self.size == 1 or not tensors:
+            return list(tensors)
+        flat = torch.cat([tensor.detach().flatten() for tensor in tensors])  # in the widest dtype
+        self._exchange(torch.distributed.all_reduce, flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        return [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
+
     def mean(self, total: Tensor | float, count: int) -> float:
         """The mean over all processes, of each one's sum and how many it has summed."""
-        pair = torch.tensor([float(total), count], dtype=torch.float64, device=self.device)
-        if self.size > 1:
-            torch.distributed.all_reduce(pair)
+        [pair] = self.sum([torch.tensor([float(total), count], dtype=torch.float64, device=self.device)])
         return float(pair[0]) / float(pair[1])
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -52,37 +59,46 @@ class World:
         """
         if self.size == 1:
             return rows
-        from torch.distributed.nn.functional import all_gather
-
-        return torch.cat(all_gather(rows))
+        return _Gather.apply(self, rows)
 
     def every(self, own: Any) -> list[Any]:
         """Each process's object, in the order of ranks."""
-        if self.size == 1:
-            return [own]
-        found: list[Any] = [None] * self.size
-        torch.distributed.all_gather_object(found, own)
+        found: list[Any] = [own] * self.size
+        if self.size > 1:
+            self._exchange(torch.distributed.all_gather_object, found, own)
         return found
 
-    def any(self, *flags: bool) -> list[bool]:
-        """Of each flag, whether any process has raised it."""
-        if self.size == 1:
-            return list(flags)
-        raised = torch.tensor(flags, dtype=torch.int32, device=self.device)
-        torch.distributed.all_reduce(raised, torch.distributed.ReduceOp.MAX)
-        return [bool(flag) for flag in raised.tolist()]
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Give them, in place, the values that they have in process 0."""
+        for tensor in tensors if self.size > 1 else ():
+            self._exchange(torch.distributed.broadcast, tensor.detach(), 0)
 
-    def agreed(self, work: Callable[[], T]) -> T:
-        """What the work returns here, if it is refused nowhere; else the first refusal, in every process."""
-        result, refusal = None, None
+    def apart(self, generator: torch.Generator) -> torch.Generator:
+        """The same generator, seeded in every process but the first by its rank: noise must not repeat between them."""
+        return generator.manual_seed(mixed(generator.initial_seed(), self.rank)) if self.rank else generator
+
+    def _exchange(self, collective: Callable[..., Any], *arguments: Any) -> None:
         try:
-            result = work()
-        except UserError as error:
-            refusal = error
-        said = [str(other) for other in self.every(refusal and str(refusal)) if other]
-        if said:
-            raise UserError(said[0]) from refusal
-        return result  # type: ignore[return-value]
+            collective(*arguments)
+        except RuntimeError as error:  # gloo's and NCCL's
+            raise UserError(
+                "another process of this run has ended, and none can go on without it; give all of them resume=auto to "
+                f"go on from the last checkpoint ({error})."
+            ) from error
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, world: World, rows: Tensor) -> Tensor:
+        ctx.world, ctx.count = world, len(rows)
+        gathered = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(world.size)]
+        world._exchange(torch.distributed.all_gather, gathered, rows.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        [summed] = ctx.world.sum(gradients)
+        return None, summed[ctx.world.rank * ctx.count :][: ctx.count]
 
 
 def mixed(*parts: int) -> int:
@@ -113,19 +129,32 @@ def joined(device: str) -> Iterator[World]:
         UserError: for another device, or where there is no such GPU.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    place = _device(device, int(os.environ.get("LOCAL_RANK", 0)) if size > 1 else 0)
     if size == 1:
-        yield World(device=place)
+        yield World(device=_device(device, 0))
         return
-    import torch.distributed
-
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    store = next(rendezvous("env://"))[0]
     try:
+        place = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+        if place.type == "cuda":
+            torch.cuda.set_device(place)
+        backend = "nccl" if place.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield World(rank, size, place)
-    finally:
-        torch.distributed.destroy_process_group()
+    except Exception as error:
+        if not _first(store):
+            raise SystemExit(2) from error  # because another process has, which says why
+        raise
+    finally:  # whatever the others wait for from this process, they now do no longer
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _first(store: Any) -> bool:
+    """Whether this process is the first of all that fails."""
+    try:
+        return store.add("failed", 1) == 1
+    except RuntimeError:  # the store has gone with its process
+        return True
 
 
 def _device(name: str, index: int) -> torch.device:
