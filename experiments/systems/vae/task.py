@@ -168,7 +168,7 @@ class VAETask(Task):
         images = binarise(self.images.test, generator) if self.binarised else self.images.test
         if most is not None:
             images = images[:: max(1, len(images) // most)][:most]
-        images = images[self.world.share(len(images))]
+        images, generator = images[self.world.share(len(images))], self.world.apart(generator)
         sampler = dg.Reinforce(self.bound_samples, latent=self.model.latent)
         total = 0.0
         for batch in images.split(50):
