@@ -1,7 +1,9 @@
-"""Fetch a file once: resumed where it broke off, there whole or not at all."""
+"""Fetch a file once, whoever asks: resumed where it broke off, there whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
 import os
 import urllib.error
@@ -27,9 +29,23 @@ def fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) ->
     Raises:
         UserError: that ends in the remedy, where the server cannot be reached or breaks off, or sends something else.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
+    try:
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)  # the processes of a run, and runs of a sweep, begin at the same time
+        if not path.exists():
+            _fetch(url, path, check, remedy)
+    finally:
+        os.close(folder)
+
+
+def _fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
         have = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=30) as response:

@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import threading
+import time
 
 import pytest
 import torch
@@ -142,6 +143,19 @@ def test_a_download_that_broke_off_goes_on(dataset, server, tmp_path, resumes):
     assert path.read_bytes() == (folder / name).read_bytes()
     assert Handler.requests == [None, "bytes=20-"]
     assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+def test_what_many_ask_for_at_once_is_downloaded_once(dataset, server, tmp_path):
+    folder, files, _ = dataset
+    name = f"{files[0].name}.gz"
+    arguments = (server + name, tmp_path / name, lambda part: time.sleep(0.2), "do something.")
+    askers = [threading.Thread(target=fetch, args=arguments) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    assert Handler.requests == [None]
 
 
 def test_a_download_that_had_all_arrived_is_taken(dataset, server, tmp_path):
