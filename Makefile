@@ -58,6 +58,7 @@ bench: $(VENV)/installed
 	  $(BIN)/python -m benchmarks.results runs/bench-$$suite.json || exit 1; done
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.cliffs
+	$(BIN)/python -m benchmarks.processes
 
 # Should the packages not install, their rows of the table say that they are not there.
 peers: $(VENV)/installed

@@ -61,6 +61,15 @@ def test_scaling_runs(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"scaling-cpu.csv", "scaling.png", "memory.png"}
 
 
+def test_two_processes_run(tmp_path):
+    run("-m", "benchmarks.processes", "--folder", str(tmp_path))
+    rows = results.read("processes", folder=tmp_path)
+    metrics = {(row["implementation"], row["metric"]) for row in rows}
+    assert ("2 processes", "examples per second / 1 process, 1 thread") in metrics
+    assert ("2 processes", "examples per second / 1 process, 2 threads") in metrics
+    assert ("sum of the gradients", "time / step of 2 processes") in metrics
+
+
 def test_cliffs_run(tmp_path):
     """Also as a file, as an older checkout is measured: all that it imports is found by PYTHONPATH."""
     run(str(ROOT / "benchmarks" / "cliffs.py"), "--folder", str(tmp_path), cwd=tmp_path)
