@@ -1,7 +1,7 @@
 """The VAE as a task of the engine is the VAE of the loop that it had before.
 
-To the bit on the day of the move (commit b517dc2, all three). Since then the library's kernels have changed last bits, as
-other processors do, so that what is asked for here is closeness.
+To the bit on the day of the move (commit b517dc2, all three). Since then the library's kernels have changed last bits,
+as other processors do, so that what is asked for here is closeness.
 """
 
 import csv
