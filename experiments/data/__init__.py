@@ -1,7 +1,20 @@
-"""Data sets as float images in [0, 1], with a training and a test part."""
+"""Data sets: images in [0, 1] with a training and a test part, WordNet's nouns, texts in pairs."""
 
 from experiments.data.digits import digits
 from experiments.data.idx import File, idx_images, mnist_subset
 from experiments.data.images import Images
+from experiments.data.pairs import Pair, Pairs
+from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs
 
-__all__ = ["File", "Images", "digits", "idx_images", "mnist_subset"]
+__all__ = [
+    "File",
+    "Images",
+    "Pair",
+    "Pairs",
+    "WordNet",
+    "digits",
+    "idx_images",
+    "mnist_subset",
+    "wordnet",
+    "wordnet_pairs",
+]

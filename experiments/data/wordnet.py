@@ -1,0 +1,125 @@
+"""WordNet 3.0's nouns, shipped with the experiments: what words mean, and how meanings are related."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.data.pairs import Pair, Pairs
+from experiments.engine.errors import UserError, require_count
+
+HERE = Path(__file__).parent / "wordnet"
+NOUNS = ("nouns.tsv.gz", "7e2ce721abdc270540e02ddd951ae83e42cb95b4c9344d3c02d726a6d579b466")
+RELATIONS = ("noun_relations.tsv.gz", "e22e8d78ec6d3941379276b3e8be814b8120d3a7db348054b68abfc6a2a61ffa")
+"""Files, and the SHA-256 of their content."""
+HELD_OUT = 3000
+"""Synsets that no system trains on the gloss of."""
+KIND = ("hypernym", "instance_hypernym")
+
+
+class Synset(NamedTuple):
+    """One meaning, and the words for it."""
+
+    lemmas: tuple[str, ...]
+    lexname: str
+    """The lexicographers' class, one of 26, such as "noun.animal"."""
+    gloss: str
+    """The definition."""
+    examples: tuple[str, ...]
+
+
+class Relation(NamedTuple):
+    """Of two synsets by their numbers: `head` has `tail` as its hypernym, its part, ..."""
+
+    head: int
+    name: str
+    tail: int
+
+
+class WordNet(NamedTuple):
+    """All nouns."""
+
+    synsets: tuple[Synset, ...]
+    relations: tuple[Relation, ...]
+
+    def shuffled(self) -> list[int]:
+        """All synsets' numbers in the order of a hash of lemmas and gloss: the same for ever, on every machine.
+
+        The first `HELD_OUT` are those to judge by; whoever trains on n others takes the next n.
+        """
+        hashes = [hashlib.sha256(f"{'|'.join(s.lemmas)}\t{s.gloss}".encode()).digest() for s in self.synsets]
+        return sorted(range(len(self.synsets)), key=hashes.__getitem__)
+
+
+def wordnet() -> WordNet:
+    """The 82,115 noun synsets and the 115,073 relations between them.
+
+    Raises:
+        UserError: where a file is damaged.
+    """
+    synsets = []
+    for line in _lines(HERE / NOUNS[0], NOUNS[1]):
+        lemmas, lexname, gloss, examples = line.split("\t")
+        synsets.append(Synset(tuple(lemmas.split("|")), lexname, gloss, tuple(examples.split("|") if examples else ())))
+    relations = []
+    for line in _lines(HERE / RELATIONS[0], RELATIONS[1]):
+        head, name, tail = line.split("\t")
+        relations.append(Relation(int(head), name, int(tail)))
+    return WordNet(tuple(synsets), tuple(relations))
+
+
+def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cache/discretegrad") -> Pairs:
+    """Find a noun by its definition: the query is the gloss; the document has the words, and those around them.
+
+    Such as "dog, domestic dog, Canis familiaris; kind of canine, domestic animal; like puppy, pooch, cur". The 3,000
+    held-out synsets are never trained on, but their words do occur in the documents of their relatives.
+
+    Args:
+        pairs: to train on, the smaller of two sets within the larger; None: all 79,115.
+        most: words of each kind in a document.
+        cache: see `Pairs`.
+
+    Raises:
+        UserError: where there are not so many.
+    """
+    nouns = wordnet()
+    order = nouns.shuffled()
+    held_out = order[:HELD_OUT]
+    known = {nouns.synsets[number].gloss for number in held_out}  # 29 of them are also others' glosses
+    others = [number for number in order[HELD_OUT:] if nouns.synsets[number].gloss not in known]
+    if pairs is not None:
+        require_count("data.pairs", pairs)
+        if pairs > len(others):
+            raise UserError(f"data.pairs={pairs} is more than the {len(others)} pairs that there are to train on.")
+    require_count("data.most", most)
+    kinds, likes = defaultdict(list), defaultdict(list)
+    for head, name, tail in nouns.relations:
+        if name in KIND:
+            kinds[head].append(nouns.synsets[tail].lemmas[0])
+            likes[tail].append(nouns.synsets[head].lemmas[0])
+
+    def pair(number: int) -> Pair:
+        synset = nouns.synsets[number]
+        parts = [", ".join(synset.lemmas)]
+        for label, words in (("kind of ", kinds[number]), ("like ", likes[number])):
+            if words:
+                parts.append(label + ", ".join(words[:most]))
+        return Pair(synset.gloss, "; ".join(parts))
+
+    return Pairs("WordNet nouns", [pair(n) for n in others[:pairs]], [pair(n) for n in held_out], cache)
+
+
+def _lines(path: Path, sha256: str) -> list[str]:
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(
+            f"{path} is missing, damaged or cut off ({error}); restore it from the repository, which has it."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is not the file it should be; restore it from the repository, which has it.")
+    return content.decode().splitlines()
