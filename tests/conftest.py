@@ -14,6 +14,9 @@ if "OMP_NUM_THREADS" not in os.environ:
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
+# Nor does any test look for models on the Hugging Face hub, or wait for it; the hub's package reads this at its import.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
