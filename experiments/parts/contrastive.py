@@ -1,0 +1,61 @@
+"""Losses that tell what belongs together from the rest of the batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.engine import World
+
+ALONE = World()
+
+
+def in_batch_softmax(
+    queries: Tensor, documents: Tensor, equal: Tensor, temperature: float, world: World = ALONE
+) -> Tensor:
+    """Cross-entropy of every query's own document among all of the batch, and of every document's own query; the mean.
+
+    The batch is that of all processes, and gradients reach all of them.
+
+    Args:
+        queries, documents: of this process, `[B, D]`, row by row of one pair; of length 1 for cosines.
+        equal: `[B, size * B]`, from `equal_texts`: which pairs of the batch are no negatives of which.
+        temperature: the scores' divisor.
+        world: the processes.
+
+    Returns:
+        The losses of this process's pairs, `[B]`, in nats. The authors of Dual Encoders (arXiv 2204.07120) add the two
+        directions where this takes their mean.
+    """
+    own = _own(queries, world)
+
+    def loss(rows: Tensor, columns: Tensor) -> Tensor:
+        scores = rows @ world.gather(columns).T / temperature
+        return F.cross_entropy(scores.masked_fill(equal, -torch.inf), own, reduction="none")
+
+    return (loss(queries, documents) + loss(documents, queries)) / 2
+
+
+def equal_texts(queries: Tensor, documents: Tensor, world: World = ALONE) -> Tensor:
+    """Which other pair of the batch has the same query or the same document, and so would be a false negative.
+
+    Args:
+        queries, documents: the texts' numbers, `[B]`: `Tokens.text`.
+        world: the processes.
+
+    Returns:
+        bool `[B, size * B]`: this process's pairs against those of all. No pair is equal to itself.
+    """
+    equal = related(queries, documents, world.gather(queries), world.gather(documents))
+    return equal.scatter(1, _own(queries, world).unsqueeze(1), False)
+
+
+def related(queries: Tensor, documents: Tensor, other_queries: Tensor, other_documents: Tensor) -> Tensor:
+    """Which pairs `[N]` have a text in common with which others `[M]`, by the texts' numbers: bool `[N, M]`."""
+    return (queries.unsqueeze(1) == other_queries) | (documents.unsqueeze(1) == other_documents)
+
+
+def _own(rows: Tensor, world: World) -> Tensor:
+    """The positions of this process's rows among those of all."""
+    return torch.arange(len(rows), device=rows.device) + world.rank * len(rows)

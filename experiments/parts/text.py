@@ -1,0 +1,124 @@
+"""Texts as tensors: a tokenizer trained on them, made once, and what it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from experiments.engine import UserError
+from experiments.engine.files import write_whole
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+CHUNK = 2000
+
+
+class Tokens(NamedTuple):
+    """Texts, one a row."""
+
+    ids: Tensor
+    """int64 `[N, L]`; behind a text's end, whatever pads it."""
+    lengths: Tensor
+    """int64 `[N]`."""
+    text: Tensor
+    """int64 `[N]`, the same number for the same text."""
+
+    @property
+    def mask(self) -> Tensor:
+        """bool `[N, L]`, where there is text."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.lengths.unsqueeze(1)
+
+    def take(self, index: Tensor | slice) -> Tokens:
+        """Some of the texts, as long as the longest of them."""
+        ids, lengths, text = (column[index] for column in self)
+        return Tokens(ids[:, : int(lengths.max())], lengths, text)
+
+    def to(self, device: torch.device) -> Tokens:
+        """The same on another device."""
+        return Tokens(*(column.to(device) for column in self))
+
+
+def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: bool = True) -> str:
+    """A tokenizer of the texts' own words and parts of words, by byte-pair encoding, without regard to case.
+
+    It is made once: another call with the same texts finds it in the cache. The start of a word has a mark of its own:
+    marking what continues a word, as `tokenizers` does for WordPiece, gives other parts each time that it is trained.
+
+    Args:
+        texts: to train it on.
+        size: of the vocabulary, at most.
+        cache: a folder, which is made.
+        progress: whether to show how far it is.
+
+    Returns:
+        It as JSON, for `tokenizers.Tokenizer.from_str`.
+
+    Raises:
+        UserError: where the cache cannot be written, or holds a broken file.
+    """
+    import tokenizers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    recipe = ("bpe", tokenizers.__version__, size, *texts)
+    path = Path(cache).expanduser() / "tokenizers" / f"{hashlib.sha256(repr(recipe).encode()).hexdigest()[:32]}.json"
+    try:
+        if path.exists():
+            return path.read_text(encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            min_frequency=2,
+            special_tokens=[PADDING, UNKNOWN],
+            show_progress=progress and sys.stderr.isatty(),  # or it prints empty lines
+        )
+        tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+        content = tokenizer.to_str()
+        write_whole(path, lambda file: file.write(content.encode()))
+        return content
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error}); name another folder with data.cache=FOLDER.") from error
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, padding: int, progress: bool = True) -> Tokens:
+    """The texts' tokens.
+
+    Args:
+        tokenizer: whatever padding and truncation it has is replaced.
+        texts: to encode.
+        length: in tokens, to which longer texts are cut off.
+        padding: the id to pad with.
+        progress: whether to show how far it is, where that takes long.
+
+    Raises:
+        UserError: where a text holds no token.
+    """
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(length)
+    rows: list[list[int]] = []
+    hidden = not progress or len(texts) <= CHUNK
+    with tqdm(total=len(texts), disable=hidden, unit="text", desc="tokens", leave=False) as bar:
+        for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
+            rows += [found.ids for found in tokenizer.encode_batch(part)]
+            bar.update(len(part))
+    lengths = torch.tensor([len(row) for row in rows])
+    if not bool(lengths.all()):
+        empty = int((lengths == 0).nonzero()[0])
+        raise UserError(f"text {empty} of the data set is empty ({texts[empty]!r}); leave it out.")
+    ids = torch.full((len(rows), int(lengths.max())), padding)
+    for row, own in zip(ids, rows, strict=True):
+        row[: len(own)] = torch.tensor(own)
+    numbers: dict[str, int] = {}
+    return Tokens(ids, lengths, torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts]))

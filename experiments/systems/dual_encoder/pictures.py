@@ -1,0 +1,63 @@
+"""What only a dual encoder can show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from experiments.curves import put
+from experiments.engine import World
+from experiments.parts.text import Tokens
+from experiments.parts.towers import embed
+from experiments.systems.dual_encoder.model import DualEncoder
+
+SHOWN = 400
+"""Pairs in the map: as many as in the paper's."""
+
+
+def draw(folder: Path, model: DualEncoder, queries: Tokens, documents: Tokens, title: str) -> list[Path]:
+    """A map of both towers' embeddings, and the places at which queries find their documents; the path."""
+    training = model.training
+    model.eval()
+    try:
+        asked = embed(model.query_tower, queries, World(device=queries.ids.device))
+        found = embed(model.document_tower, documents, World(device=documents.ids.device))
+    finally:
+        model.train(training)
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _map(left, asked[:SHOWN], found[:SHOWN])
+    _places(right, asked, found)
+    figure.suptitle(title, fontsize=11)
+    return [put(folder / "embeddings.png", figure)]
+
+
+def _map(axis: Axes, asked: Tensor, found: Tensor) -> None:
+    from sklearn.manifold import TSNE
+
+    both = torch.cat((asked, found)).cpu().numpy()
+    places = TSNE(perplexity=min(30, (len(both) - 1) / 3), init="pca", random_state=0).fit_transform(both)
+    ours, theirs = places[: len(asked)], places[len(asked) :]
+    for start, end in zip(ours, theirs, strict=True):
+        axis.plot(*zip(start, end, strict=True), color="0.8", linewidth=0.5, zorder=1)
+    axis.scatter(ours[:, 0], ours[:, 1], s=9, color="tab:blue", label="queries (definitions)", zorder=2)
+    axis.scatter(theirs[:, 0], theirs[:, 1], s=9, marker="^", color="tab:orange", label="documents (words)", zorder=2)
+    axis.set(xticks=[], yticks=[], title=f"t-SNE of {len(asked)} held-out pairs; a line joins each")
+    axis.legend(loc="best")
+
+
+def _places(axis: Axes, asked: Tensor, found: Tensor) -> None:
+    scores = asked @ found.T
+    ranks = (scores >= scores.diagonal().unsqueeze(1)).sum(1).sort().values.cpu()
+    count = len(ranks)
+    places = torch.arange(1, count + 1)
+    axis.plot(ranks, places / count, label="trained")
+    axis.plot(places, places / count, color="0.6", linestyle=":", label="chance")
+    axis.set(xscale="log", xlim=(1, count), ylim=(0, 1), xlabel=f"first k of {count} documents")
+    axis.set_ylabel("share of queries that find their document among them")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left")
