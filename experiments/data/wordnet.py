@@ -75,11 +75,11 @@ def wordnet() -> WordNet:
 def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cache/discretegrad") -> Pairs:
     """Find a noun by its definition: the query is the gloss; the document has the words, and those around them.
 
-    Such as "dog, domestic dog, Canis familiaris; kind of canine, domestic animal; like puppy, pooch, cur". The 3,000
+    Such as "dog, domestic dog, Canis familiaris; kind of domestic animal, canine; like puppy, pooch, cur". The 3,000
     held-out synsets are never trained on, but their words do occur in the documents of their relatives.
 
     Args:
-        pairs: to train on, the smaller of two sets within the larger; None: all 79,115.
+        pairs: to train on, the smaller of two sets within the larger; None: all 79,019.
         most: words of each kind in a document.
         cache: see `Pairs`.
 

@@ -11,8 +11,6 @@ from experiments.engine import World
 
 CHUNK = 256
 """Queries whose scores are held at a time."""
-TIE = 1e-12
-"""Scores that differ by less count as equal; it is far below the rounding of float32 near 1."""
 
 
 @torch.no_grad()
@@ -36,13 +34,20 @@ def retrieval(
     from torchmetrics.functional.retrieval import retrieval_precision, retrieval_reciprocal_rank
 
     share = world.share(len(queries))
+    # By places instead of scores: of documents with scores of 0 or less, torchmetrics takes none for relevant.
+    places = torch.arange(len(documents), 0, -1, dtype=torch.float32, device=documents.device)
     reciprocal, first = 0.0, 0.0
     for start in range(share.start, share.stop, CHUNK):
         part = slice(start, min(start + CHUNK, share.stop))
-        wanted = relevant(part)
-        scores = (queries[part] @ documents.T).double() - TIE * wanted
-        for row, found in zip(scores, wanted, strict=True):
-            reciprocal += float(retrieval_reciprocal_rank(row, found))
-            first += float(retrieval_precision(row, found, top_k=1))
+        for found in ranked(queries[part] @ documents.T, relevant(part)):
+            reciprocal += float(retrieval_reciprocal_rank(places, found))
+            first += float(retrieval_precision(places, found, top_k=1))
     count = share.stop - share.start
     return {"mrr": world.mean(reciprocal, count), "p_at_1": world.mean(first, count)}
+
+
+def ranked(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Which documents are relevant, `[n, N]`, best score first; of equal ones, those that are not come first."""
+    last = relevant.long().argsort(dim=1, stable=True)
+    order = scores.gather(1, last).argsort(dim=1, descending=True, stable=True)
+    return relevant.gather(1, last).gather(1, order)

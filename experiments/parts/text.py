@@ -113,10 +113,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, padding: int
             part = texts[start : start + CHUNK]
             rows += [found.ids for found in tokenizer.encode_batch(part)]
             bar.update(len(part))
+    for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        if not row or not text.strip():
+            raise UserError(f"text {number} of the data set is empty ({text!r}); leave it out.")
     lengths = torch.tensor([len(row) for row in rows])
-    if not bool(lengths.all()):
-        empty = int((lengths == 0).nonzero()[0])
-        raise UserError(f"text {empty} of the data set is empty ({texts[empty]!r}); leave it out.")
     ids = torch.full((len(rows), int(lengths.max())), padding)
     for row, own in zip(ids, rows, strict=True):
         row[: len(own)] = torch.tensor(own)
