@@ -55,7 +55,7 @@ class DualEncoderTask(Task):
         pairs: Pairs,
         model: Callable[..., DualEncoder],
         vocabulary: int = 8000,
-        length: int = 32,
+        length: int = 24,
         temperature: float = 0.05,
     ) -> None:
         super().__init__()
@@ -66,6 +66,8 @@ class DualEncoderTask(Task):
             raise UserError("task.temperature must be above 0, for scores are divided by it.")
         self.pairs, self.vocabulary, self.length, self.temperature = pairs, vocabulary, length, temperature
         self.model = model(vocabulary=vocabulary, length=length)
+        self.tokenizer = ""
+        """As JSON, from `begin` on."""
 
     @property
     def title(self) -> str:
