@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import zlib
@@ -55,6 +56,7 @@ class WordNet(NamedTuple):
         return sorted(range(len(self.synsets)), key=hashes.__getitem__)
 
 
+@functools.cache
 def wordnet() -> WordNet:
     """The 82,115 noun synsets and the 115,073 relations between them.
 
@@ -72,7 +74,9 @@ def wordnet() -> WordNet:
     return WordNet(tuple(synsets), tuple(relations))
 
 
-def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cache/discretegrad") -> Pairs:
+def wordnet_pairs(
+    pairs: int | None = None, held_out: int = HELD_OUT, most: int = 3, cache: str = "~/.cache/discretegrad"
+) -> Pairs:
     """Find a noun by its definition: the query is the gloss; the document has the words, and those around them.
 
     Such as "dog, domestic dog, Canis familiaris; kind of domestic animal, canine; like puppy, pooch, cur". The 3,000
@@ -80,6 +84,7 @@ def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cach
 
     Args:
         pairs: to train on, the smaller of two sets within the larger; None: all 79,019.
+        held_out: of the 3,000, how many to judge by.
         most: words of each kind in a document.
         cache: see `Pairs`.
 
@@ -88,13 +93,15 @@ def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cach
     """
     nouns = wordnet()
     order = nouns.shuffled()
-    held_out = order[:HELD_OUT]
-    known = {nouns.synsets[number].gloss for number in held_out}  # 29 of them are also others' glosses
+    known = {nouns.synsets[number].gloss for number in order[:HELD_OUT]}  # 29 of them are also others' glosses
     others = [number for number in order[HELD_OUT:] if nouns.synsets[number].gloss not in known]
     if pairs is not None:
         require_count("data.pairs", pairs)
         if pairs > len(others):
             raise UserError(f"data.pairs={pairs} is more than the {len(others)} pairs that there are to train on.")
+    require_count("data.held_out", held_out)
+    if held_out > HELD_OUT:
+        raise UserError(f"data.held_out={held_out} is more than the {HELD_OUT} pairs that nothing trains on.")
     require_count("data.most", most)
     kinds, likes = defaultdict(list), defaultdict(list)
     for head, name, tail in nouns.relations:
@@ -110,7 +117,7 @@ def wordnet_pairs(pairs: int | None = None, most: int = 3, cache: str = "~/.cach
                 parts.append(label + ", ".join(words[:most]))
         return Pair(synset.gloss, "; ".join(parts))
 
-    return Pairs("WordNet nouns", [pair(n) for n in others[:pairs]], [pair(n) for n in held_out], cache)
+    return Pairs("WordNet nouns", [pair(n) for n in others[:pairs]], [pair(n) for n in order[:held_out]], cache)
 
 
 def _lines(path: Path, sha256: str) -> list[str]:

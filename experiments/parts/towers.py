@@ -1,4 +1,4 @@
-"""Encoders of texts: any architecture of `transformers`, a pooler, a projection."""
+"""Encoders of texts: an architecture of `transformers`, a pooler, a projection."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def embed(tower: nn.Module, tokens: Tokens, world: World) -> Tensor:
 
 
 def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int) -> Any:
-    """An encoder with random weights.
+    """An encoder with random weights, of an architecture that is an encoder alone; tested with bert.
 
     Args:
         sizes: `model_type` and what else the configuration of that architecture has, such as `hidden_size`.

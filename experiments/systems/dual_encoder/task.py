@@ -122,14 +122,15 @@ class DualEncoderTask(Task):
 
         return draw(folder, self.model, self.held_out.queries, self.held_out.documents, self.title)
 
-    def get_extra_state(self) -> dict[str, str]:
+    def get_extra_state(self) -> dict[str, Tensor]:
         """For the checkpoint: the tokenizer, without which the weights mean nothing."""
-        return {"tokenizer": self.tokenizer}
+        return {"tokenizer": torch.frombuffer(bytearray(self.tokenizer.encode()), dtype=torch.uint8)}
 
-    def set_extra_state(self, state: dict[str, str]) -> None:
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """From the checkpoint."""
-        if state["tokenizer"] != self.tokenizer:  # another version of the package may train another
-            self._read(state["tokenizer"])
+        tokenizer = bytes(state["tokenizer"].tolist()).decode()
+        if tokenizer != self.tokenizer:  # another version of the package may train another
+            self._read(tokenizer)
 
     def _made(self) -> str:
         """The tokenizer as JSON."""
