@@ -80,8 +80,8 @@ class DualEncoderTask(Task):
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self._shown = settings.progress and world.writes
-        # In one process, whose result is everyone's: they need not share a cache.
-        made = world.agreed(lambda: self._made() if world.writes else None)
+        # In one process, whose result is all processes': they need not share a cache.
+        made = self._made() if world.writes else None
         self._read(world.every(made)[0])
 
     def batch(self, step: int) -> Texts:
