@@ -100,7 +100,8 @@ class Folder:
             state = torch.load(path, map_location=device, weights_only=True)
             before, version = state["identity"], state.get("format", 1)
         except Exception as error:
-            said = str(error).partition("\n")[0]  # torch goes on for a page
+            # torch's own words go on for a page, and recommend to load the file unsafely
+            said = error if isinstance(error, OSError) else "it is damaged, or no checkpoint"
             raise UserError(f"{path} cannot be read ({said}); restore it, or start anew in another run.dir.") from error
         if version != FORMAT:
             raise UserError(
