@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 
-.PHONY: help demo test test-machines test-systems test-slow lint bench peers table gpu clean how-long
+.PHONY: help demo test test-extras test-machines test-systems test-slow lint bench peers table gpu clean how-long
 
 help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
 	@echo "make test       the tests of the library and of the VAE, without long proofs"
 	@echo "make test-systems   those of what else experiments/ has, and of the benchmarks"
+	@echo "make test-extras    those of sweeps in other processes, by joblib, submitit and Ray, which this installs"
 	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: two minutes of it"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
@@ -30,13 +31,18 @@ demo: $(VENV)/installed
 	$(BIN)/python -m experiments.train +preset=demo run.dir=$(RUN) resume=auto
 
 test: how-long $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --ignore=tests/systems
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --ignore=tests/systems --ignore=tests/extras
 
 how-long:
 	@echo "The tests take about six minutes on two cores; where $(VENV) is not there yet, making it comes on top."
 
 test-systems: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m "not slow" tests/systems
+
+# Without the extras these fail; nothing is skipped.
+test-extras: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray,sweep]'
+	$(BIN)/python -m pytest tests/extras
 
 # All of it takes an hour or two; PART=1 takes about two minutes.
 test-machines: $(VENV)/installed

@@ -45,4 +45,5 @@ def _say(sentence: str) -> None:
 def of_hydra(error: Exception) -> str:
     """What Hydra says, without the search path and the types at the end, which are of no use to the user."""
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]
-    return " ".join(text.split())
+    hint = "; sweeps by launcher= need the extra sweep: pip install 'discretegrad[sweep]'"
+    return " ".join(text.split()) + (hint if "Could not find 'hydra/launcher/" in text else "")

@@ -5,23 +5,31 @@ On several processes: `torchrun --nproc-per-node=2 -m experiments.train ...`.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from experiments import many
 from experiments.command import refuse, run_job
 from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
 from experiments.engine.world import joined
 
-MAY_CHANGE = ("run", "resume", "device", "threads", "schedule")
+MAY_CHANGE = ("run", "resume", "device", "threads", "jobs", "schedule")
 """What a run may be resumed with another value of, as far as this file knows; the engine knows more of `run`."""
 WHEREVER = ("data.url", "data.root", "data.cache")
 """Where files lie: their hashes say what they are."""
@@ -58,13 +66,18 @@ def train(config: DictConfig) -> Run:
         UserError: before anything is written, or with the last checkpoint in place.
         Interrupted: with a checkpoint at the step reached.
     """
-    with joined(config.device) as world:
-        if config.threads is not None:
-            require_count("threads", config.threads)
-            torch.set_num_threads(config.threads)
+    with joined(config.device) as world, contextlib.ExitStack() as lock:
+        for name in ("threads", "jobs"):
+            if config[name] is not None:
+                require_count(name, config[name])
+        if config.threads or config.jobs:
+            torch.set_num_threads(config.threads or max(1, cores() // config.jobs))
         if config.resume not in (True, False, "auto"):
             raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
         run = build(config, world)
+        world.every(None)  # no folder is made until all are built
+        if world.writes:
+            lock.enter_context(many.alone(run.folder.path))
         run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
         run.train()
         return run
@@ -94,19 +107,59 @@ def describe(run: Run) -> str:
     return "\n".join(lines)
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def finished(config: DictConfig) -> bool:
+    """Whether the run's folder holds the same run with its last figures and pictures."""
+    folder = Path(config.run.dir)
+    try:
+        result = json.loads((folder / "result.json").read_bytes())
+        same = _lasting(OmegaConf.load(folder / "config.yaml")) == _lasting(config)
+    except (OSError, ValueError, KeyError, OmegaConfBaseException):
+        return False
+    return same and result.get("step") == config.run.steps and (folder / "learning_curve.png").exists()
+
+
+def trained(config: DictConfig) -> str:
+    """Train; what there is to say of it."""
+    run = train(config)
+    return describe(run) if run.world.writes else ""
+
+
+def trained_once(config: DictConfig) -> str:
+    """The same for a sweep: with resume=auto, what is finished is left as it is."""
+    if config.resume == "auto" and finished(config):
+        return f"{config.run.dir} is finished already"
+    return trained(config)
+
+
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def _job(config: DictConfig) -> None:
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        many.run_in_sweep(config, trained_once)
+        return
     try:
-        run = train(config)
-        if run.world.writes:
-            print(describe(run))
+        if said := trained(config):
+            print(said)
     except UserError as error:  # here, because Hydra has a line of its own to say about what leaves a job
         refuse(str(error))
 
 
 def main() -> None:
     """The command: every refusal is one sentence and exit code 2, a stop says how to go on."""
-    run_job(_job, _stopped)
+    job: Callable[[], None] = _job
+    run_job(_sweep if {"-m", "--multirun"} & set(sys.argv) else job, _stopped)
+
+
+def _sweep() -> None:
+    try:
+        with many.Sweep():
+            _job()
+    except UserError as error:
+        refuse(str(error))
 
 
 def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
@@ -117,6 +170,8 @@ def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
     # auto, not true: in a sweep not every run has begun.
     command = shlex.join([*launcher, "-m", "experiments.train", *arguments, "resume=auto"])
     at = "" if step is None else f" at step {step}"
+    if "launcher=slurm" in arguments:
+        at = "; the jobs of the cluster go on, and scancel ends them. Then"
     return f"stopped{at}; go on with\n  {command}", number
 
 
@@ -128,6 +183,13 @@ def _identity(config: DictConfig) -> dict[str, Any]:
         if name not in (*MAY_CHANGE, "task"):
             own |= _flat(str(name), OmegaConf.to_container(config, resolve=True)[name])  # type: ignore[index]
     return {key: value for key, value in own.items() if key not in WHEREVER}
+
+
+def _lasting(config: Any) -> dict[str, Any]:
+    """All that its figures depend on."""
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    run = {name: values["run"][name] for name in ("seed", "batch", "clip", "evaluate_every", "evaluate_most")}
+    return run | {name: value for name, value in values.items() if name == "schedule" or name not in MAY_CHANGE}
 
 
 def _flat(name: str, value: Any) -> dict[str, Any]:
