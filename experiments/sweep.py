@@ -133,7 +133,7 @@ def connected(address: str) -> Iterator[Any]:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"there is no Ray cluster at address={address} ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"there is no Ray cluster at address={address} ({str(error).partition(chr(10))[0]}).") from error
     try:
         yield ray
     finally:
