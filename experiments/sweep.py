@@ -133,7 +133,8 @@ def connected(address: str) -> Iterator[Any]:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level="ERROR", **local)
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"there is no Ray cluster at address={address} ({str(error).partition(chr(10))[0]}).") from error
+        said = str(error).partition("\n")[0]
+        raise UserError(f"there is no Ray cluster at address={address} ({said}).") from error
     try:
         yield ray
     finally:
