@@ -1,7 +1,8 @@
 """Trains any system, on one process or many: the loop, what it records, and how it goes on where it stopped.
 
-A system is a `Task`: batches, a loss, how it is judged. The engine knows no model, no data and no Hydra; it owns the
-optimisers' steps, the run folder, checkpoints that resume bit for bit, signals, and the processes of `torchrun`.
+A system is a `Task`: batches, a loss, how it is judged. The engine knows no model, no data and no configuration
+files; it owns the optimisers' steps, the run folder, checkpoints that resume bit for bit, signals, and the processes of
+`torchrun`.
 """
 
 from experiments.engine.batches import Shuffled

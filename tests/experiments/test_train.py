@@ -390,10 +390,10 @@ def test_a_stop_after_the_look_for_one_is_obeyed_with_the_next_step(tmp_path, mo
     run.start(False, "")
     plain = run.learning.backward
 
-    def backward(found, step):
+    def backward(found, step, stopped):
         if step == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        plain(found, step)
+        return plain(found, step, stopped)
 
     monkeypatch.setattr(run.learning, "backward", backward)
     with pytest.raises(Interrupted) as end:
