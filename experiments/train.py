@@ -76,7 +76,8 @@ def train(config: DictConfig) -> Run:
             raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
         run = build(config, world)
         world.every(None)  # no folder is made until all are built
-        if world.writes:
+        refused = config.resume is True and not run.folder.checkpoint.exists()  # by `start`, which makes no folder then
+        if world.writes and not refused:
             lock.enter_context(many.alone(run.folder.path))
         run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
         run.train()
