@@ -29,7 +29,7 @@ from experiments.command import refuse, run_job
 from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
 from experiments.engine.world import joined
 
-MAY_CHANGE = ("run", "resume", "device", "threads", "jobs", "schedule")
+MAY_CHANGE = ("run", "resume", "device", "threads", "jobs", "schedule", "budget", "choices")
 """What a run may be resumed with another value of, as far as this file knows; the engine knows more of `run`."""
 WHEREVER = ("data.url", "data.root", "data.cache")
 """Where files lie: their hashes say what they are."""

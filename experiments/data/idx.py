@@ -39,7 +39,13 @@ SUBSET = (
 
 
 def idx_images(
-    name: str, train: File, test: File, root: str | None = None, url: str | None = None, cache: str | None = None
+    name: str,
+    train: File,
+    test: File,
+    root: str | None = None,
+    url: str | None = None,
+    cache: str | None = None,
+    held_out: int = 0,
 ) -> Images:
     """Load a data set from a folder, or else from the cache, which is filled by a download.
 
@@ -49,6 +55,7 @@ def idx_images(
         root: a folder that holds them, plain or gzipped; nothing is downloaded then.
         url: where they are to be had, gzipped.
         cache: a folder for what was downloaded; each data set has a folder of its name in it.
+        held_out: so many of the last training images take the place of the test images.
 
     Raises:
         UserError: that names the file and the remedy, where one is missing, cut off or not what it should be.
@@ -56,12 +63,12 @@ def idx_images(
     parts = [read_idx(_locate(name, file, root, url, cache), file.sha256) for file in (train, test)]
     height, width = parts[0].shape[1:]
     pixels = [part.flatten(1).float() / 255 for part in parts]
-    return Images(name, pixels[0], pixels[1], (height, width))
+    return Images(name, pixels[0], pixels[1], (height, width)).holding_out(held_out)
 
 
-def mnist_subset() -> Images:
+def mnist_subset(held_out: int = 0) -> Images:
     """Every sixth training and every fifth test image of MNIST, shipped with the experiments: 10,000 and 2,000."""
-    return idx_images("mnist_subset", *SUBSET, root=str(HERE / "mnist_subset"))
+    return idx_images("mnist_subset", *SUBSET, root=str(HERE / "mnist_subset"), held_out=held_out)
 
 
 def _locate(name: str, file: File, root: str | None, url: str | None, cache: str | None) -> Path:

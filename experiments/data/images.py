@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from experiments.engine.errors import UserError, require_count
+
 
 class Images(NamedTuple):
     """Grey images, one a row."""
@@ -18,6 +20,17 @@ class Images(NamedTuple):
     """float32 `[M, height * width]` in [0, 1]."""
     shape: tuple[int, int]
     """`(height, width)`."""
+
+    def holding_out(self, count: int) -> Images:
+        """The last `count` training images in the place of the test images, to choose settings by; 0: as it is.
+
+        Raises:
+            UserError: where that leaves none to train on.
+        """
+        require_count("data.held_out", count, least=0)
+        if count >= len(self.train):
+            raise UserError(f"data.held_out={count} leaves none of the {len(self.train)} training images to train on.")
+        return self if count == 0 else self._replace(train=self.train[:-count], test=self.train[-count:])
 
 
 def binarise(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,159 @@
+"""Which runs there are, and what is kept of each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from experiments.engine.files import write_table
+from experiments.train import train
+
+ROOT = Path(__file__).parents[3]
+OURS = ROOT / "docs" / "beyond_reinmax.csv"
+THEIRS = ROOT / "experiments" / "data" / "beyond_reinmax.csv"
+NAMES = {
+    "rloo": "RLOO",
+    "disarm_tree": "DisARM-Tree",
+    "double_cv": "DoubleCV",
+    "quadratic": "quadratic control variate",
+    "flow": "Flow",
+    "st_gumbel": "ST-Gumbel-softmax",
+    "gumbel_rao": "Gumbel-Rao",
+    "st": "straight-through",
+    "gst": "GST-1.0",
+    "reinmax": "ReinMax",
+    "reinmax_rao": "ReinMax-Rao",
+}
+"""Of methods without their evaluations; theirs as in their file."""
+UNBIASED = ("rloo", "disarm_tree", "double_cv", "quadratic", "flow")
+BIASED = tuple(name for name in NAMES if name not in UNBIASED)
+AS_IT_IS = ("rloo4", *(f"{name}2" for name in UNBIASED))
+"""Of ours, beside theirs with one sample."""
+AT_FOUR = tuple(f"{name}4" for name in (*UNBIASED, "reinmax", "reinmax_rao", *BIASED[:4]))
+SIZES = ("8x4", "64x8")
+SEEDS = (0, 1, 2)
+GRID = tuple((optimizer, lr) for optimizer in ("Adam", "RAdam") for lr in (3e-4, 5e-4, 7e-4, 1e-3))
+HELD_OUT = 5000
+COLUMNS = ("part", "method", "categories", "variables", "optimizer", "lr", "temperature", "seed", "epoch")
+COLUMNS += ("train", "test", "seconds")
+EPOCH = 10
+
+
+class Trial(NamedTuple):
+    """One run."""
+
+    part: str
+    """first, with what theirs chose for ReinMax; grid; chosen, with the grid's best."""
+    method: str
+    size: str
+    seed: int
+    optimizer: str | None = None
+    lr: float | None = None
+
+    @property
+    def overrides(self) -> list[str]:
+        """For `python -m experiments.train`."""
+        found = ["experiment=beyond_reinmax", f"method={self.method}", f"size={self.size}", f"run.seed={self.seed}"]
+        if self.optimizer is not None:
+            found += [f"choices.picked.optimizer={self.optimizer}", f"choices.picked.lr={self.lr}"]
+        if self.part == "grid":
+            found += [f"data.held_out={HELD_OUT}", "run.log_every=550", "run.steps=5500", "run.evaluate_every=5500"]
+        return found
+
+
+def kind_of(method: str) -> str:
+    """The method without its evaluations."""
+    return method.rstrip("24")
+
+
+def trials(part: str, sizes: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> Iterator[Trial]:
+    """Seeds outermost, so that a part that was stopped has a whole table of fewer seeds."""
+    best = chosen(rows()) if part == "chosen" else {}
+    for seed in seeds:
+        for size in sizes:
+            for method in methods:
+                if part == "grid":
+                    yield from (Trial(part, method, size, seed, *pair) for pair in GRID)
+                elif part == "first" or kind_of(method) in BIASED:
+                    yield Trial("first", method, size, seed)
+                elif method in best:
+                    yield Trial(part, method, size, seed, *best[method])
+
+
+def chosen(lines: Sequence[dict[str, str]]) -> dict[str, tuple[str, float]]:
+    """The grid's best for each method: optimiser and learning rate.
+
+    A method at 4 evaluations that the grid lacks has the best of the same at 2.
+    """
+    best: dict[str, dict[str, str]] = {}
+    for line in lines:
+        if line["part"] == "grid" and line["test"]:
+            before = best.get(line["method"])
+            if before is None or float(line["test"]) < float(before["test"]):
+                best[line["method"]] = line
+    for method in [f"{name}4" for name in UNBIASED]:
+        if method not in best and f"{method[:-1]}2" in best:
+            best[method] = best[f"{method[:-1]}2"]
+    return {method: (line["optimizer"], float(line["lr"])) for method, line in best.items()}
+
+
+def composed(trial: Trial, arguments: Sequence[str], root: Path) -> DictConfig:
+    """The configuration of a run, in a folder of its own below `root`."""
+    parts = [trial.part, trial.size, trial.method, f"seed{trial.seed}"]
+    if trial.optimizer is not None:
+        parts.insert(3, f"{trial.optimizer}-{trial.lr}")
+    own = [*trial.overrides, f"run.dir={root.joinpath(*parts)}", "run.progress=false"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", [*own, *arguments])
+
+
+def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
+    """Train, unless that is done; the rows, an epoch each.
+
+    Raises:
+        UserError, Interrupted: see `train`.
+    """
+    folder = Path(config.run.dir)
+    result = folder / "result.json"
+    if not result.exists() or json.loads(result.read_text())["step"] < config.run.steps:
+        train(config)
+    last = json.loads(result.read_text())
+    found = []
+    for row in read(folder / "metrics.csv"):
+        line: dict[str, Any] = {"part": trial.part, "method": trial.method, "seed": trial.seed}
+        line["categories"], line["variables"] = config.model.categories, config.model.variables
+        line["optimizer"], line["lr"] = config.choices.picked.optimizer, f"{config.choices.picked.lr:g}"
+        if trial.kind_of(method) in BIASED:
+            line["temperature"] = f"{config.choices.picked.temperature:g}"
+        line["epoch"] = int(row["step"]) // config.run.log_every
+        line["train"] = f"{-float(row['train_elbo']):.3f}"
+        if int(row["step"]) == last["step"]:
+            line["test"] = f"{-last['test_bound']:.3f}"
+        line["seconds"] = row["seconds"]
+        found.append({column: str(line.get(column, "")) for column in COLUMNS})
+    return found
+
+
+def rows(path: Path = OURS) -> list[dict[str, str]]:
+    """What is kept of all runs so far."""
+    return read(path) if path.exists() else []
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """A CSV file's lines."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def keep(found: Sequence[dict[str, str]], path: Path = OURS) -> None:
+    """Add rows, in the place of those of the same run."""
+    key = COLUMNS[: COLUMNS.index("epoch")]
+    fresh = {tuple(row[column] for column in key) for row in found}
+    others = [row for row in rows(path) if tuple(row[column] for column in key) not in fresh]
+    write_table(path, COLUMNS, sorted([*others, *found], key=lambda row: [row[c] for c in key] + [int(row["epoch"])]))

@@ -1,0 +1,46 @@
+"""Seconds of a step, as ratios inside one process."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from experiments.engine.files import write_table
+from experiments.studies.beyond_reinmax.runs import ROOT, Trial, composed, read
+from experiments.train import build
+
+TIMES = ROOT / "docs" / "beyond_reinmax_times.csv"
+COLUMNS = ("method", "size", "time")
+
+
+def measure(sizes: Sequence[str], methods: Sequence[str], rounds: int, path: Path = TIMES) -> None:
+    """Write each method's time of a training step over that of ReinMax.
+
+    The runs take turns, three steps each, on one thread: the median over the rounds of the ratio within a round does not
+    see what else the machine does. The optimiser is Adam for all, so that the ratio is the estimator's.
+    """
+    torch.set_num_threads(1)
+    kept = {(line["size"], line["method"]): line for line in read(path)} if path.exists() else {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            runs = {
+                method: build(composed(trial, ["data=mnist_subset", "device=cpu"], Path(folder)))
+                for method in dict.fromkeys(["reinmax", *methods])
+                for trial in [Trial("times", method, size, 0, "Adam", 5e-4)]
+            }
+            spent: dict[str, list[float]] = {method: [] for method in runs}
+            for _ in range(rounds + 1):
+                for method, run in runs.items():
+                    start = time.perf_counter()
+                    for _ in range(3):
+                        run.train_step()
+                    spent[method].append(time.perf_counter() - start)
+        for method, seconds in spent.items():
+            ratio = statistics.median(a / b for a, b in zip(seconds[1:], spent["reinmax"][1:], strict=True))
+            kept[size, method] = {"method": method, "size": size, "time": f"{ratio:.3f}"}
+    write_table(path, COLUMNS, [kept[key] for key in sorted(kept)])
