@@ -9,7 +9,19 @@ from pathlib import Path
 from experiments.command import refuse
 from experiments.engine import Interrupted, UserError
 from experiments.studies.beyond_reinmax import page, times
-from experiments.studies.beyond_reinmax.runs import AS_IT_IS, AT_FOUR, SEEDS, SIZES, carry_out, composed, keep, trials
+from experiments.studies.beyond_reinmax.runs import (
+    AS_IT_IS,
+    AT_FOUR,
+    OURS,
+    ROOT,
+    SEEDS,
+    SIZES,
+    carry_out,
+    composed,
+    keep,
+    read,
+    trials,
+)
 
 PARTS = ("first", "grid", "chosen", "times", "page")
 
@@ -18,10 +30,11 @@ def main() -> None:
     """Go through the runs of a part, and keep the rows of each as soon as it is done."""
     parser = argparse.ArgumentParser("python -m experiments.studies.beyond_reinmax", description=page.__doc__)
     parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--sizes", nargs="+", default=SIZES, help="categories x variables, as 8x4")
-    parser.add_argument("--methods", nargs="+", default=tuple(dict.fromkeys(AS_IT_IS + AT_FOUR)))
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--sizes", type=listed, default=SIZES, help="categories x variables: 8x4,64x8")
+    parser.add_argument("--methods", type=listed, default=tuple(dict.fromkeys(AS_IT_IS + AT_FOUR)), help="rloo2,flow4")
+    parser.add_argument("--seeds", type=listed, default=SEEDS, help="0,1,2")
     parser.add_argument("--runs", type=Path, default=Path("runs/beyond_reinmax"), help="folder for the runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
     parser.add_argument("--rounds", type=int, default=200, help="of timing")
     options, arguments = parser.parse_known_args()
     unknown = [argument for argument in arguments if "=" not in argument]
@@ -29,18 +42,24 @@ def main() -> None:
         parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
     try:
         if options.part == "page":
-            page.write()
+            page.write(options.out)
         elif options.part == "times":
-            times.measure(options.sizes, options.methods, options.rounds)
+            times.measure(options.sizes, options.methods, options.rounds, options.out / times.TIMES)
         else:
-            for trial in trials(options.part, options.sizes, options.methods, options.seeds):
-                keep(carry_out(trial, composed(trial, arguments, options.runs)))
+            rows, seeds = options.out / OURS, map(int, options.seeds)
+            for trial in trials(options.part, options.sizes, options.methods, seeds, read(rows)):
+                keep(carry_out(trial, composed(trial, arguments, options.runs)), rows)
                 print(*trial, flush=True)
     except UserError as error:
         refuse(str(error))
     except Interrupted as stop:
         print("stopped; go on with the same command", file=sys.stderr)
         sys.exit(128 + stop.signum)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What commas separate."""
+    return tuple(text.split(","))
 
 
 if __name__ == "__main__":

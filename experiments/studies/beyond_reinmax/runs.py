@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from experiments.engine.files import write_table
 from experiments.train import train
 
 ROOT = Path(__file__).parents[3]
-OURS = ROOT / "docs" / "beyond_reinmax.csv"
+OURS = "beyond_reinmax.csv"
+"""In docs/."""
 THEIRS = ROOT / "experiments" / "data" / "beyond_reinmax.csv"
 NAMES = {
     "rloo": "RLOO",
@@ -72,9 +73,15 @@ def kind_of(method: str) -> str:
     return method.rstrip("24")
 
 
-def trials(part: str, sizes: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> Iterator[Trial]:
-    """Seeds outermost, so that a part that was stopped has a whole table of fewer seeds."""
-    best = chosen(rows()) if part == "chosen" else {}
+def trials(
+    part: str, sizes: Sequence[str], methods: Sequence[str], seeds: Iterable[int], kept: Sequence[dict[str, str]]
+) -> Iterator[Trial]:
+    """The runs of a part, seeds outermost, so that one that was stopped has a whole table of fewer seeds.
+
+    Args:
+        kept: rows of earlier runs, where the grid's best are found.
+    """
+    best = chosen(kept)
     for seed in seeds:
         for size in sizes:
             for method in methods:
@@ -129,7 +136,7 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
         line: dict[str, Any] = {"part": trial.part, "method": trial.method, "seed": trial.seed}
         line["categories"], line["variables"] = config.model.categories, config.model.variables
         line["optimizer"], line["lr"] = config.choices.picked.optimizer, f"{config.choices.picked.lr:g}"
-        if trial.kind_of(method) in BIASED:
+        if kind_of(trial.method) in BIASED:
             line["temperature"] = f"{config.choices.picked.temperature:g}"
         line["epoch"] = int(row["step"]) // config.run.log_every
         line["train"] = f"{-float(row['train_elbo']):.3f}"
@@ -140,20 +147,17 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
     return found
 
 
-def rows(path: Path = OURS) -> list[dict[str, str]]:
-    """What is kept of all runs so far."""
-    return read(path) if path.exists() else []
-
-
 def read(path: Path) -> list[dict[str, str]]:
-    """A CSV file's lines."""
+    """A CSV file's lines; none where it is not there yet."""
+    if not path.exists():
+        return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
 
 
-def keep(found: Sequence[dict[str, str]], path: Path = OURS) -> None:
-    """Add rows, in the place of those of the same run."""
+def keep(found: Sequence[dict[str, str]], path: Path) -> None:
+    """Add rows to a CSV file, in the place of those of the same run."""
     key = COLUMNS[: COLUMNS.index("epoch")]
     fresh = {tuple(row[column] for column in key) for row in found}
-    others = [row for row in rows(path) if tuple(row[column] for column in key) not in fresh]
+    others = [row for row in read(path) if tuple(row[column] for column in key) not in fresh]
     write_table(path, COLUMNS, sorted([*others, *found], key=lambda row: [row[c] for c in key] + [int(row["epoch"])]))

@@ -11,21 +11,23 @@ from pathlib import Path
 import torch
 
 from experiments.engine.files import write_table
-from experiments.studies.beyond_reinmax.runs import ROOT, Trial, composed, read
+from experiments.studies.beyond_reinmax.runs import Trial, composed, read
 from experiments.train import build
 
-TIMES = ROOT / "docs" / "beyond_reinmax_times.csv"
+TIMES = "beyond_reinmax_times.csv"
+"""In docs/."""
 COLUMNS = ("method", "size", "time")
 
 
-def measure(sizes: Sequence[str], methods: Sequence[str], rounds: int, path: Path = TIMES) -> None:
+def measure(sizes: Sequence[str], methods: Sequence[str], rounds: int, path: Path) -> None:
     """Write each method's time of a training step over that of ReinMax.
 
-    The runs take turns, three steps each, on one thread: the median over the rounds of the ratio within a round does not
-    see what else the machine does. The optimiser is Adam for all, so that the ratio is the estimator's.
+    The runs take turns, three steps each, on one thread of a CPU; the time is the processor's, and the median over the
+    rounds of the ratio within a round, so that it hardly matters what else the machine does. The optimiser is Adam for
+    all: the ratio is the estimator's.
     """
     torch.set_num_threads(1)
-    kept = {(line["size"], line["method"]): line for line in read(path)} if path.exists() else {}
+    kept = {(line["size"], line["method"]): line for line in read(path)}
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             runs = {
@@ -36,10 +38,10 @@ def measure(sizes: Sequence[str], methods: Sequence[str], rounds: int, path: Pat
             spent: dict[str, list[float]] = {method: [] for method in runs}
             for _ in range(rounds + 1):
                 for method, run in runs.items():
-                    start = time.perf_counter()
+                    start = time.process_time()
                     for _ in range(3):
                         run.train_step()
-                    spent[method].append(time.perf_counter() - start)
+                    spent[method].append(time.process_time() - start)
         for method, seconds in spent.items():
             ratio = statistics.median(a / b for a, b in zip(seconds[1:], spent["reinmax"][1:], strict=True))
             kept[size, method] = {"method": method, "size": size, "time": f"{ratio:.3f}"}
