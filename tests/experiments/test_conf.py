@@ -30,6 +30,7 @@ def test_no_group_is_forgotten():
     assert {path.name for path in CONF.iterdir()} == {
         "data",
         "estimator",
+        "experiment",
         "launcher",
         "model",
         "optimizer",

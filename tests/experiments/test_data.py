@@ -58,6 +58,30 @@ def test_files_at_hand_are_used(dataset, plain):
     assert torch.equal(images.test, parts[1].flatten(1).float() / 255)
 
 
+@pytest.mark.parametrize("held_out", [2, 6])
+def test_held_out_images_are_the_last_to_train_on(dataset, held_out):
+    folder, files, parts = dataset
+    images = idx_images("toy", *files, root=str(folder), held_out=held_out)
+    whole = parts[0].flatten(1).float() / 255
+    assert torch.equal(images.train, whole[:-held_out])
+    assert torch.equal(images.test, whole[-held_out:])
+
+
+@pytest.mark.parametrize(
+    ("held_out", "match"),
+    [(7, "leaves none of the 7"), (-1, r"data\.held_out must be"), (0.5, r"data\.held_out must be")],
+)
+def test_no_more_can_be_held_out_than_leaves_some_to_train_on(dataset, held_out, match):
+    folder, files, _ = dataset
+    with pytest.raises(UserError, match=match):
+        idx_images("toy", *files, root=str(folder), held_out=held_out)
+
+
+def test_every_data_set_can_hold_out_images():
+    assert digits(held_out=100).test.shape == (100, 64)
+    assert mnist_subset(held_out=100).train.shape == (9_900, 784)
+
+
 def test_a_missing_file_is_named(dataset):
     folder, files, _ = dataset
     (folder / "t10k-images-idx3-ubyte.gz").unlink()

@@ -7,6 +7,6 @@
     python -m experiments.studies.beyond_reinmax page     # docs/findings.md and its figure, of what there is
 
 Each goes on where it was stopped, and leaves alone what is finished. `--sizes=8x4 --methods=rloo2,rloo4 --seeds=0` take
-a part of it; what else is given goes to `python -m experiments.train`: `data.root=FOLDER budget=full`, or `run.steps=1200`
-for two epochs, from which a later call goes on.
+a part of it; what else is given goes to `python -m experiments.train`: `data.root=FOLDER`, `budget=full`, or
+`run.steps=1200` for two epochs, from which a later call goes on.
 """

@@ -1,4 +1,4 @@
-"""The command."""
+"""Train, measure and write, a part at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ PARTS = ("first", "grid", "chosen", "times", "page")
 
 def main() -> None:
     """Go through the runs of a part, and keep the rows of each as soon as it is done."""
-    parser = argparse.ArgumentParser("python -m experiments.studies.beyond_reinmax", description=page.__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m experiments.studies.beyond_reinmax", description=__doc__, allow_abbrev=False
+    )
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--sizes", type=listed, default=SIZES, help="categories x variables: 8x4,64x8")
     parser.add_argument("--methods", type=listed, default=tuple(dict.fromkeys(AS_IT_IS + AT_FOUR)), help="rloo2,flow4")
@@ -37,7 +39,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
     parser.add_argument("--rounds", type=int, default=200, help="of timing")
     options, arguments = parser.parse_known_args()
-    unknown = [argument for argument in arguments if "=" not in argument]
+    unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
     try:

@@ -129,7 +129,26 @@ def table(title: str, published: Mapping[str, Curve], own: Mapping[str, Curve | 
             cells = [f"{name} ({whose})", curve.settings, str(curve.seeds), shown(curve, epoch), timed, value + early]
             lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {name} (ours) | | 0 | missing | | |" for name, curve in own.items() if curve is None]
+    if published:
+        lines += ["", verdict(published, run, epoch)]
     return [*lines, ""]
+
+
+def verdict(published: Mapping[str, Curve], run: Mapping[str, Curve], epoch: int) -> str:
+    """Wins and losses against theirs of the least mean at this epoch."""
+    rival = min(published, key=lambda name: published[name].means[epoch])
+    best = published[rival]
+    won: dict[str, list[str]] = {"lower": [], "higher": [], "open, by two standard errors": []}
+    for name, curve in run.items():
+        difference = curve.means[epoch] - best.means[epoch]
+        error = math.hypot(curve.errors.get(epoch, 0.0), best.errors[epoch])
+        kind = "lower" if difference < 0 else "higher"
+        known = epoch in curve.errors
+        if known and abs(difference) < 2 * error:
+            kind = "open, by two standard errors"
+        won[kind].append(f"{name} ({difference:+.2f}{f' ± {error:.2f}' if known else ', one seed'})")
+    found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in won.items() if names)
+    return f"By steps, against the best of theirs here, {rival} ({shown(best, epoch)}). {found[0].upper()}{found[1:]}."
 
 
 def appendix(lines: Lines) -> list[str]:
