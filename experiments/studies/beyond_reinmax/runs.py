@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,9 +41,8 @@ SIZES = ("8x4", "64x8")
 SEEDS = (0, 1, 2)
 GRID = tuple((optimizer, lr) for optimizer in ("Adam", "RAdam") for lr in (3e-4, 5e-4, 7e-4, 1e-3))
 HELD_OUT = 5000
-COLUMNS = ("part", "method", "categories", "variables", "optimizer", "lr", "temperature", "seed", "epoch")
-COLUMNS += ("train", "test", "seconds")
-EPOCH = 10
+RUN = ("part", "method", "categories", "variables", "optimizer", "lr", "temperature", "seed")
+COLUMNS = (*RUN, "epoch", "train", "test", "seconds")
 
 
 class Trial(NamedTuple):
@@ -157,7 +156,10 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def keep(found: Sequence[dict[str, str]], path: Path) -> None:
     """Add rows to a CSV file, in the place of those of the same run."""
-    key = COLUMNS[: COLUMNS.index("epoch")]
-    fresh = {tuple(row[column] for column in key) for row in found}
-    others = [row for row in read(path) if tuple(row[column] for column in key) not in fresh]
-    write_table(path, COLUMNS, sorted([*others, *found], key=lambda row: [row[c] for c in key] + [int(row["epoch"])]))
+    fresh = {_run(row) for row in found}
+    others = [row for row in read(path) if _run(row) not in fresh]
+    write_table(path, COLUMNS, sorted([*others, *found], key=lambda row: (_run(row), int(row["epoch"]))))
+
+
+def _run(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in RUN)
