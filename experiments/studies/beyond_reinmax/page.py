@@ -27,6 +27,8 @@ from experiments.studies.beyond_reinmax.times import TIMES
 
 Lines = Sequence[Mapping[str, str]]
 FIGURE = "beyond-reinmax.png"
+SHOWN = (2, 5, 10, 40, 160)
+"""Epochs that have a column."""
 BLOCK = re.compile(r"(<!-- beyond_reinmax -->\n).*(<!-- end beyond_reinmax -->)", re.DOTALL)
 
 
@@ -111,27 +113,29 @@ def section(lines: Lines, times: Lines) -> str:
 
 
 def table(title: str, published: Mapping[str, Curve], own: Mapping[str, Curve | None]) -> list[str]:
-    """One table, at the last epoch that all of ours have which have been run, and that theirs give."""
+    """One table, at some epochs up to the last that any of ours has; in order of the last that all of them have."""
     run = {name: curve for name, curve in own.items() if curve is not None}
-    last = min(max(curve.means) for curve in run.values())
-    epoch = max(e for e in (1, 2, 3, 5, 10, 20, 40, 80, 160) if e <= last)
-    lines = [
-        f"**{title}**, epoch {epoch}:",
-        "",
-        "| | settings | seeds | negative ELBO | time of a step | negative ELBO by time |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
+    last = max(max(curve.means) for curve in run.values())
+    epochs = [epoch for epoch in SHOWN if epoch <= last] or [1]
+    common = max((epoch for epoch in epochs if all(epoch in curve.means for curve in run.values())), default=1)
+    heads = ["", "settings", "seeds", *(f"epoch {epoch}" for epoch in epochs), "time of a step", f"{common} by time"]
+    lines = [f"**{title}**", "", f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * (len(heads) - 2)]
     for group, whose in ((published, "theirs"), (run, "ours")):
-        for name, curve in sorted(group.items(), key=lambda item: item[1].means[epoch]):
-            timed = "missing" if curve.time is None else f"{curve.time:.2f}"
-            value = "missing" if curve.time is None else f"{curve.at(epoch / curve.time):.2f}"
-            early = "*" if curve.time is not None and epoch / curve.time > max(curve.means) else ""
-            cells = [f"{name} ({whose})", curve.settings, str(curve.seeds), shown(curve, epoch), timed, value + early]
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {name} (ours) | | 0 | missing | | |" for name, curve in own.items() if curve is None]
+        for name, curve in sorted(group.items(), key=lambda item: item[1].means[common]):
+            cells = [f"{name} ({whose})", curve.settings, str(curve.seeds), *(shown(curve, e) for e in epochs)]
+            lines.append(f"| {' | '.join(cells + timed(curve, common))} |")
+    lines += [f"| {name} (ours) |{' missing |' * (len(heads) - 1)}" for name, curve in own.items() if curve is None]
     if published:
-        lines += ["", verdict(published, run, epoch)]
+        lines += ["", verdict(published, run, common)]
     return [*lines, ""]
+
+
+def timed(curve: Curve, epoch: int) -> list[str]:
+    """The time of a step, and the mean when ReinMax ends the epoch; with a star where no epoch was left by then."""
+    if curve.time is None:
+        return ["missing", "missing"]
+    then = epoch / curve.time
+    return [f"{curve.time:.2f}", f"{curve.at(then):.2f}" + ("\\*" if then > max(curve.means) else "")]
 
 
 def verdict(published: Mapping[str, Curve], run: Mapping[str, Curve], epoch: int) -> str:
@@ -148,7 +152,8 @@ def verdict(published: Mapping[str, Curve], run: Mapping[str, Curve], epoch: int
             kind = "open, by two standard errors"
         won[kind].append(f"{name} ({difference:+.2f}{f' ± {error:.2f}' if known else ', one seed'})")
     found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in won.items() if names)
-    return f"By steps, against the best of theirs here, {rival} ({shown(best, epoch)}). {found[0].upper()}{found[1:]}."
+    rivals = f"the best of theirs, {rival} ({shown(best, epoch)})"
+    return f"By steps, epoch {epoch}, against {rivals}. {found[0].upper()}{found[1:]}."
 
 
 def appendix(lines: Lines) -> list[str]:
@@ -181,6 +186,8 @@ def appendix(lines: Lines) -> list[str]:
 
 def shown(curve: Curve, epoch: int) -> str:
     """A mean with its standard error."""
+    if epoch not in curve.means:
+        return "missing"
     error = curve.errors.get(epoch)
     return f"{curve.means[epoch]:.2f}" + ("" if error is None else f" ± {error:.2f}")
 
@@ -203,7 +210,7 @@ def draw(path: Path, lines: Lines, times: Lines) -> None:
     for size, (steps, clock) in zip(sizes, axes, strict=True):
         curves = [(NAMES[method], theirs(method, size, times), "--") for method in BIASED]
         curves += [(name_of(method), ours(method, size, lines, times), "-") for method in AS_IT_IS]
-        last = min(max(curve.means) for _, curve, style in curves if curve and style == "-")
+        last = max(max(curve.means) for _, curve, style in curves if curve and style == "-")
         for index, (name, curve, style) in enumerate(curves):
             if curve is None:
                 continue
