@@ -140,7 +140,8 @@ def test_the_page_has_means_errors_and_what_is_missing():
     assert "| RLOO, 4 evaluations (ours) | Adam 0.0005 | 3 | 141.00 ± 0.58 | missing | 2.00 | 146.00 |" in text
     assert "| ReinMax (theirs) | Adam 0.0005 | 10 | 182.15 ± 0.94 | 150.75 ± 0.59 | 1.00 | 182.15 |" in text
     assert "| Flow, 2 evaluations (ours) | missing | missing | missing | missing | missing | missing |" in text
-    assert "Lower: RLOO, 4 evaluations (-25.04 ± 1.00)" in text  # than Gumbel-Rao
+    assert "lower: RLOO, 4 evaluations (-25.04 ± 1.00)" in text  # than Gumbel-Rao
+    assert "By time, against ReinMax (182.15): lower: RLOO, 4 evaluations (-36.15)" in text
     assert "Not run yet." in text  # 64x8
     assert "The grid of optimisers and learning rates has not been run yet." in text
 
@@ -162,7 +163,7 @@ def test_rows_take_the_place_of_those_of_the_same_run(tmp_path):
     ]
 
 
-def test_the_command_trains_goes_on_and_writes_the_page(tmp_path, monkeypatch):
+def test_the_command_trains_goes_on_and_writes_the_page(tmp_path, monkeypatch, capsys):
     (tmp_path / "findings.md").write_text("before\n<!-- beyond_reinmax -->\nold\n<!-- end beyond_reinmax -->\nafter\n")
     monkeypatch.setattr(runs, "GRID", runs.GRID[:2])
     tiny = ["data=digits", "device=cpu", "run.batch=10", "run.log_every=2", "model.hidden=[8]"]
@@ -173,6 +174,9 @@ def test_the_command_trains_goes_on_and_writes_the_page(tmp_path, monkeypatch):
         command.main()
         return read(tmp_path / "beyond_reinmax.csv")
 
+    with pytest.raises(SystemExit):
+        call("page")
+    assert "has no rows yet" in capsys.readouterr().err
     assert [row["epoch"] for row in call("first", *tiny, "run.steps=2")] == ["1"]
     first = call("first", *tiny, "run.steps=4")
     assert [row["epoch"] for row in first] == ["1", "2"]

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from experiments.engine.errors import UserError
 from experiments.engine.files import write_whole
 from experiments.studies.beyond_reinmax.runs import (
     AS_IT_IS,
@@ -98,8 +99,7 @@ def section(lines: Lines, times: Lines) -> str:
     parts = []
     for size in SIZES:
         mine = {method: ours(method, size, lines, times) for method in dict.fromkeys(AS_IT_IS + AT_FOUR)}
-        known = [method for method in AS_IT_IS if mine[method]]
-        if not known:
+        if not any(mine[method] for method in AS_IT_IS):
             parts += [f"### {size}", "", "Not run yet.", ""]
             continue
         categories, variables = size.split("x")
@@ -113,20 +113,24 @@ def section(lines: Lines, times: Lines) -> str:
 
 
 def table(title: str, published: Mapping[str, Curve], own: Mapping[str, Curve | None]) -> list[str]:
-    """One table, at some epochs up to the last that any of ours has; in order of the last that all of them have."""
+    """One table, at some epochs up to the last that any of ours has; in order of the last that all of them have.
+
+    What stands under the same name on both sides is there to show that theirs comes out, and is not judged.
+    """
     run = {name: curve for name, curve in own.items() if curve is not None}
-    last = max(max(curve.means) for curve in run.values())
+    judged = {name: curve for name, curve in run.items() if name not in published} or run
+    last = max(max(curve.means) for curve in judged.values())
     epochs = [epoch for epoch in SHOWN if epoch <= last] or [1]
-    common = max((epoch for epoch in epochs if all(epoch in curve.means for curve in run.values())), default=1)
+    common = max((epoch for epoch in epochs if all(epoch in curve.means for curve in judged.values())), default=1)
     heads = ["", "settings", "seeds", *(f"epoch {epoch}" for epoch in epochs), "time of a step", f"{common} by time"]
     lines = [f"**{title}**", "", f"| {' | '.join(heads)} |", "| --- | --- |" + " ---: |" * (len(heads) - 2)]
     for group, whose in ((published, "theirs"), (run, "ours")):
-        for name, curve in sorted(group.items(), key=lambda item: item[1].means[common]):
+        for name, curve in sorted(group.items(), key=lambda item: item[1].means.get(common, math.inf)):
             cells = [f"{name} ({whose})", curve.settings, str(curve.seeds), *(shown(curve, e) for e in epochs)]
             lines.append(f"| {' | '.join(cells + timed(curve, common))} |")
     lines += [f"| {name} (ours) |{' missing |' * (len(heads) - 1)}" for name, curve in own.items() if curve is None]
     if published:
-        lines += ["", verdict(published, run, common)]
+        lines += ["", verdict(published, judged, common)]
     return [*lines, ""]
 
 
@@ -139,21 +143,26 @@ def timed(curve: Curve, epoch: int) -> list[str]:
 
 
 def verdict(published: Mapping[str, Curve], run: Mapping[str, Curve], epoch: int) -> str:
-    """Wins and losses against theirs of the least mean at this epoch."""
+    """Wins and losses against theirs of the least mean, at this epoch and at the time of ReinMax's."""
     rival = min(published, key=lambda name: published[name].means[epoch])
-    best = published[rival]
-    won: dict[str, list[str]] = {"lower": [], "higher": [], "open, by two standard errors": []}
+    best, kinds = published[rival], ("lower", "higher", "open, by two standard errors")
+    won: dict[str, list[str]] = {kind: [] for kind in kinds}
     for name, curve in run.items():
         difference = curve.means[epoch] - best.means[epoch]
         error = math.hypot(curve.errors.get(epoch, 0.0), best.errors[epoch])
-        kind = "lower" if difference < 0 else "higher"
         known = epoch in curve.errors
-        if known and abs(difference) < 2 * error:
-            kind = "open, by two standard errors"
-        won[kind].append(f"{name} ({difference:+.2f}{f' ± {error:.2f}' if known else ', one seed'})")
-    found = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in won.items() if names)
-    rivals = f"the best of theirs, {rival} ({shown(best, epoch)})"
-    return f"By steps, epoch {epoch}, against {rivals}. {found[0].upper()}{found[1:]}."
+        kind = 2 if known and abs(difference) < 2 * error else int(difference > 0)
+        won[kinds[kind]].append(f"{name} ({difference:+.2f}{f' ± {error:.2f}' if known else ', one seed'})")
+    said = f"By steps, epoch {epoch}, against the best of theirs, {rival} ({shown(best, epoch)}): {_listed(won)}."
+    then = {name: curve.at(epoch / curve.time) for name, curve in published.items() if curve.time is not None}
+    if not then:
+        return said
+    rival, won = min(then, key=lambda name: then[name]), {kind: [] for kind in kinds[:2]}
+    for name, curve in run.items():
+        if curve.time is not None:
+            difference = curve.at(epoch / curve.time) - then[rival]
+            won[kinds[int(difference > 0)]].append(f"{name} ({difference:+.2f})")
+    return f"{said} By time, against {rival} ({then[rival]:.2f}): {_listed(won)}."
 
 
 def appendix(lines: Lines) -> list[str]:
@@ -216,7 +225,7 @@ def draw(path: Path, lines: Lines, times: Lines) -> None:
                 continue
             epochs = [epoch for epoch in curve.means if 2 <= epoch <= max(last, 2)]
             values = [curve.means[epoch] for epoch in epochs]
-            look = {"linestyle": style, "color": f"C{index % 6}", "label": name, "marker": ".", "linewidth": 1.2}
+            look = {"linestyle": style, "color": f"C{index % 10}", "label": name, "marker": ".", "linewidth": 1.2}
             steps.plot([600 * epoch for epoch in epochs], values, **look)
             if curve.time is not None:
                 clock.plot([curve.time * epoch for epoch in epochs], values, **look)
@@ -229,13 +238,23 @@ def draw(path: Path, lines: Lines, times: Lines) -> None:
 
 
 def write(out: Path) -> None:
-    """Bring the section of a folder's findings.md up to date, and the figure, from the rows beside it."""
+    """Bring the section of a folder's findings.md up to date, and the figure, from the rows beside it.
+
+    Raises:
+        UserError: where there are none.
+    """
     lines, times = read(out / OURS), read(out / TIMES)
+    if not lines:
+        raise UserError(f"{out / OURS} has no rows yet; train first: `first` instead of `page`.")
     page = out / "findings.md"
     text = BLOCK.sub(lambda block: block[1] + section(lines, times) + block[2], page.read_text())
     (out / "figures").mkdir(exist_ok=True)
     draw(out / "figures" / FIGURE, lines, times)
     write_whole(page, lambda file: file.write(text.encode()))
+
+
+def _listed(kinds: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
 
 
 def _size(line: Mapping[str, str]) -> str:
