@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf.errors import InterpolationKeyError
 
+from experiments.engine import UserError
 from experiments.studies.beyond_reinmax import __main__ as command
 from experiments.studies.beyond_reinmax import runs
 from experiments.studies.beyond_reinmax.page import Curve, section
@@ -96,7 +97,7 @@ def test_their_numbers_are_those_of_their_last_epoch(size):
 
 
 def test_the_grid_is_judged_by_held_out_images(tmp_path):
-    found = list(trials("grid", ["8x4"], ["rloo2"], [0], []))
+    found = list(trials("grid", ["8x4"], ["rloo2", "reinmax"], [0, 1], []))
     assert len({(trial.optimizer, trial.lr) for trial in found}) == len(found) == 8
     config = composed(found[-1], [], tmp_path)
     assert config.data.held_out == HELD_OUT
@@ -123,9 +124,15 @@ def test_the_best_of_the_grid_is_chosen():
         line(part="grid", method="flow2", optimizer=optimizer, lr=str(lr), epoch="10", test=str(140 - i))
         for i, (optimizer, lr) in enumerate(product(("RAdam", "Adam"), (3e-4, 1e-3)))
     ]
-    assert chosen(lines) == {"flow2": ("Adam", 1e-3), "flow4": ("Adam", 1e-3)}
-    (trial,) = trials("chosen", ["8x4"], ["flow4", "rloo4"], [0], lines)
-    assert trial == Trial("chosen", "flow4", "8x4", 0, "Adam", 1e-3)
+    lines.append(line(part="grid", method="flow2", optimizer="Adam", lr="0.0007", epoch="2", test="1"))  # not as far
+    assert chosen(lines, "8x4") == {"flow2": ("Adam", 1e-3), "flow4": ("Adam", 1e-3)}
+    assert chosen(lines, "64x8") == {}
+    assert list(trials("chosen", ["8x4"], ["flow4", "reinmax4"], [1], lines)) == [
+        Trial("chosen", "flow4", "8x4", 1, "Adam", 1e-3),
+        Trial("first", "reinmax4", "8x4", 1),
+    ]
+    with pytest.raises(UserError, match="the grid has no rloo4 at 8x4"):
+        list(trials("chosen", ["8x4"], ["rloo4"], [0], lines))
 
 
 def test_the_page_has_means_errors_and_what_is_missing():
@@ -143,7 +150,7 @@ def test_the_page_has_means_errors_and_what_is_missing():
     assert "lower: RLOO, 4 evaluations (-25.04 ± 1.00)" in text  # than Gumbel-Rao
     assert "By time, against ReinMax (182.15): lower: RLOO, 4 evaluations (-36.15)" in text
     assert "Not run yet." in text  # 64x8
-    assert "The grid of optimisers and learning rates has not been run yet." in text
+    assert "The grid of optimisers and learning rates has not been run yet for 8x4." in text
 
 
 def test_between_epochs_it_is_straight_in_the_logarithm():
@@ -193,7 +200,7 @@ def test_the_command_trains_goes_on_and_writes_the_page(tmp_path, monkeypatch, c
     assert "old" not in page
     value = next(float(row["train"]) for row in rows if row["part"] == "chosen" and row["epoch"] == "2")
     assert f"{value:.2f} |" in page
-    assert "**The grid**" in page
+    assert "**The grid, 8x4**" in page
     assert (tmp_path / "figures" / "beyond-reinmax.png").stat().st_size > 10_000
 
 

@@ -48,7 +48,7 @@ def main() -> None:
         elif options.part == "times":
             times.measure(options.sizes, options.methods, options.rounds, options.out / times.TIMES)
         else:
-            rows, seeds = options.out / OURS, map(int, options.seeds)
+            rows, seeds = options.out / OURS, [int(seed) for seed in options.seeds]
             for trial in trials(options.part, options.sizes, options.methods, seeds, read(rows)):
                 keep(carry_out(trial, composed(trial, arguments, options.runs)), rows)
                 print(*trial, flush=True)

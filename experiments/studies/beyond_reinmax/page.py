@@ -23,6 +23,7 @@ from experiments.studies.beyond_reinmax.runs import (
     chosen,
     kind_of,
     read,
+    size_of,
 )
 from experiments.studies.beyond_reinmax.times import TIMES
 
@@ -57,7 +58,7 @@ class Curve(NamedTuple):
 
 def theirs(method: str, size: str, times: Lines) -> Curve | None:
     """The authors' own runs, with the time of our implementation."""
-    lines = [line for line in read(THEIRS) if line["method"] == NAMES[method] and _size(line) == size]
+    lines = [line for line in read(THEIRS) if line["method"] == NAMES[method] and size_of(line) == size]
     if not lines:
         return None
     count = int(lines[0]["seeds"])
@@ -72,7 +73,7 @@ def theirs(method: str, size: str, times: Lines) -> Curve | None:
 
 def ours(method: str, size: str, lines: Lines, times: Lines) -> Curve | None:
     """Our runs: with the grid's best where there are such, else with what theirs chose."""
-    of_method = [line for line in lines if line["method"] == method and _size(line) == size]
+    of_method = [line for line in lines if line["method"] == method and size_of(line) == size]
     for part in ("chosen", "first"):
         found = [line for line in of_method if line["part"] == part]
         if found:
@@ -167,30 +168,29 @@ def verdict(published: Mapping[str, Curve], run: Mapping[str, Curve], epoch: int
 
 def appendix(lines: Lines) -> list[str]:
     """The grid, as far as it has been run."""
-    grid = [line for line in lines if line["part"] == "grid" and line["test"]]
-    if not grid:
-        return ["The grid of optimisers and learning rates has not been run yet.", ""]
-    best = chosen([dict(line) for line in grid])
-    titles = [f"{optimizer} {lr:g}" for optimizer, lr in GRID]
-    found = [
-        "**The grid**: negative ELBO of the 5,000 held-out training images, one seed; the epochs are in brackets.",
-        "",
-    ]
-    found += [f"| | {' | '.join(titles)} |", "| --- |" + " ---: |" * len(GRID)]
-    for method in dict.fromkeys(line["method"] for line in grid):
-        cells = []
-        for optimizer, lr in GRID:
-            cell = next(
-                (
-                    f"{float(line['test']):.2f} ({line['epoch']})"
-                    for line in grid
-                    if (line["method"], line["optimizer"], float(line["lr"])) == (method, optimizer, lr)
-                ),
-                "missing",
-            )
-            cells.append(f"**{cell}**" if best[method] == (optimizer, lr) else cell)
-        found.append(f"| {name_of(method)} | {' | '.join(cells)} |")
-    return [*found, ""]
+    found = []
+    for size in SIZES:
+        grid = [line for line in lines if line["part"] == "grid" and line["test"] and size_of(line) == size]
+        if not grid:
+            found += [f"The grid of optimisers and learning rates has not been run yet for {size}.", ""]
+            continue
+        best = chosen(grid, size)
+        cells = {(line["method"], line["optimizer"], float(line["lr"])): line for line in grid}
+        found += [
+            f"**The grid, {size}**: negative ELBO of the 5,000 held-out training images (after so many epochs)",
+            "",
+        ]
+        found += ["| | " + " | ".join(f"{optimizer} {lr:g}" for optimizer, lr in GRID) + " |"]
+        found += ["| --- |" + " ---: |" * len(GRID)]
+        for method in dict.fromkeys(line["method"] for line in grid):
+            row = [name_of(method)]
+            for pair in GRID:
+                line = cells.get((method, *pair))
+                value = "missing" if line is None else f"{float(line['test']):.2f} ({line['epoch']})"
+                row.append(f"**{value}**" if best[method] == pair else value)
+            found.append(f"| {' | '.join(row)} |")
+        found.append("")
+    return found
 
 
 def shown(curve: Curve, epoch: int) -> str:
@@ -255,10 +255,6 @@ def write(out: Path) -> None:
 
 def _listed(kinds: Mapping[str, list[str]]) -> str:
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
-
-
-def _size(line: Mapping[str, str]) -> str:
-    return f"{line['categories']}x{line['variables']}"
 
 
 def _time(method: str, size: str, times: Lines) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from experiments.engine.errors import UserError
 from experiments.engine.files import write_table
 from experiments.train import train
 
@@ -73,40 +74,52 @@ def kind_of(method: str) -> str:
 
 
 def trials(
-    part: str, sizes: Sequence[str], methods: Sequence[str], seeds: Iterable[int], kept: Sequence[dict[str, str]]
+    part: str, sizes: Sequence[str], methods: Sequence[str], seeds: Sequence[int], kept: Sequence[Mapping[str, str]]
 ) -> Iterator[Trial]:
     """The runs of a part, seeds outermost, so that one that was stopped has a whole table of fewer seeds.
 
     Args:
         kept: rows of earlier runs, where the grid's best are found.
+
+    Raises:
+        UserError: where the grid has not been run.
     """
-    best = chosen(kept)
-    for seed in seeds:
+    for seed in seeds[:1] if part == "grid" else seeds:
         for size in sizes:
+            best = chosen(kept, size)
             for method in methods:
-                if part == "grid":
+                if kind_of(method) in BIASED:  # these have their choice
+                    if part != "grid":
+                        yield Trial("first", method, size, seed)
+                elif part == "grid":
                     yield from (Trial(part, method, size, seed, *pair) for pair in GRID)
-                elif part == "first" or kind_of(method) in BIASED:
-                    yield Trial("first", method, size, seed)
+                elif part == "first":
+                    yield Trial(part, method, size, seed)
                 elif method in best:
                     yield Trial(part, method, size, seed, *best[method])
+                else:
+                    raise UserError(f"the grid has no {method} at {size} yet; run it, or name others by --methods.")
 
 
-def chosen(lines: Sequence[dict[str, str]]) -> dict[str, tuple[str, float]]:
-    """The grid's best for each method: optimiser and learning rate.
+def chosen(lines: Sequence[Mapping[str, str]], size: str) -> dict[str, tuple[str, float]]:
+    """The grid's best for each method, of the runs that got farthest: optimiser and learning rate.
 
     A method at 4 evaluations that the grid lacks has the best of the same at 2.
     """
-    best: dict[str, dict[str, str]] = {}
+    best: dict[str, Mapping[str, str]] = {}
     for line in lines:
-        if line["part"] == "grid" and line["test"]:
-            before = best.get(line["method"])
-            if before is None or float(line["test"]) < float(before["test"]):
-                best[line["method"]] = line
-    for method in [f"{name}4" for name in UNBIASED]:
-        if method not in best and f"{method[:-1]}2" in best:
-            best[method] = best[f"{method[:-1]}2"]
+        if line["part"] == "grid" and line["test"] and size_of(line) == size:
+            before = best.get(line["method"], line)
+            best[line["method"]] = min(before, line, key=lambda each: (-int(each["epoch"]), float(each["test"])))
+    for kind in UNBIASED:
+        if f"{kind}2" in best:
+            best.setdefault(f"{kind}4", best[f"{kind}2"])
     return {method: (line["optimizer"], float(line["lr"])) for method, line in best.items()}
+
+
+def size_of(line: Mapping[str, str]) -> str:
+    """Categories x variables of a row."""
+    return f"{line['categories']}x{line['variables']}"
 
 
 def composed(trial: Trial, arguments: Sequence[str], root: Path) -> DictConfig:
