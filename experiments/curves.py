@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ def learning_curve(path: Path, rows: Rows, units: Mapping[str, str], title: str)
                 {"marker": "o", "markersize": 4} if len(points) < 0.5 * len(rows) or len(points) < 20 else {}
             )
             axis.plot(*zip(*points, strict=True), label=name.replace("_", " "), **sparse)
-        _limit(axis, [[row[name] for row in rows if row[name] is not None] for name in columns])
+        limit(axis, [[row[name] for row in rows if row[name] is not None] for name in columns])
         axis.set_ylabel(unit)
         axis.legend(loc="best")
     return put(path, figure)
@@ -65,9 +66,9 @@ def _panels(count: int, title: str) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _limit(axis: Axes, columns: list[list[float]]) -> None:
+def limit(axis: Axes, columns: Sequence[Sequence[float]]) -> None:
     """Leave out the first rows' distance from the rest, which would press it flat."""
-    later = [value for values in columns for value in values[len(values) // 20 :]]
-    margin = 0.05 * (max(later) - min(later))
-    if margin > 0:
-        axis.set_ylim(min(later) - margin, max(later) + margin)
+    finite = [value for values in columns for value in values[len(values) // 20 :] if math.isfinite(value)]
+    if finite and max(finite) > min(finite):
+        margin = 0.05 * (max(finite) - min(finite))
+        axis.set_ylim(min(finite) - margin, max(finite) + margin)

@@ -94,16 +94,17 @@ def draw(measure: str, unit: str, groups: Sequence[Group]) -> Figure:
     from matplotlib.figure import Figure
 
     from discretegrad.analysis import drawing
+    from experiments.curves import limit  # takes matplotlib with it
 
     with drawing.context():
         styles = drawing.styles(group.label for group in groups)
         figure = Figure(figsize=(7.0, 2.9), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
-        shown: list[float] = []
+        shown: list[list[float]] = []
         for group in groups:
             points = group.curve(measure)
             y, errors = [point.value.mean for point in points], [point.value.error or 0.0 for point in points]
-            shown += y[len(y) // 20 :]
+            shown.append(y)
             style = styles[group.label] | {"markevery": math.ceil(len(points) / MARKS)}
             if not group.finished:
                 style["linestyle"] = ":"
@@ -112,7 +113,7 @@ def draw(measure: str, unit: str, groups: Sequence[Group]) -> Figure:
                 axis.plot(x, y, label=label, **style)
                 low, high = ([v + sign * e for v, e in zip(y, errors, strict=True)] for sign in (-1, 1))
                 axis.fill_between(x, low, high, color=style["color"], alpha=0.2, linewidth=0)
-        _limit(axes[0], shown)
+        limit(axes[0], shown)
         axes[0].set_ylabel("\n".join(part for part in (measure.replace("_", " "), unit) if part))
         for axis, name in zip(axes, ("step", "seconds of training"), strict=True):
             axis.set_xlabel(name)
@@ -121,14 +122,6 @@ def draw(measure: str, unit: str, groups: Sequence[Group]) -> Figure:
         across = max(1, min(len(names), int(7.0 / (0.6 + 0.07 * max(map(len, names))))))
         figure.legend(handles, names, loc="outside lower center", ncols=across, frameon=False, handlelength=2.6)
     return figure
-
-
-def _limit(axis: Any, values: Sequence[float]) -> None:
-    """Leave out the first rows' distance from the rest, which would press it flat."""
-    finite = [value for value in values if math.isfinite(value)]
-    if finite and max(finite) > min(finite):
-        margin = 0.05 * (max(finite) - min(finite))
-        axis.set_ylim(min(finite) - margin, max(finite) + margin)
 
 
 def _seeds(group: Group) -> str:
