@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.engine.errors import UserError
-from experiments.engine.files import write_whole
+from experiments.studies import page as pages
 from experiments.studies.beyond_reinmax.runs import (
     AS_IT_IS,
     AT_FOUR,
@@ -250,7 +250,7 @@ def write(out: Path) -> None:
     text = BLOCK.sub(lambda block: block[1] + section(lines, times) + block[2], page.read_text())
     (out / "figures").mkdir(exist_ok=True)
     draw(out / "figures" / FIGURE, lines, times)
-    write_whole(page, lambda file: file.write(text.encode()))
+    pages.put(page, text)
 
 
 def _listed(kinds: Mapping[str, list[str]]) -> str:

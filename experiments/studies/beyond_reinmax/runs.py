@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf import DictConfig
 
 from experiments.engine.errors import UserError
 from experiments.engine.files import write_table
+from experiments.studies import page
 from experiments.train import train
 
 ROOT = Path(__file__).parents[3]
@@ -140,9 +140,9 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
     """
     folder = Path(config.run.dir)
     result = folder / "result.json"
-    if not result.exists() or json.loads(result.read_text())["step"] < config.run.steps:
-        train(config)
-    last = json.loads(result.read_text())
+    last = json.loads(result.read_text()) if result.exists() else {"step": 0}
+    if last["step"] < config.run.steps:
+        last = train(config).result or {}
     found = []
     for row in read(folder / "metrics.csv"):
         line: dict[str, Any] = {"part": trial.part, "method": trial.method, "seed": trial.seed}
@@ -161,10 +161,7 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
 
 def read(path: Path) -> list[dict[str, str]]:
     """A CSV file's lines; none where it is not there yet."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+    return page.read(path) if path.exists() else []
 
 
 def keep(found: Sequence[dict[str, str]], path: Path) -> None:
