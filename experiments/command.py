@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -40,6 +41,24 @@ def _say(sentence: str) -> None:
     """Once, where `torchrun` has started several processes, all of which know it."""
     if os.environ.get("RANK", "0") == "0":
         print(sentence, file=sys.stderr)
+
+
+def again(*start: str) -> str:
+    """The command that goes on with what this one began.
+
+    Args:
+        start: its words before the arguments.
+    """
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
+    return shlex.join([*start, *arguments, "resume=auto"])  # auto, not true: in a sweep not every run has begun
+
+
+def flat(values: Any, name: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    if not isinstance(values, Mapping):
+        return {name: values}
+    parts = {f"{name}.{key}" if name else str(key): inner for key, inner in values.items()}
+    return {key: leaf for part, inner in parts.items() for key, leaf in flat(inner, part).items()}
 
 
 def of_hydra(error: Exception) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -32,7 +31,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 
 from experiments import many
-from experiments.command import of_hydra, refuse, run_job
+from experiments.command import again, of_hydra, refuse, run_job
 from experiments.engine import Interrupted, UserError
 from experiments.train import finished, trained
 
@@ -247,8 +246,7 @@ def _job() -> None:
 
 
 def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
-    command = shlex.join(["python", "-m", "experiments.sweep", *arguments, "resume=auto"])
+    command = again("python", "-m", "experiments.sweep")
     return f"stopped; go on with\n  {command}", stop.signum if isinstance(stop, Interrupted) else signal.SIGINT
 
 

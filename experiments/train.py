@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import many
-from experiments.command import refuse, run_job
+from experiments.command import again, flat, refuse, run_job
 from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
 from experiments.engine.world import joined
 
@@ -165,13 +164,11 @@ def _sweep() -> None:
 
 def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
     step, number = stop.args if isinstance(stop, Interrupted) else (None, signal.SIGINT)
-    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("resume=")]
     processes = os.environ.get("LOCAL_WORLD_SIZE")
     launcher = ["torchrun", f"--nproc-per-node={processes}"] if processes else ["python"]
-    # auto, not true: in a sweep not every run has begun.
-    command = shlex.join([*launcher, "-m", "experiments.train", *arguments, "resume=auto"])
+    command = again(*launcher, "-m", "experiments.train")
     at = "" if step is None else f" at step {step}"
-    if "launcher=slurm" in arguments:
+    if "launcher=slurm" in sys.argv:
         at = "; the jobs of the cluster go on, and scancel ends them. Then"
     return f"stopped{at}; go on with\n  {command}", number
 
@@ -179,10 +176,9 @@ def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
 def _identity(config: DictConfig) -> dict[str, Any]:
     """What must be the same when a run goes on: all that says what is trained, each value where it was given."""
     task = OmegaConf.to_container(config.task, resolve=False)
-    own = {key: value for key, value in _flat("task", task).items() if not str(value).startswith("${")}
-    for name in config:
-        if name not in (*MAY_CHANGE, "task"):
-            own |= _flat(str(name), OmegaConf.to_container(config, resolve=True)[name])  # type: ignore[index]
+    own = {key: value for key, value in flat(task, "task").items() if not str(value).startswith("${")}
+    values: Any = OmegaConf.to_container(config, resolve=True)
+    own |= flat({name: value for name, value in values.items() if name not in (*MAY_CHANGE, "task")})
     return {key: value for key, value in own.items() if key not in WHEREVER}
 
 
@@ -191,13 +187,6 @@ def _lasting(config: Any) -> dict[str, Any]:
     values: Any = OmegaConf.to_container(config, resolve=True)
     run = {name: values["run"][name] for name in ("seed", "batch", "clip", "evaluate_every", "evaluate_most")}
     return run | {name: value for name, value in values.items() if name == "schedule" or name not in MAY_CHANGE}
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys."""
-    if not isinstance(value, dict):
-        return {name: value}
-    return {key: leaf for part, inner in value.items() for key, leaf in _flat(f"{name}.{part}", inner).items()}
 
 
 if __name__ == "__main__":

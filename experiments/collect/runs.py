@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.command import flat
 from experiments.engine import UserError
 from experiments.engine.record import TIMES
 
@@ -88,7 +89,10 @@ def read(folder: Path) -> Run:
 
 
 def _configure(run: Run, config: dict[str, Any]) -> None:
-    values = flat("", config)
+    values = {
+        key: value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+        for key, value in flat(config).items()
+    }
     try:
         run.system, run.seed, run.steps = config["task"]["_target_"], config["run"]["seed"], config["run"]["steps"]
     except (KeyError, TypeError) as error:
@@ -98,14 +102,6 @@ def _configure(run: Run, config: dict[str, Any]) -> None:
     values["device"] = str(device).partition(":")[0]
     drop = {*OWN} - {"device"}
     run.config = {k: v for k, v in values.items() if k not in drop and k.split(".")[-1] not in WHEREVER}
-
-
-def flat(name: str, value: Any) -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys; lists as text."""
-    if not isinstance(value, Mapping):
-        return {name: value if isinstance(value, str | int | float | bool | None) else json.dumps(value)}
-    parts = {f"{name}.{key}" if name else str(key): inner for key, inner in value.items()}
-    return {key: leaf for part, inner in parts.items() for key, leaf in flat(part, inner).items()}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
