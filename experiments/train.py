@@ -74,7 +74,6 @@ def train(config: DictConfig) -> Run:
         if config.resume not in (True, False, "auto"):
             raise UserError(f"resume is true, false or auto, not {config.resume!r}.")
         run = build(config, world)
-        world.every(None)  # no folder is made until all are built
         refused = config.resume is True and not run.folder.checkpoint.exists()  # by `start`, which makes no folder then
         if world.writes and not refused:
             lock.enter_context(many.alone(run.folder.path))

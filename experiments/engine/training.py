@@ -52,6 +52,7 @@ class Run:
         """The checkpoint's step."""
         self.result: dict[str, Any] | None = None
         """The last figures, once all steps are done."""
+        world.every(None)  # nothing is written until all are built
 
     def start(self, resume: bool | str, config: str) -> None:
         """Claim the run folder, or take up the run that is in it.
@@ -63,7 +64,6 @@ class Run:
         Raises:
             UserError: rather than overwrite a run, or go on with a different one.
         """
-        self.world.every(None)  # nothing is written until all are built
         if self.world.every(self._alone(partial(self.folder.claim, resume)))[0]:
             self.load(self.folder.checkpoint)
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
