@@ -90,6 +90,7 @@ def describe(run: Run) -> str:
     folder, rows, result = run.folder.path, run.record.rows, run.result
     title = f"{run.task.title}, step {run.step}"
     units = run.task.measures
+    run.task.eval()
     paths = [*run.task.pictures(folder), curves.learning_curve(folder / "learning_curve.png", rows, units, title)]
     monitor = run.learning.monitor
     if monitor is not None:

@@ -95,7 +95,7 @@ class Task(nn.Module, ABC):
         """
 
     def pictures(self, folder: Path) -> list[Path]:
-        """Draw into the folder what only this system can show; the files' paths."""
+        """Draw into the folder what only this system can show, in evaluation mode; the files' paths."""
         return []
 
     def watched(self) -> Watch | None:

@@ -21,13 +21,8 @@ SHOWN = 400
 
 def draw(folder: Path, model: DualEncoder, queries: Tokens, documents: Tokens, title: str) -> list[Path]:
     """A map of both towers' embeddings, and the places at which queries find their documents; the path."""
-    training = model.training
-    model.eval()
-    try:
-        asked = embed(model.query_tower, queries, World(device=queries.ids.device))
-        found = embed(model.document_tower, documents, World(device=documents.ids.device))
-    finally:
-        model.train(training)
+    asked = embed(model.query_tower, queries, World(device=queries.ids.device))
+    found = embed(model.document_tower, documents, World(device=documents.ids.device))
     figure = Figure(figsize=(12, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _map(left, asked[:SHOWN], found[:SHOWN])
