@@ -5,7 +5,6 @@ files; it owns the optimisers' steps, the run folder, checkpoints that resume bi
 `torchrun`.
 """
 
-from experiments.engine.batches import Shuffled
 from experiments.engine.errors import UserError, finite, require_count, require_number
 from experiments.engine.settings import Settings
 from experiments.engine.stops import Interrupted
@@ -17,7 +16,6 @@ __all__ = [
     "Interrupted",
     "Run",
     "Settings",
-    "Shuffled",
     "Step",
     "Task",
     "UserError",

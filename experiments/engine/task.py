@@ -59,7 +59,7 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def batch(self, step: int) -> Any:
-        """What `forward` of a step takes: a function of the seed, the step and the rank alone, as `Shuffled` is."""
+        """What `forward` of a step takes: a function of the seed, the step and the rank alone."""
 
     @abstractmethod
     def groups(self) -> dict[str, list[nn.Parameter]]:

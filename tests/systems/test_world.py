@@ -25,8 +25,9 @@ from torch import nn
 
 import discretegrad as dg
 from experiments.data import idx
-from experiments.engine import Interrupted, Run, Settings, Shuffled, Step, Task, UserError, World, finite
+from experiments.engine import Interrupted, Run, Settings, Step, Task, UserError, World, finite
 from experiments.engine.world import joined, seed_globally
+from experiments.parts.batches import Shuffled
 from experiments.train import build, train
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Pair, Pairs
-from experiments.engine import Settings, Shuffled, Step, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
+from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax, related
 from experiments.parts.retrieval import retrieval
 from experiments.parts.text import Tokens, encode, trained_tokenizer

@@ -13,7 +13,6 @@ import discretegrad as dg
 from experiments.data.images import Images, binarise
 from experiments.engine import (
     Settings,
-    Shuffled,
     Step,
     Task,
     UserError,
@@ -23,6 +22,7 @@ from experiments.engine import (
     require_count,
     require_number,
 )
+from experiments.parts.batches import Shuffled
 from experiments.parts.variance import GradientVariance
 from experiments.systems.vae.model import VAE
 

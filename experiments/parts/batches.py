@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.engine.errors import UserError
-from experiments.engine.world import World
+from experiments.engine import UserError, World
 
 
 class Shuffled:
