@@ -119,9 +119,10 @@ def table(path: Path) -> list[list[str]]:
 def content(run: Path) -> tuple[Any, ...]:
     """All that must be equal."""
     state = torch.load(run / "checkpoint.pt", weights_only=True)
+    del state["record"]  # has the times
     result = json.loads((run / "result.json").read_bytes())
     kept = {name: value for name, value in result.items() if name not in TIMES}
-    return table(run / "metrics.csv"), kept, state["task"], state["optimizers"], state["processes"]
+    return table(run / "metrics.csv"), kept, state
 
 
 def equal(one: Any, other: Any) -> bool:

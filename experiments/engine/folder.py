@@ -12,7 +12,7 @@ import discretegrad as dg
 from experiments.engine.errors import UserError
 from experiments.engine.files import write_json, write_whole
 
-FORMAT = 2
+FORMAT = 3
 """Of checkpoints; raised when an older one can no longer be taken up."""
 
 

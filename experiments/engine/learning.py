@@ -83,22 +83,20 @@ class Learning:
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint, but for the generators, of which every process has its own."""
-        return {
-            "task": self.task.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
-            "monitor": None if self.monitor is None else self.monitor.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From the checkpoint."""
-        self.task.load_state_dict(state["task"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        for schedule, scheduled in zip(self.schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(scheduled)
-        if self.monitor is not None and state["monitor"] is not None:
-            self.monitor.load_state_dict(state["monitor"])
+        """From the checkpoint; a monitor or a schedule that it lacks begins anew."""
+        for name, part in self._parts().items():
+            if name in state:
+                part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        """All that has a state, by its name in the checkpoint."""
+        parts: dict[str, Any] = {"task": self.task}
+        parts |= {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
+        parts |= {f"schedules.{index}": schedule for index, schedule in enumerate(self.schedules)}
+        return parts if self.monitor is None else parts | {"monitor": self.monitor}
 
     def _average(self, stopped: bool) -> bool:
         """Sum every parameter's gradients over the processes; whether any was stopped. One exchange for all of it."""
