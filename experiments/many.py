@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from experiments.engine import Interrupted, UserError
+from experiments.locks import locked
 
 VARIABLE = "DISCRETEGRAD_SWEEP"
 """Of the environment: port and key of the command that the runs report to."""
@@ -80,10 +81,23 @@ def attempt_or_stop(config: DictConfig, work: Callable[[DictConfig], str]) -> Ou
         return Outcome(str(config.run.dir), "stopped", "stopped" if step is None else f"stopped at step {step}")
 
 
-def sentence(outcomes: list[Outcome]) -> str:
-    """Which runs of a sweep did not end well; empty if all did."""
-    failed = [outcome.run for outcome in outcomes if outcome.state != "done"]
-    return f"{len(failed)} of {len(outcomes)} runs failed, as said above: {', '.join(failed)}." if failed else ""
+class Outcomes(list[Outcome]):
+    """How the runs of a sweep have ended so far."""
+
+    def take(self, outcome: Outcome) -> None:
+        """Show how a run ended, and keep it."""
+        outcome.show()
+        self.append(outcome)
+
+    def check(self) -> None:
+        """See that all ended well.
+
+        Raises:
+            UserError: that names those which did not.
+        """
+        failed = [outcome.run for outcome in self if outcome.state != "done"]
+        if failed:
+            raise UserError(f"{len(failed)} of {len(self)} runs failed, as said above: {', '.join(failed)}.")
 
 
 class Sweep:
@@ -101,7 +115,7 @@ class Sweep:
     """That of this process."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes = Outcomes()
         self._workers: set[Connection] = set()
         self._stopped: int | None = None
         self._over = False
@@ -130,13 +144,8 @@ class Sweep:
             ) from error
         if isinstance(error, RuntimeError):  # submitit's, without a Slurm
             raise UserError(f"the sweep cannot be launched: {error}") from error
-        if error is None and (failed := sentence(self.outcomes)):
-            raise UserError(failed)
-
-    def take(self, outcome: Outcome) -> None:
-        """Show how a run ended, and keep it."""
-        outcome.show()
-        self.outcomes.append(outcome)
+        if error is None:
+            self.outcomes.check()
 
     def _accept(self) -> None:
         while True:
@@ -152,7 +161,7 @@ class Sweep:
     def _hear(self, worker: Connection) -> None:
         with contextlib.suppress(EOFError, OSError), worker:
             worker.send(self._stopped is None)
-            self.take(Outcome(*worker.recv()))
+            self.outcomes.take(Outcome(*worker.recv()))
         with self._lock:
             self._workers.discard(worker)
             last = self._stopped is not None and not self._workers and not self._over
@@ -186,7 +195,7 @@ def run_in_sweep(config: DictConfig, work: Callable[[DictConfig], str]) -> None:
         UserError: on a cluster, where it failed or was stopped.
     """
     if Sweep.here is not None:
-        Sweep.here.take(attempt(config, work))
+        Sweep.here.outcomes.take(attempt(config, work))
     elif VARIABLE in os.environ and os.environ.get("SUBMITIT_EXECUTOR") != "slurm":
         _in_a_worker(os.environ[VARIABLE], config, work)
     else:  # the machine may be another: its launcher brings the exception back
@@ -246,25 +255,12 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         UserError: where another is at work there.
     """
-    import fcntl
 
-    with contextlib.suppress(OSError):  # `Folder.claim` says what is wrong
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
+    def refuse() -> None:
+        raise UserError(f"another process trains in {folder}; wait for it, or name another folder with run.dir=FOLDER.")
+
+    with contextlib.ExitStack() as lock:
+        with contextlib.suppress(OSError):  # `Folder.claim` says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(locked(folder, refuse))
         yield
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise UserError(
-            f"another process trains in {folder}; wait for it, or name another folder with run.dir=FOLDER."
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(handle)

@@ -150,7 +150,7 @@ class Sweep:
 
     def __init__(self, ray: Any, plan: Plan) -> None:
         self.ray, self.plan = ray, plan
-        self.outcomes: list[many.Outcome] = []
+        self.outcomes = many.Outcomes()
         self._waiting = deque(plan.runs)
         self._died: Counter[str] = Counter()
         self._running: dict[Any, str] = {}
@@ -178,17 +178,18 @@ class Sweep:
         except KeyboardInterrupt as stop:
             self._stop()
             raise Interrupted(None, stop.args[0] if stop.args else signal.SIGINT) from None
-        if failed := many.sentence(self.outcomes):
-            raise UserError(failed)
+        self.outcomes.check()
 
     def _start(self, run: str) -> None:
         overrides = [*self.plan.runs[run], *(["resume=auto"] if self._died[run] else [])]
         config = composed(overrides)
         threads = config.threads or self._share
         if threads > self._most:
-            self._take(many.Outcome(run, "failed", f"threads={threads} is more than any node has: {self._most}."))
+            self.outcomes.take(
+                many.Outcome(run, "failed", f"threads={threads} is more than any node has: {self._most}.")
+            )
         elif config.resume == "auto" and finished(config):
-            self._take(many.Outcome(run, "done", f"{run} is finished already"))
+            self.outcomes.take(many.Outcome(run, "done", f"{run} is finished already"))
         else:
             task = self.ray.remote(one).options(num_cpus=threads, num_gpus=self.plan.gpus, max_retries=0)
             self._running[task.remote([*overrides, f"threads={threads}"], os.getcwd())] = run
@@ -207,11 +208,7 @@ class Sweep:
                 self._waiting.append(run)
                 return
             outcome = many.Outcome(run, "failed", f"{died} {self._died[run]} times; go on with resume=auto.")
-        self._take(outcome)
-
-    def _take(self, outcome: many.Outcome) -> None:
-        outcome.show()
-        self.outcomes.append(outcome)
+        self.outcomes.take(outcome)
 
     def _stop(self) -> None:
         print("stopping the runs at the step that they are at", file=sys.stderr, flush=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import http.client
 import os
 import urllib.error
@@ -14,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from experiments.engine.errors import UserError
+from experiments.locks import locked
 
 CHUNK = 2**16
 
@@ -31,16 +30,12 @@ def fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) ->
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
+        # The processes of a run, and runs of a sweep, begin at the same time.
+        with locked(path.parent, busy=lambda: None):
+            if not path.exists():
+                _fetch(url, path, check, remedy)
     except OSError as error:
         raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
-    try:
-        with contextlib.suppress(OSError):  # some file systems have no locks
-            fcntl.flock(folder, fcntl.LOCK_EX)  # the processes of a run, and runs of a sweep, begin at the same time
-        if not path.exists():
-            _fetch(url, path, check, remedy)
-    finally:
-        os.close(folder)
 
 
 def _fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) -> None:

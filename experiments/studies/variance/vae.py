@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from experiments.engine import UserError
+from experiments.locks import locked
 from experiments.studies.problems import Problem
 from experiments.studies.stages.stage import Stage, load
 
@@ -67,7 +67,11 @@ def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
     keep = ",".join(str(step) for step in sorted(steps))
     command = [sys.executable, "-m", "experiments.train", *overrides, f"run.keep=[{keep}]", f"run.steps={max(steps)}"]
     command += [f"run.dir={folder.resolve()}", "resume=auto", f"threads={torch.get_num_threads()}"]
-    with _locked(folder) as lock:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    own = folder.parent / f".{folder.name}.lock"  # the run itself locks the folder
+    own.touch()
+    # Other jobs may be training in the folder, as shards of one report do.
+    with locked(own, lambda: print(f"waiting for the job that trains {folder}", file=sys.stderr)) as lock:
         if all((folder / f"checkpoint-{step}.pt").exists() for step in steps):
             return
         print(f"training for this report: {shlex.join(['python', *command[1:]])}", file=sys.stderr)
@@ -82,23 +86,6 @@ def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
         )
     if done.returncode:
         raise UserError(f"the run for this report failed: {done.stderr.strip().splitlines()[-1]}")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[int]:
-    """Wait for other jobs that train in the folder, as shards of one report do; the lock's descriptor."""
-    import fcntl
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for the job that trains {folder}", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:  # a file system without locks, where whoever trains has to be alone
-            pass
-        yield file.fileno()
 
 
 @functools.lru_cache(maxsize=1)
