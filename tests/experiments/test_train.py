@@ -462,7 +462,7 @@ def test_the_main_job_on_the_embedded_digits(tmp_path):
         sizes = ["model.variables=32", "model.categories=16", "run.batch=100", "run.steps=3000", "optimizer.lr=1e-3"]
         often = ["run.log_every=500", "run.evaluate_every=3000", "task.bound_samples=10"]
         data = ["data=mnist_subset", f"estimator={estimator}", "run.seed=1"]
-        rows = train(configure(*data, *sizes, *often, run_dir=tmp_path / estimator)).rows
+        rows = train(configure(*data, *sizes, *often, run_dir=tmp_path / estimator)).record.rows
         elbo[estimator] = rows[-1]["train_elbo"]
     assert min(elbo.values()) > -145
     assert abs(elbo["disarm_tree"] - elbo["rloo"]) < 3
