@@ -61,6 +61,11 @@ def flat(values: Any, name: str = "") -> dict[str, Any]:
     return {key: leaf for part, inner in parts.items() for key, leaf in flat(inner, part).items()}
 
 
+def placeless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat values without those that say where files lie, whose hashes say what they are."""
+    return {name: value for name, value in values.items() if name.rpartition(".")[2] not in ("url", "root", "cache")}
+
+
 def of_hydra(error: Exception) -> str:
     """What Hydra says, without the search path and the types at the end, which are of no use to the user."""
     text = str(error).split("\nConfig search path")[0].split("\n    full_key")[0]

@@ -6,8 +6,11 @@ On several processes: `torchrun --nproc-per-node=2 -m experiments.train ...`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import operator
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -24,14 +27,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import many
-from experiments.command import again, flat, refuse, run_job
+from experiments.command import again, flat, placeless, refuse, run_job
 from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
 from experiments.engine.world import joined
 
-MAY_CHANGE = ("run", "resume", "device", "threads", "jobs", "schedule", "budget", "choices")
-"""What a run may be resumed with another value of, as far as this file knows; the engine knows more of `run`."""
-WHEREVER = ("data.url", "data.root", "data.cache")
-"""Where files lie: their hashes say what they are."""
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+"""A value that is given elsewhere."""
 
 
 def build(config: DictConfig, world: World | None = None) -> Run:
@@ -43,7 +44,7 @@ def build(config: DictConfig, world: World | None = None) -> Run:
     if world is None:
         with joined(config.device) as world:
             return build(config, world)
-    optimizers = [str(name) for name in config if str(name).endswith("optimizer")]
+    optimizers = _optimizers(config)
     for name in optimizers:
         require_number(f"{name}.lr", config[name].get("lr", 0.0), least=0, below=float("inf"))
     try:
@@ -174,19 +175,30 @@ def _stopped(stop: KeyboardInterrupt) -> tuple[str, int]:
 
 
 def _identity(config: DictConfig) -> dict[str, Any]:
-    """What must be the same when a run goes on: all that says what is trained, each value where it was given."""
-    task = OmegaConf.to_container(config.task, resolve=False)
-    own = {key: value for key, value in flat(task, "task").items() if not str(value).startswith("${")}
+    """What must be the same when a run goes on: the task and its optimisers, each value where it was given."""
     values: Any = OmegaConf.to_container(config, resolve=True)
-    own |= flat({name: value for name, value in values.items() if name not in (*MAY_CHANGE, "task")})
-    return {key: value for key, value in own.items() if key not in WHEREVER}
+    given: Any = OmegaConf.to_container(config, resolve=False)
+    found: dict[str, Any] = {}
+    for name, value in flat({name: given[name] for name in ("task", *_optimizers(config))}).items():
+        source = REFERENCE.fullmatch(str(value))
+        found |= flat(_at(values, source[1]), source[1]) if source else flat(_at(values, name), name)
+    return placeless(found)
+
+
+def _optimizers(config: DictConfig) -> list[str]:
+    return [str(name) for name in config if str(name).endswith("optimizer")]
+
+
+def _at(values: Any, name: str) -> Any:
+    """What stands at a dotted name."""
+    return functools.reduce(operator.getitem, name.split("."), values)
 
 
 def _lasting(config: Any) -> dict[str, Any]:
     """All that its figures depend on."""
     values: Any = OmegaConf.to_container(config, resolve=True)
     run = {name: values["run"][name] for name in ("seed", "batch", "clip", "evaluate_every", "evaluate_most")}
-    return run | {name: value for name, value in values.items() if name == "schedule" or name not in MAY_CHANGE}
+    return run | placeless(flat({name: values[name] for name in ("task", "schedule", *_optimizers(config))}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.command import flat
+from experiments.command import flat, placeless
 from experiments.engine import UserError
 from experiments.engine.record import TIMES
 
@@ -17,7 +17,6 @@ FILES = ("metrics.csv", "result.json", "checkpoint.pt")
 """Any of them makes a folder a run's."""
 OWN = ("run.seed", "run.dir", "run.progress", "run.keep", "run.checkpoint_every", "resume", "threads", "jobs", "device")
 """In what runs of one group may differ, besides where their data lie."""
-WHEREVER = ("url", "root", "cache")
 
 
 @dataclass
@@ -101,7 +100,7 @@ def _configure(run: Run, config: dict[str, Any]) -> None:
     device = _parsed(environment).get("device", "") if environment.exists() else ""
     values["device"] = str(device).partition(":")[0]
     drop = {*OWN} - {"device"}
-    run.config = {k: v for k, v in values.items() if k not in drop and k.split(".")[-1] not in WHEREVER}
+    run.config = {name: value for name, value in placeless(values).items() if name not in drop}
 
 
 def _parsed(path: Path) -> dict[str, Any]:
