@@ -21,12 +21,14 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from test_conf import options
+from together import Both, average_step
 from torch import nn
 
 import discretegrad as dg
 from experiments.data import idx
 from experiments.engine import Interrupted, Run, Settings, Step, Task, UserError, World, finite
-from experiments.engine.world import joined, seed_globally
+from experiments.engine.world import joined
 from experiments.parts.batches import Shuffled
 from experiments.train import build, train
 
@@ -36,6 +38,7 @@ OFTEN = ("run.batch=10", "run.log_every=3", "run.checkpoint_every=5", "run.evalu
 SMALL = (*SIZES, *OFTEN, "run.progress=false", "task.bound_samples=2", "run.dir=unused")
 ESTIMATORS = ("disarm_tree", "rebar", "relax", "nvil", "reinforce_running_mean")
 """Without learners; with parameters that learn; with statistics, and with both."""
+SYSTEMS = options("system")
 STEPS = 3
 ROWS = 4
 TIMES = ("steps_per_second", "seconds")
@@ -44,6 +47,14 @@ TIMES = ("steps_per_second", "seconds")
 def configure(*overrides):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("train", [*SMALL, *overrides])
+
+
+def configured(name):
+    """The VAE with an estimator, or a system in its size to try."""
+    if name in ESTIMATORS:
+        return configure(f"estimator={name}")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("train", [f"system={name}", f"+tiny={name}", "device=cpu", "run.dir=unused"])
 
 
 class Toy(Task):
@@ -110,13 +121,14 @@ def toy_run(world, folder="unused", **changes):
 
 
 def pair_trains(world):
-    """Gradients of every step, and the state at the end, of each estimator and of the contrastive task."""
+    """Gradients of every step, and the state at the end, of each estimator, each system and the contrastive task."""
     found = {}
-    for name in ESTIMATORS:
-        run = build(configure(f"estimator={name}"), world)
+    for name in (*ESTIMATORS, *SYSTEMS):
+        run = build(configured(name), world)
         found[name] = observed(run)
-        found[name]["points"] = run.task._drawn[2].indices
-        found[name]["evaluated"] = run.task.evaluate(None)["test_bound"]
+        if name in ESTIMATORS:
+            found[name]["points"] = run.task._drawn[2].indices
+        found[name]["evaluated"] = run.task.eval().evaluate(None)
     run = toy_run(world)
     found["toy"] = observed(run) | {"points": run.task.drawn, "others": run.task.others}
     found["toy"]["evaluated"] = run.task.evaluate(None)["accuracy"]
@@ -269,42 +281,14 @@ def found(folder):
 # What must come of it
 
 
-def replicas(make):
-    """Two models in one process, with the slices and the noise of the two."""
-    runs = [make(World()) for _ in range(2)]
-    for rank, run in enumerate(runs):
-        there = World(rank, 2)
-        run.task.order = Shuffled(run.task.order.count, run.settings.batch, run.settings.seed, there)
-        run.learning.generator = there.apart(torch.Generator().manual_seed(run.settings.seed))
-    return runs
-
-
-def averaged(tensors):
-    return sum(tensors) / len(tensors)
-
-
-def one_step(runs, step, losses):
-    """Both losses, the mean of the gradients in both models, and of their statistics."""
-    for run in runs:
-        for optimizer in run.learning.optimizers.values():
-            optimizer.zero_grad()
-    averaged(losses(step)).backward()
-    parameters = [list(run.task.parameters()) for run in runs]
-    for both in zip(*parameters, strict=True):
-        gradients = [p.grad for p in both]
-        if gradients[0] is not None:
-            for p in both:
-                p.grad = sum(gradients)
-    found = {name: None if p.grad is None else p.grad.clone() for name, p in runs[0].task.named_parameters()}
-    for run in runs:
-        for optimizer in run.learning.optimizers.values():
-            optimizer.step()
-        run.task.after()
-    for both in zip(*(run.task.buffers() for run in runs), strict=True):
-        mean = averaged(both)
-        for buffer in both:
-            buffer.copy_(mean)
-    return found
+def expected_of(make):
+    """Of one process that runs both slices with both noises."""
+    both = Both()
+    runs = both(make)
+    gradients = [average_step(both, runs, step) for step in range(STEPS)]
+    evaluated = both(lambda world: runs[world.rank].task.eval().evaluate(None))
+    assert evaluated[0] == evaluated[1]
+    return {"gradients": gradients, "state": state_of(runs[0]), "evaluated": evaluated[0]}
 
 
 def assert_same(found, expected):
@@ -319,42 +303,22 @@ def assert_same(found, expected):
         torch.testing.assert_close(found["state"][name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_two_processes_are_one_that_runs_both_slices_with_both_noises(estimator, found):
-    runs = replicas(lambda world: build(configure(f"estimator={estimator}"), world))
-
-    def losses(step):
-        for rank, run in enumerate(runs):
-            seed_globally(torch.device("cpu"), run.settings.seed, step, rank)
-            yield run.task(run.task.batch(step), run.learning.generator).loss
-
-    gradients = [one_step(runs, step, lambda step: list(losses(step))) for step in range(STEPS)]
-    expected = {"gradients": gradients, "state": state_of(runs[0])}
-    assert_same(found[0]["trains"][estimator], expected)
+@pytest.mark.parametrize("name", [*ESTIMATORS, *SYSTEMS])
+def test_two_processes_are_one_that_runs_both_slices_with_both_noises(name, found):
+    """Gradients and states of some steps, and what an evaluation finds."""
+    expected = expected_of(functools.partial(build, configured(name)))
+    assert_same(found[0]["trains"][name], expected)
+    assert found[0]["trains"][name]["evaluated"] == pytest.approx(expected["evaluated"], rel=1e-3)
 
 
 def test_negatives_from_all_processes_have_their_gradient(found):
-    runs = replicas(toy_run)
-
-    def losses(step):
-        batches, partners = [], []
-        for rank, run in enumerate(runs):
-            seed_globally(torch.device("cpu"), run.settings.seed, step, rank)
-            batches.append(run.task.batch(step))
-            partners.append(run.task.right_of(batches[-1]))
-        rows = torch.cat(partners)
-        return [
-            run.task.loss(batch, run.learning.generator, rows, torch.arange(ROWS) + rank * ROWS)
-            for rank, (run, batch) in enumerate(zip(runs, batches, strict=True))
-        ]
-
-    gradients = [one_step(runs, step, losses) for step in range(STEPS)]
-    assert gradients[0]["unused.weight"] is None
-    assert_same(found[0]["trains"]["toy"], {"gradients": gradients, "state": state_of(runs[0])})
+    expected = expected_of(toy_run)
+    assert expected["gradients"][0]["unused.weight"] is None
+    assert_same(found[0]["trains"]["toy"], expected)
 
 
 def test_parameters_and_statistics_are_equal_in_all_processes(found):
-    for name in (*ESTIMATORS, "toy"):
+    for name in (*ESTIMATORS, *SYSTEMS, "toy"):
         mine, others = (one["trains"][name]["state"] for one in found)
         assert mine.keys() == others.keys()
         for key, value in mine.items():
@@ -394,9 +358,9 @@ def test_a_sharded_evaluation_is_the_whole_one(found):
     expected = toy_run(World()).task.evaluate(None)["accuracy"]
     for one in found:
         assert one["trains"]["toy"]["evaluated"] == pytest.approx(expected, rel=1e-12)
-    for name in ESTIMATORS:
+    for name in (*ESTIMATORS, *SYSTEMS):
         mine, theirs = (one["trains"][name]["evaluated"] for one in found)
-        assert mine == theirs < 0
+        assert mine == theirs
 
 
 def test_shares_are_all_examples_once():
