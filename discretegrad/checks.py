@@ -383,6 +383,54 @@ def values(values: Tensor, points: int, variables: torch.Size) -> None:
         )
 
 
+def in_batch(scores: Tensor, targets: Tensor | None, context: Tensor | None, mask: Tensor | None) -> None:
+    """Refuse scores of queries and documents that do not fit together."""
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        raise TypeError("scores must be a floating-point tensor [S, queries, documents].")
+    if scores.ndim != 3 or 0 in scores.shape:
+        raise ValueError(f"scores must be [S, queries, documents], not of shape {_shape(scores)}.")
+    queries, documents = scores.shape[1:]
+    if targets is None:
+        if queries > documents:
+            raise ValueError(
+                f"without targets query i belongs to document i, but there are {queries} queries and only {documents} "
+                "documents; give targets, [queries] numbers or [queries, documents] probabilities."
+            )
+    else:
+        _targets(targets, queries, documents, mask)
+    if context is not None and (context.ndim != 3 or context.shape[1:] != scores.shape[1:] or not len(context)):
+        raise ValueError(
+            f"context must be the scores at other draws of all documents, [K, {queries}, {documents}], not of shape "
+            f"{_shape(context)}."
+        )
+    if mask is not None:
+        if mask.dtype != torch.bool or mask.shape != scores.shape[1:]:
+            raise ValueError(f"mask must be bool [{queries}, {documents}], not {mask.dtype} of shape {_shape(mask)}.")
+        if targets is None and looks_at_data(mask, None) and _any(~mask.diagonal()[:queries]):
+            raise ValueError("the mask puts off a query's own document; let it be True there.")
+
+
+def _targets(targets: Tensor, queries: int, documents: int, mask: Tensor | None) -> None:
+    numbers = not targets.is_floating_point()
+    if targets.shape != ((queries,) if numbers else (queries, documents)) or targets.dtype == torch.bool:
+        raise ValueError(
+            f"targets must be int64 [{queries}], each query's document, or probabilities [{queries}, {documents}], not "
+            f"{targets.dtype} of shape {_shape(targets)}."
+        )
+    if not looks_at_data(targets, None):
+        return
+    if numbers:
+        if _any((targets < 0) | (targets >= documents)):
+            raise ValueError(f"targets must be numbers of documents, in [0, {documents}).")
+        wanted = torch.zeros(queries, documents, dtype=torch.bool).scatter_(1, targets.unsqueeze(1), True)
+    else:
+        wanted = targets > 0
+        if _any((targets < 0) | ~targets.isfinite()) or _any((targets.sum(1) - 1).abs() > 1e-3):
+            raise ValueError("targets must be probabilities: of each query at least 0, with sum 1.")
+    if mask is not None and mask.shape == wanted.shape and _any(wanted & ~mask):
+        raise ValueError("the mask puts off a query's own document; let it be True there.")
+
+
 def unchanged(stale: bool) -> None:
     """Refuse logits that are no longer those that the points were drawn from."""
     if stale:

@@ -1,6 +1,7 @@
 """Objectives whose expectations the estimators differentiate: terms of the ELBO, multi-sample bounds.
 
-`log_prob`, `entropy` and `kl` of the law that logits stand for, and `unimix`, which mixes it with the uniform one.
+`log_prob`, `entropy` and `kl` of the law that logits stand for, and `unimix`, which mixes it with the uniform one;
+`contrastive` for a loss that a batch of codes shares.
 
 An `Objective` is also a slot of a composition: it says what the values at the S points are joined to. Nearly all
 estimators have `MEAN`, whose expectation is E f; those of the multi-sample bound differentiate E of the bound.
@@ -18,6 +19,8 @@ from discretegrad.control_variate import ControlVariate
 from discretegrad.coupling import Coupling, Independent, Tree
 from discretegrad.draw import category_logits
 from discretegrad.frozen import frozen
+from discretegrad.in_batch import Contrastive as Contrastive
+from discretegrad.in_batch import contrastive as contrastive
 from discretegrad.latent import Latent
 from discretegrad.ops import bound as bound_ops
 from discretegrad.weights import RaoBlackwell, Weights, weigh

@@ -51,7 +51,7 @@ def test_every_operation_and_test_file_is_listed():
 
 
 def test_links_lead_somewhere():
-    pages = ("README.md", "CONTRIBUTING.md", "docs/ports.md", "discretegrad/ops/README.md")
+    pages = ("README.md", "CONTRIBUTING.md", "docs/ports.md", "docs/shared_values.md", "discretegrad/ops/README.md")
     for path in (ROOT / page for page in pages):
         for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
             assert "://" in target or (path.parent / target).exists(), (path.name, target)
