@@ -455,7 +455,7 @@ def test_nothing_is_changed():
 
 def test_cost_is_measured():
     f, logits = problem()
-    found = analysis.compare(f, logits, FOUR, replicates=64, rounds=3, progress=False)
+    found = analysis.compare(f, logits, FOUR, replicates=64, rounds=25, progress=False)
     for result in found.results.values():
         assert result.seconds.value > 0
         assert 0 < result.memory < 10**6
@@ -604,6 +604,45 @@ def test_the_recommendation_says_why():
     assert "only unbiased estimator" in str(single.recommendation)
     equal = analysis.compare(f, logits, {"a": dg.RLOO(2), "b": dg.RLOO(2)}, replicates=64, **QUICK).recommendation
     assert "by no more than noise" in str(equal) and not equal.leads
+
+
+def timed(found, relative_error, freedom):
+    """The same with times of that quality, all alike."""
+    for record in found.records.values():
+        record.seconds = Estimate(1e-3, relative_error * 1e-3, freedom)
+    return found
+
+
+def test_times_that_are_not_known_well_hide_no_variance():
+    """A hundred times the variance: by few and uneven rounds nobody would beat anybody."""
+    _, logits = problem()
+    candidates = {"RLOO(2)": dg.RLOO(2), "RLOO(4)": dg.RLOO(4), "REINFORCE": dg.Reinforce(2)}
+    found = analysis.compare(lambda points: 100 + points[..., 0].sum(-1), logits, candidates, replicates=64, **QUICK)
+    assert timed(found, 0.02, 12).ranking().criterion == "variance_time"
+    ranking = timed(found, 0.3, 3).ranking()
+    assert not found.ranking("variance_time").beats("RLOO(4)", "REINFORCE")
+    assert ranking.criterion == "variance_evaluations" and ranking.beats("RLOO(4)", "REINFORCE")
+    assert "Times are not known well enough to rank by; more rounds would tell." in str(found.recommendation)
+    assert max(map(len, str(found).splitlines())) <= 80
+
+
+def test_all_are_ranked_by_what_averaging_leaves():
+    """At few estimates a biased one with little variance leads, at many its bias is all there is."""
+    f, logits = problem()
+    few = analysis.compare(f, logits, FOUR, precision=0.02, average=2, **QUICK)
+    assert few.recommendation.name == "ST" and few.ranking().numbers.keys() == FOUR.keys()
+    assert "mean squared error after averaging 2 estimates" in str(few.recommendation)
+    results, many = few.results, few.ranking("mse", average=10**6)
+    assert list(many.numbers)[-1] == "ST" and many.average == 10**6 and many.beats("RLOO(4)", "ST")
+    for name, result in results.items():
+        expected = result.variance.value / 10**6 + (0.0 if result.unbiased else result.bias2.value)
+        assert many.numbers[name].value == pytest.approx(expected, rel=1e-12)
+    assert few.ranking("mse", average=1).numbers["ST"] == results["ST"].mse
+    assert few.ranking("variance").numbers.keys() == FOUR.keys() - {"ST"}
+    with pytest.raises(ValueError, match="averaging changes no ranking by variance"):
+        few.ranking("variance", average=2)
+    with pytest.raises(ValueError, match="average must be an integer of at least 1"):
+        analysis.compare(f, logits, FOUR, average=0)
 
 
 def test_the_table_fits_a_terminal():

@@ -30,6 +30,7 @@ def compare(
     precision: float = 0.05,
     replicates: int = 4096,
     confidence: float = 0.95,
+    average: int | None = None,
     seed: int = 0,
     rounds: int = 25,
     reference: Estimator | None = None,
@@ -70,6 +71,9 @@ def compare(
         precision: an estimator is done when the relative standard error of its variance is no more than this.
         replicates: or when it has so many.
         confidence: of intervals, and of all that a ranking claims together.
+        average: how many estimates the optimiser averages, some tens for Adam: all are then ranked, and one of them
+            recommended, by the mean squared error of the mean of so many, in which a bias stays; None: the unbiased
+            ones are, by variance and cost.
         seed: of everything random here; every estimator has its own numbers, whatever others are measured. What a step
             draws from Python's generator, numpy's, or one of its own does not follow it.
         rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. From one alone there is no
@@ -110,6 +114,8 @@ def compare(
         raise ValueError(f"replicates must be at least {FEWEST} for a standard error, not {replicates}.")
     if rounds:
         checks.count(rounds, "rounds")
+    if average is not None:
+        checks.count(average, "average")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is a probability between 0 and 1, not {confidence!r}.")
     source = _source(f, logits, wrt, mask, context, on)
@@ -127,6 +133,7 @@ def compare(
         if note is not None:
             found.note(note)
         found.mixes = found.mixes or source.mixes
+        found.average = average
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
         try:
             measuring.find_truth(latent, reference)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad import checks
 from discretegrad.analysis import bias
 from discretegrad.analysis.digest import alike
 from discretegrad.analysis.inference import interval, positive_interval
@@ -22,7 +23,7 @@ from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
-from discretegrad.estimate import Estimate
+from discretegrad.estimate import Estimate, p_value
 from discretegrad.files import write_whole
 from discretegrad.known import NOTHING_UNBIASED
 from discretegrad.moments import Truth
@@ -54,6 +55,8 @@ class Comparison:
     """The name of that estimator."""
     truth_failure: str = ""
     """What went wrong with the long run."""
+    average: int | None = None
+    """How many estimates the optimiser averages, by whose mean all are ranked; None: the unbiased ones, by cost."""
     mixes: bool = False
     """Whether f mixes the points of a call, for which nothing is unbiased and nothing is recommended."""
     notes: list[str] = field(default_factory=list)
@@ -119,21 +122,35 @@ class Comparison:
         truth = self.truth
         return None if truth is None else truth.norm2
 
-    def ranking(self, criterion: str | None = None) -> Ranking:
+    def ranking(self, criterion: str | None = None, average: int | None = None) -> Ranking:
         """All pairs compared.
 
         Args:
             criterion: "mse" of all, or of those that say they are unbiased "variance", "variance_evaluations" or
-                "variance_time"; by default the last, or the one before where no time was measured.
+                "variance_time"; by default "mse" if the comparison has an `average`, else the last, or the one before
+                where the times are not known well: where the error of one may hide half of it.
+            average: of how many estimates the mean is judged by "mse"; by default the comparison's, or one.
+
+        Raises:
+            ValueError: for another criterion, or no such number.
         """
         results = self.results
         if criterion is None:
-            criterion = "variance_time" if _timed(results) else "variance_evaluations"
+            unbiased = "variance_time" if _timed(results, self.confidence) else "variance_evaluations"
+            criterion = unbiased if self.average is None and average is None else "mse"
         if criterion not in CRITERIA:
             raise ValueError(f"criterion is one of {', '.join(map(repr, CRITERIA))}, not {criterion!r}.")
-        chosen = {name: getattr(one, criterion) for name, one in results.items() if criterion == "mse" or one.unbiased}
+        if average is not None:
+            checks.count(average, "average")
+            if criterion != "mse":
+                raise ValueError(f"average belongs to criterion='mse'; averaging changes no ranking by {criterion}.")
+        if criterion == "mse":
+            average = average or self.average or 1
+            chosen = {name: one.mse_of(average) for name, one in results.items()}
+        else:
+            chosen = {name: getattr(one, criterion) for name, one in results.items() if one.unbiased}
         numbers = {name: number for name, number in chosen.items() if number is not None}
-        return rank(criterion, numbers, self.confidence)
+        return rank(criterion, numbers, self.confidence, average or 1)
 
     def interval(self, name: str, quantity: str) -> tuple[float, float]:
         """Of one quantity of one estimator, by itself, with the comparison's confidence.
@@ -158,7 +175,7 @@ class Comparison:
     def _recommend(self, results: Mapping[str, Result], ranking: Ranking) -> Recommendation:
         if self.mixes:
             return Recommendation(None, False, NOTHING_UNBIASED, ranking.criterion, {})
-        return recommend(results, ranking, self.ranking("mse"), self.confidence)
+        return recommend(results, ranking, self.ranking("mse", 1), self.confidence)
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each estimator, for tables and plots; those that failed have numbers None and say why.
@@ -288,5 +305,8 @@ class Comparison:
         return cls(**state)
 
 
-def _timed(results: Mapping[str, Result]) -> bool:
-    return all(result.seconds is not None for result in results.values() if result.unbiased)
+def _timed(results: Mapping[str, Result], confidence: float) -> bool:
+    """Whether all times are there, and known so well that none may be half of itself, at the level of a ranking."""
+    times = [result.seconds for result in results.values() if result.unbiased]
+    level = (1 - confidence) / max(1, math.comb(len(times), 2))
+    return all(time is not None and p_value(time, Estimate(time.value / 2, 0.0)) <= level for time in times)

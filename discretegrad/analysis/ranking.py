@@ -24,6 +24,8 @@ class Ranking:
     confidence: float
     claims: frozenset[tuple[str, str]]
     """Pairs of which the first beats the second."""
+    average: int = 1
+    """By "mse": of how many estimates the mean is judged."""
 
     def beats(self, one: str, other: str) -> bool:
         """Whether one is better than the other by more than noise."""
@@ -51,7 +53,10 @@ class Ranking:
 
     def __str__(self) -> str:
         width = max((len(name) for name in self.numbers), default=0)
-        lines = [f"{self.criterion}, less is better; all claims together hold with {self.confidence:.0%} confidence"]
+        of = f" of the mean of {self.average}" if self.average > 1 else ""
+        lines = [
+            f"{self.criterion}{of}, less is better; all claims together hold with {self.confidence:.0%} confidence"
+        ]
         for name, (first, last) in self.ranks.items():
             place = str(first) if first == last else f"{first}-{last}"
             number = self.numbers[name]
@@ -59,7 +64,7 @@ class Ranking:
         return "\n".join(lines)
 
 
-def rank(criterion: str, numbers: Mapping[str, Estimate], confidence: float) -> Ranking:
+def rank(criterion: str, numbers: Mapping[str, Estimate], confidence: float, average: int = 1) -> Ranking:
     """Compare all pairs of independent estimates."""
     pairs = sorted((_equal(numbers[one], numbers[other]), one, other) for one, other in combinations(numbers, 2))
     claims = set()
@@ -68,7 +73,7 @@ def rank(criterion: str, numbers: Mapping[str, Estimate], confidence: float) -> 
             break
         claims.add((one, other) if numbers[one].value < numbers[other].value else (other, one))
     ordered = dict(sorted(numbers.items(), key=lambda item: item[1].value))
-    return Ranking(criterion, ordered, confidence, frozenset(claims))
+    return Ranking(criterion, ordered, confidence, frozenset(claims), average)
 
 
 def _equal(one: Estimate, other: Estimate) -> float:

@@ -22,7 +22,8 @@ class Recommendation:
     """An estimator, the reason, and the numbers behind it."""
 
     name: str | None
-    """None where no unbiased estimator could be measured, and where none is unbiased."""
+    """None where no unbiased estimator could be measured, and where none is unbiased. Biased only where all are ranked
+    by what averaging leaves."""
     leads: bool
     """Whether all others are worse by more than noise."""
     sentence: str
@@ -39,11 +40,13 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
 
     Args:
         results: of all.
-        ranking: of the unbiased ones.
+        ranking: of the unbiased ones, or of all by the mean squared error of the mean of some estimates.
         by_error: of all, by mean squared error; empty without a truth.
         confidence: of both.
     """
     word = WORDS[ranking.criterion]
+    if ranking.criterion == "mse":
+        word += f" after averaging {ranking.average} estimates" if ranking.average > 1 else ""
     if not ranking.numbers:
         return Recommendation(
             None, False, "No unbiased estimator was measured, so none is recommended.", ranking.criterion, {}
@@ -52,7 +55,8 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
     leaders = ranking.leaders
     leads = len(leaders) == 1 and bool(others)
     if not others:
-        sentence = f"{name} is the only unbiased estimator that was measured."
+        kind = "estimator" if ranking.criterion == "mse" else "unbiased estimator"
+        sentence = f"{name} is the only {kind} that was measured."
     elif leads:
         ratio = _ratio(ranking.numbers[name], ranking.numbers[others[0]])
         sentence = (
@@ -65,7 +69,11 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
             f"Use {name}: its {word} is the least, though by no more than noise (confidence {confidence:.0%}); {equal} "
             "may be as good."
         )
-    sentence += _time(results[name]) + _doubt(results) + _biased(results, by_error, name)
+    if ranking.criterion == "variance_evaluations" and all(one.seconds for one in results.values()):
+        sentence += " Times are not known well enough to rank by; more rounds would tell."
+    sentence += _time(results[name]) + _doubt(results)
+    if ranking.criterion != "mse":
+        sentence += _biased(results, by_error, name)
     return Recommendation(name, leads, sentence, ranking.criterion, dict(ranking.numbers))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from discretegrad.analysis.bias import Distance, distance
 from discretegrad.analysis.record import Record
-from discretegrad.estimate import Estimate
+from discretegrad.estimate import Estimate, joint_error
 from discretegrad.moments import Truth
 
 ESTIMATES = (
@@ -80,6 +80,17 @@ class Result:
     def variance_time(self) -> Estimate | None:
         """Variance times seconds: what a second's worth of averaged estimates leaves; None without a time."""
         return None if self.seconds is None else self.variance * self.seconds
+
+    def mse_of(self, average: int) -> Estimate | None:
+        """The mean squared distance of the mean of so many estimates from the truth; None for a bias not measured."""
+        if average == 1:
+            return self.mse
+        noise = Estimate(self.variance.value / average, self.variance.error / average, self.variance.freedom)
+        if self.unbiased:
+            return noise
+        if self.bias2 is None:
+            return None
+        return Estimate(noise.value + max(0.0, self.bias2.value), *joint_error(noise, self.bias2))
 
     def seconds_to(self, relative_error: float) -> float | None:
         """Seconds of averaging until the root mean squared error is that share of the gradient's norm.
