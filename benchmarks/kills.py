@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 import experiments.curves
-import experiments.systems.vae.pictures  # noqa: F401 (loaded once, for all forks)
+import experiments.parts.pictures  # noqa: F401 (loaded once, for all forks)
 from experiments import train
 from experiments.engine.record import TIMES
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import discretegrad as dg
 from discretegrad.objectives import log_prob
 from experiments.engine import UserError, require_count
+from experiments.parts.images import log_likelihood
 from experiments.parts.networks import perceptron
 
 
@@ -129,7 +129,7 @@ class VAE(nn.Module):
         logits = self.pixel_logits(points)
         chosen = points if ids is None else ids
         return Terms(
-            log_likelihood=(images * logits - F.softplus(logits)).sum(-1),
+            log_likelihood=log_likelihood(images, logits),
             log_prior=log_prob(chosen, self.prior_logits, latent=self.latent),
             log_posterior=log_prob(
                 chosen, posterior_logits if of_bound else posterior_logits.detach(), latent=self.latent
