@@ -3,6 +3,7 @@
 from experiments.data.digits import digits
 from experiments.data.idx import File, idx_images, mnist_subset
 from experiments.data.images import Images
+from experiments.data.omniglot import omniglot
 from experiments.data.pairs import Pair, Pairs
 from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs
 
@@ -15,6 +16,7 @@ __all__ = [
     "digits",
     "idx_images",
     "mnist_subset",
+    "omniglot",
     "wordnet",
     "wordnet_pairs",
 ]

@@ -1,4 +1,4 @@
-"""Fetch a file once, whoever asks: resumed where it broke off, there whole or not at all."""
+"""Find a file at hand, or fetch it once, whoever asks: resumed where it broke off, there whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,6 +15,48 @@ from experiments.engine.errors import UserError
 from experiments.locks import locked
 
 CHUNK = 2**16
+ANEW = "delete it and run again to download it anew, or name another folder with data.root=FOLDER."
+"""What to do about a file that is not what it should be."""
+
+
+def locate(
+    data: str,
+    names: Sequence[str],
+    root: str | None,
+    url: str | None,
+    cache: str | None,
+    check: Callable[[Path], object],
+) -> Path:
+    """Where a data set's file lies: in the user's folder, or else in the cache, which is filled by a download.
+
+    Args:
+        data: the data set's name, and that of its folder in the cache.
+        names: that the file may have in the user's folder; a download has the last of them.
+        root: the user's folder; nothing is downloaded then.
+        url: of the folder to download from, with a slash at the end.
+        cache: a folder for what was downloaded.
+        check: see `fetch`.
+
+    Raises:
+        UserError: where it is not there, and cannot be had.
+    """
+    if root is not None:
+        folder = Path(root).expanduser()
+        found = next((folder / name for name in names if (folder / name).exists()), None)
+        if found is None:
+            lacks = f"neither {' nor '.join(names)}" if len(names) > 1 else f"no {names[0]}"
+            raise UserError(
+                f"{folder} holds {lacks}; name the folder that does with data.root=FOLDER, or leave data.root out to "
+                "download it."
+            )
+        return found
+    if url is None or cache is None:
+        raise UserError(f"{data} is not shipped and has no address; name a folder that holds it with data.root=FOLDER.")
+    path = Path(cache).expanduser() / data / names[-1]
+    if not path.exists():
+        remedy = "name a folder that holds it with data.root=FOLDER, or use data=mnist_subset."
+        fetch(f"{url}{names[-1]}", path, check, remedy)
+    return path
 
 
 def fetch(url: str, path: Path, check: Callable[[Path], object], remedy: str) -> None:

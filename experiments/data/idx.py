@@ -6,13 +6,14 @@ import gzip
 import hashlib
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from experiments.data.download import fetch
+from experiments.data.download import ANEW, locate
 from experiments.data.images import Images
 from experiments.engine.errors import UserError
 
@@ -60,7 +61,10 @@ def idx_images(
     Raises:
         UserError: that names the file and the remedy, where one is missing, cut off or not what it should be.
     """
-    parts = [read_idx(_locate(name, file, root, url, cache), file.sha256) for file in (train, test)]
+    parts = []
+    for file in (train, test):
+        names, check = (file.name, f"{file.name}.gz"), partial(_decode, sha256=file.sha256)
+        parts.append(read_idx(locate(name, names, root, url, cache, check), file.sha256))
     height, width = parts[0].shape[1:]
     pixels = [part.flatten(1).float() / 255 for part in parts]
     return Images(name, pixels[0], pixels[1], (height, width)).holding_out(held_out)
@@ -69,25 +73,6 @@ def idx_images(
 def mnist_subset(held_out: int = 0) -> Images:
     """Every sixth training and every fifth test image of MNIST, shipped with the experiments: 10,000 and 2,000."""
     return idx_images("mnist_subset", *SUBSET, root=str(HERE / "mnist_subset"), held_out=held_out)
-
-
-def _locate(name: str, file: File, root: str | None, url: str | None, cache: str | None) -> Path:
-    if root is not None:
-        folder = Path(root).expanduser()
-        for candidate in (folder / file.name, folder / f"{file.name}.gz"):
-            if candidate.exists():
-                return candidate
-        raise UserError(
-            f"{folder} holds neither {file.name} nor {file.name}.gz; name the folder that does with data.root=FOLDER, "
-            "or leave data.root out to download it."
-        )
-    if url is None or cache is None:
-        raise UserError(f"{name} is not shipped and has no address; name a folder that holds it with data.root=FOLDER.")
-    path = Path(cache).expanduser() / name / f"{file.name}.gz"
-    if not path.exists():
-        remedy = "name a folder that holds it with data.root=FOLDER, or use data=mnist_subset."
-        fetch(f"{url}{file.name}.gz", path, lambda part: _decode(part, file.sha256), remedy)
-    return path
 
 
 def read_idx(path: Path, sha256: str) -> Tensor:
@@ -99,9 +84,7 @@ def read_idx(path: Path, sha256: str) -> Tensor:
     try:
         return _decode(path, sha256)
     except UserError as error:
-        raise UserError(
-            f"{error}; delete it and run again to download it anew, or name another folder with data.root=FOLDER."
-        ) from error
+        raise UserError(f"{error}; {ANEW}") from error
 
 
 def _decode(path: Path, sha256: str) -> Tensor:

@@ -5,13 +5,16 @@ import http.server
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
+from scipy.io import savemat
 
-from experiments.data import File, digits, idx_images, mnist_subset
+from experiments.data import File, digits, idx_images, mnist_subset, omniglot
 from experiments.data.download import fetch
 from experiments.data.idx import read_idx, write_idx
 from experiments.data.images import binarise
+from experiments.data.omniglot import git_blob
 from experiments.engine.errors import UserError
 
 
@@ -214,3 +217,72 @@ def test_binarise_draws_pixels_by_their_grey():
     assert (drawn[:, 0] == 0).all()
     assert (drawn[:, 2] == 1).all()
     assert abs(drawn[:, 1].mean() - 0.25) < 6 * (0.25 * 0.75 / 40_000) ** 0.5
+
+
+@pytest.fixture
+def characters(tmp_path):
+    """A folder with a file in the form of Omniglot's, its name in git, and its images as they look."""
+    generator = np.random.default_rng(0)
+    train, test = (generator.random((count, 28, 28)).astype(np.float32) for count in (7, 5))
+    columns = {name: part.transpose(2, 1, 0).reshape(784, -1) for name, part in (("data", train), ("testdata", test))}
+    path = tmp_path / "characters" / "chardata.mat"
+    path.parent.mkdir()
+    savemat(path, columns | {"target": np.zeros((50, 7))}, do_compression=True)
+    return path, git_blob(path.read_bytes()), train, test
+
+
+def test_omniglot_s_images_stand_upright(characters):
+    path, blob, train, test = characters
+    images = omniglot(blob, root=str(path.parent), held_out=2)
+    assert images.shape == (28, 28) and images.train.dtype == torch.float32
+    assert torch.equal(images.train, torch.from_numpy(train[:5]).flatten(1))
+    assert torch.equal(images.test, torch.from_numpy(train[5:]).flatten(1))
+    assert torch.equal(omniglot(blob, root=str(path.parent)).test, torch.from_numpy(test).flatten(1))
+
+
+def test_the_name_in_git_is_git_s():
+    """Of the line "hello", by `git hash-object`."""
+    assert git_blob(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[: len(c) // 2], lambda c: c[:-1] + b"!", lambda c: b"<html>", lambda c: b""]
+)
+def test_a_damaged_omniglot_is_named(characters, damage):
+    path, blob, _, _ = characters
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"chardata\.mat is cut off or not the file .*; delete it") as error:
+        omniglot(blob, root=str(path.parent))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"data": np.zeros((784, 3))}, "does not hold data and testdata"),
+        ({"data": np.zeros((3, 784)), "testdata": np.zeros((2, 784))}, "784 pixels a column"),
+        (None, "not a file of MATLAB that scipy can read"),
+    ],
+)
+def test_another_file_than_omniglot_s_is_named(tmp_path, content, match):
+    """Even where its name in git is given."""
+    path = tmp_path / "chardata.mat"
+    if content is None:
+        path.write_bytes(b"no such format" * 20)
+    else:
+        savemat(path, content)
+    with pytest.raises(UserError, match=match):
+        omniglot(git_blob(path.read_bytes()), root=str(tmp_path))
+
+
+def test_omniglot_is_downloaded_once_and_found_missing(characters, server, tmp_path):
+    path, blob, train, _ = characters
+    Handler.folder = path.parent
+    for _ in range(2):
+        images = omniglot(blob, url=server, cache=str(tmp_path / "cache"))
+        assert torch.equal(images.train, torch.from_numpy(train).flatten(1))
+    assert Handler.requests == [None]
+    with pytest.raises(UserError, match=r"holds no chardata\.mat; .*data\.root=FOLDER"):
+        omniglot(blob, root=str(tmp_path))
+    with pytest.raises(UserError, match=r"is not what it should be .*cut off or not the file.*data\.root=FOLDER"):
+        omniglot("0" * 40, url=server, cache=str(tmp_path / "other"))
