@@ -1,4 +1,4 @@
-"""A task of images: binarised at every step, judged by a multi-sample bound, with pictures."""
+"""Tasks of images: binarised at every step, judged by a multi-sample bound, with pictures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ImageTask(Task):
 
     Args:
         images: the data.
-        estimator: of the gradient w.r.t. the posterior's logits.
+        estimator: of the gradient w.r.t. the latents' logits.
         binarised: whether every step draws the pixels anew, with grey values as probabilities; False: grey values are
             the targets of a cross-entropy.
         bound_samples: of the multi-sample bound by which test images are judged.
         bound: K, of the multi-sample bound that is trained on; None: the ELBO.
-        variance_every: steps between two looks at the variance of the encoder's gradient; None: none.
+        variance_every: steps between two looks at the variance of the gradient; None: none.
         variance_decay: of the moments behind it, a look.
 
     Raises:
@@ -77,10 +77,10 @@ class ImageTask(Task):
 
     @abstractmethod
     def variances(self) -> Mapping[str, GradientVariance]:
-        """What looks at the encoder's gradient, by the column that it fills."""
+        """What looks at the gradient of what the estimator trains, by the column that it fills."""
 
     def after(self) -> None:
-        """Take in the encoder's gradient."""
+        """Take in the gradient."""
         if self.variance_every is not None and self._step % self.variance_every == 0:
             for variance in self.variances().values():
                 variance.update()
@@ -91,11 +91,11 @@ class ImageTask(Task):
 
     @abstractmethod
     def log_weights(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """`log p(x, z) - log q(z | x)` of images `[B, D]` at `bound_samples` points of the posterior, `[K, B]`."""
+        """What the bound is of, `[K, B]`: of images `[B, D]`, at `bound_samples` points of what draws the latents."""
 
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """The multi-sample bound on log p(x), averaged over the test images."""
+        """The multi-sample bound, averaged over the test images."""
         generator = torch.Generator(self.world.device).manual_seed(0)
         images = self.observed(self.images.test, generator)
         if most is not None:
@@ -106,6 +106,10 @@ class ImageTask(Task):
             bounds = dg.objectives.multi_sample_bound(self.log_weights(batch, generator))
             total += float(bounds.double().sum())
         return {"test_bound": self.world.mean(total, len(images))}
+
+
+class GenerativeTask(ImageTask):
+    """An `ImageTask` whose model makes images of its own, which are its pictures."""
 
     @abstractmethod
     def decoded(self, images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

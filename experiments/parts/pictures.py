@@ -39,14 +39,15 @@ def draw(
     binary = binarise(shown, generator)
     rows = {"image": shown, "binarised": binary} | dict(decoded(binary, generator))
     samples = sampled(6 * COLUMNS, generator).unflatten(0, (6, COLUMNS))
-    reconstructions = _grid(torch.stack(list(rows.values())), images.shape, list(rows), f"Test images, {title}")
+    reconstructions = grid(torch.stack(list(rows.values())), images.shape, list(rows), f"Test images, {title}")
     return [
         put(folder / "reconstructions.png", reconstructions),
-        put(folder / "samples.png", _grid(samples, images.shape, None, f"Samples of the model, {title}")),
+        put(folder / "samples.png", grid(samples, images.shape, None, f"Samples of the model, {title}")),
     ]
 
 
-def _grid(images: Tensor, shape: tuple[int, int], labels: list[str] | None, title: str) -> Figure:
+def grid(images: Tensor, shape: tuple[int, int], labels: list[str] | None, title: str) -> Figure:
+    """Images `[rows, columns, height * width]` in [0, 1], dark on white, with a label for each row."""
     rows, columns = images.shape[:2]
     figure = Figure(figsize=(0.8 * columns + 0.9, 0.8 * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns)

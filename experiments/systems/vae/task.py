@@ -11,12 +11,12 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.images import Images
 from experiments.engine import Settings, Step, UserError, Watch, World, finite
-from experiments.parts.images import ImageTask, require_latent
+from experiments.parts.images import GenerativeTask, require_latent
 from experiments.parts.variance import GradientVariance
 from experiments.systems.vae.model import VAE
 
 
-class VAETask(ImageTask):
+class VAETask(GenerativeTask):
     """Train encoder, decoder and prior by the gradient of an estimator.
 
     Args:
