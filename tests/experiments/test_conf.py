@@ -6,6 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from experiments.engine import Settings
 from experiments.engine.errors import UserError
@@ -28,6 +29,7 @@ def options(group):
 def test_no_group_is_forgotten():
     """A new folder under conf/ needs a test here."""
     assert {path.name for path in CONF.iterdir()} == {
+        "budgets.yaml",
         "data",
         "estimator",
         "experiment",
@@ -119,3 +121,28 @@ def test_the_issue_s_spelling_of_sizes_works():
     run = build(configure("estimator=rloo", "estimator.num_samples=4", "model.variables=32", "model.categories=16"))
     assert run.task.estimator.evaluations == 4
     assert run.task.model.prior_logits.shape == (32, 16)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_has_its_budgets_and_a_row_in_the_readme(experiment):
+    """Small is shorter than full, which it can go on to; a GPU does all of it."""
+    steps = {}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for budget in ("small", "full", "gpu"):
+            config = compose("train", [f"experiment={experiment}", f"budget={budget}", "run.dir=unused"])
+            steps[budget] = instantiate(config.run).steps
+            assert (config.device, config.resume) == ("cuda" if budget == "gpu" else "auto", "auto")
+            for part in ("task", "optimizer", "learner_optimizer"):
+                OmegaConf.to_container(config[part], resolve=True, throw_on_missing=True)
+    assert steps["small"] < steps["full"] == steps["gpu"]
+    assert f"| `{experiment}` |" in (CONF.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_trains(experiment, tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed = ["data=digits", "device=cpu", f"run.dir={tmp_path / 'run'}", "run.steps=1", "run.batch=4"]
+        config = compose("train", [f"experiment={experiment}", *fixed, "task.bound_samples=2", "run.progress=false"])
+    run = train(config)
+    assert run.step == 1
+    assert run.result["test_bound"] < 0
