@@ -11,8 +11,7 @@ import discretegrad as dg
 class Outcomes:
     """In the place of a generator: element b of the batch gets the b-th joint outcome of all that is drawn.
 
-    Of estimators whose variables are drawn independently of each other, from logits `[*batch, *event]` whose last
-    batch dimension is the images'.
+    Of estimators whose variables are drawn independently of each other.
     """
 
     def __init__(self, batch):
@@ -25,14 +24,15 @@ class Outcomes:
         own = kind.category_logits(logits.detach())
         law = estimator.coupling.law(estimator.coupling.plan(own))
         assert law.outcomes.ndim == 2 and law.noise is None
-        variables = own.shape[:-1]
+        variables = list(own.shape[:-1])
         batch, outcomes = len(self.number), len(law.outcomes)
+        assert batch == 1 or variables.count(batch) == 1
+        where = variables.index(batch)
         others = math.prod(variables) // batch
-        places = self.count * outcomes ** torch.arange(others)
-        digits = self.number.unsqueeze(-1) // places % outcomes  # [B, others]
-        digits = digits.unflatten(1, (-1, variables[-1])).movedim(0, 1).reshape(variables)
+        digits = self.number.unsqueeze(-1) // (self.count * outcomes ** torch.arange(others)) % outcomes  # [B, others]
+        digits = digits.reshape(batch, *variables[:where], *variables[where + 1 :]).movedim(0, where)
         chosen = law.probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1)
-        self.probability = self.probability * chosen.reshape(-1, batch, variables[-1]).prod(0).prod(-1)
+        self.probability = self.probability * chosen.movedim(where, 0).reshape(batch, -1).prod(-1)
         self.count *= outcomes**others
         return estimator.complete(dg.Draw(logits, law.outcomes[digits].movedim(-1, 0), kind))
 
