@@ -54,7 +54,7 @@ class Layers(nn.Module):
         estimators = (estimator, *(copy.deepcopy(inner) for _ in range(model.layers - 1)))
         self.each = nn.ModuleList(dg.nn.Learners(own) for own in estimators)
         self.seen: list[Seen] = []
-        """Of the last call."""
+        """Of the last call, until `update`."""
 
     def forward(self, model: HierarchicalVAE, images: Tensor, generator: torch.Generator) -> Tensor:
         """The surrogate of the ELBO or the bound, `[B]`.
@@ -79,6 +79,7 @@ class Layers(nn.Module):
         """Let the learners take in what they have seen in the last call."""
         for seen in self.seen:
             seen.learners.update(seen.draw, seen.values.detach(), seen.context)
+        self.seen = []  # and with it the step's graph
 
     def _nested(
         self, model: HierarchicalVAE, layer: int, below: Tensor, so_far: Tensor, generator: torch.Generator
