@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from experiments.engine import require_count
+from experiments.engine import UserError, require_count
 
 
 def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.Sequential:
@@ -18,6 +18,18 @@ def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.S
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.LazyLinear(width), nn.LeakyReLU(slope), last)
+
+
+def require_widths(hidden: object) -> None:
+    """Refuse what is no list of widths of hidden layers.
+
+    Raises:
+        UserError: that calls it model.hidden.
+    """
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise UserError(f"model.hidden must be a list of widths such as [512, 256], or [], not {hidden!r}.")
+    for width in hidden:
+        require_count("each width in model.hidden", width)
 
 
 def perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None, init: str = "xavier") -> nn.Sequential:

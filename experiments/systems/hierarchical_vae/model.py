@@ -13,7 +13,7 @@ import discretegrad as dg
 from discretegrad.objectives import log_prob
 from experiments.engine import UserError, require_count
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron
+from experiments.parts.networks import perceptron, require_widths
 
 MOST = 4
 """Layers."""
@@ -65,10 +65,7 @@ class HierarchicalVAE(nn.Module):
             raise UserError(f"model.layers is 1 to {MOST}, not {layers}.")
         require_count("model.variables", variables)
         require_count("model.categories", categories)
-        if isinstance(hidden, str) or not isinstance(hidden, Sequence):
-            raise UserError(f"model.hidden must be a list of widths such as [200, 200], or [], not {hidden!r}.")
-        for width in hidden:
-            require_count("each width in model.hidden", width)
+        require_widths(hidden)
         kinds = (("latent", latent, ("bernoulli", "categorical")), ("prior", prior, ("learned", "uniform")))
         for name, value, known in (*kinds, ("init", init, ("xavier", "torch"))):
             if value not in known:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.engine import UserError, require_count
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron
+from experiments.parts.networks import perceptron, require_widths
 
 
 class Trajectories(NamedTuple):
@@ -58,10 +58,7 @@ class StochasticNetwork(nn.Module):
             require_count(f"model.{name}", size)
         if latent not in ("categorical", "bernoulli"):
             raise UserError(f"model.latent is categorical or bernoulli, not {latent!r}.")
-        if isinstance(hidden, str) or not isinstance(hidden, Sequence):
-            raise UserError(f"model.hidden must be a list of widths such as [200], or [], not {hidden!r}.")
-        for width in hidden:
-            require_count("each width in model.hidden", width)
+        require_widths(hidden)
         self.latent, self.layers = latent, layers
         self.event = (variables,) if latent == "bernoulli" else (variables, categories)
         self.register_buffer("mean", given)

@@ -12,7 +12,7 @@ import discretegrad as dg
 from discretegrad.objectives import log_prob
 from experiments.engine import UserError, require_count
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron
+from experiments.parts.networks import perceptron, require_widths
 
 
 class Terms(NamedTuple):
@@ -64,10 +64,7 @@ class VAE(nn.Module):
         super().__init__()
         require_count("model.variables", variables)
         require_count("model.categories", categories)
-        if isinstance(hidden, str) or not isinstance(hidden, Sequence):
-            raise UserError(f"model.hidden must be a list of widths such as [512, 256], not {hidden!r}.")
-        for width in hidden:
-            require_count("each width in model.hidden", width)
+        require_widths(hidden)
         if inputs not in ("points", "ids"):
             raise UserError(f"model.inputs is points or ids, not {inputs!r}.")
         for name, value, known in (("prior", prior, ("learned", "uniform")), ("init", init, ("xavier", "torch"))):
