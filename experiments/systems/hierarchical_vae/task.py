@@ -11,13 +11,13 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.images import Images
 from experiments.engine import Step
-from experiments.parts.images import ImageTask, require_latent
+from experiments.parts.images import GenerativeTask, require_latent
 from experiments.parts.variance import GradientVariance
 from experiments.systems.hierarchical_vae.model import MOST, HierarchicalVAE
 from experiments.systems.hierarchical_vae.ways import Layers
 
 
-class HierarchicalVAETask(ImageTask):
+class HierarchicalVAETask(GenerativeTask):
     """Train the maps up and down and the prior by the gradients of one estimator a layer.
 
     Args:
