@@ -61,7 +61,7 @@ def test_a_run_that_was_stopped_is_the_uninterrupted_one(system, tmp_path):
     assert all(math.isfinite(whole.result[name]) for name in measured)
     text = describe(whole)
     pictures = sorted((tmp_path / "whole").glob("*.png"))
-    assert tmp_path / "whole" / "learning_curve.png" in pictures
+    assert tmp_path / "whole" / "learning_curve.png" in pictures and len(pictures) > 1
     assert all(str(picture) in text and picture.stat().st_size > 1000 for picture in pictures)
 
 
