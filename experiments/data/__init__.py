@@ -5,7 +5,7 @@ from experiments.data.idx import File, idx_images, mnist_subset
 from experiments.data.images import Images
 from experiments.data.omniglot import omniglot
 from experiments.data.pairs import Pair, Pairs
-from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs
+from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs, wordnet_texts
 
 __all__ = [
     "File",
@@ -19,4 +19,5 @@ __all__ = [
     "omniglot",
     "wordnet",
     "wordnet_pairs",
+    "wordnet_texts",
 ]

@@ -120,6 +120,21 @@ def wordnet_pairs(
     return Pairs("WordNet nouns", [pair(n) for n in others[:pairs]], [pair(n) for n in order[:held_out]], cache)
 
 
+def wordnet_texts(
+    pairs: int | None = None, held_out: int = HELD_OUT, most: int = 3, cache: str = "~/.cache/discretegrad"
+) -> Pairs:
+    """The single texts of `wordnet_pairs`, each paired with itself: for what is learned before there are pairs.
+
+    Args:
+        pairs, held_out, most, cache: of the pairs, whose queries and documents are trained on; the held-out queries
+            alone are judged by.
+    """
+    found = wordnet_pairs(pairs, held_out, most, cache)
+    texts = dict.fromkeys(text for pair in found.train for text in pair)
+    judged = dict.fromkeys(pair.query for pair in found.held_out)
+    return Pairs("WordNet's texts", [Pair(t, t) for t in texts], [Pair(t, t) for t in judged], cache)
+
+
 def _lines(path: Path, sha256: str) -> list[str]:
     try:
         content = gzip.decompress(path.read_bytes())

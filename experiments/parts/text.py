@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Tokens(NamedTuple):
         return Tokens(*(column.to(device) for column in self))
 
 
-def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: bool = True) -> str:
+def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: bool = True, whole: bool = False) -> str:
     """A tokenizer of the texts' own words and parts of words, by byte-pair encoding, without regard to case.
 
     It is made once: another call with the same texts finds it in the cache. The start of a word has a mark of its own:
@@ -58,6 +58,7 @@ def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: boo
         size: of the vocabulary, at most.
         cache: a folder, which is made.
         progress: whether to show how far it is.
+        whole: whole words only, the most frequent ones, without punctuation.
 
     Returns:
         It as JSON, for `tokenizers.Tokenizer.from_str`.
@@ -66,29 +67,42 @@ def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: boo
         UserError: where the cache cannot be written, or holds a broken file.
     """
     import tokenizers
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    recipe = ("bpe", tokenizers.__version__, size, *texts)
+    recipe = ("words" if whole else "bpe", tokenizers.__version__, size, *texts)
     path = Path(cache).expanduser() / "tokenizers" / f"{hashlib.sha256(repr(recipe).encode()).hexdigest()[:32]}.json"
     try:
         if path.exists():
             return path.read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-        tokenizer.normalizer = normalizers.BertNormalizer()
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
-        trainer = trainers.BpeTrainer(
-            vocab_size=size,
-            min_frequency=2,
-            special_tokens=[PADDING, UNKNOWN],
-            show_progress=progress and sys.stderr.isatty(),  # or it prints empty lines
-        )
+        # or the bar prints empty lines
+        tokenizer, trainer = (_words if whole else _parts_of_words)(size, progress and sys.stderr.isatty())
         tokenizer.train_from_iterator(texts, trainer, length=len(texts))
         content = tokenizer.to_str()
         write_whole(path, lambda file: file.write(content.encode()))
         return content
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}); name another folder with data.cache=FOLDER.") from error
+
+
+def _parts_of_words(size: int, progress: bool) -> tuple[Any, Any]:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
+    special = [PADDING, UNKNOWN]
+    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, special_tokens=special, show_progress=progress)
+    return tokenizer, trainer
+
+
+def _words(size: int, progress: bool) -> tuple[Any, Any]:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\W+"), "removed")
+    special = [PADDING, UNKNOWN]
+    return tokenizer, trainers.WordLevelTrainer(vocab_size=size, special_tokens=special, show_progress=progress)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, padding: int, progress: bool = True) -> Tokens:

@@ -1,4 +1,4 @@
-"""Encoders of texts: an architecture of `transformers`, a pooler, a projection."""
+"""Encoders of texts: an architecture of `transformers`, a pooler, a projection; and the modules in them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from experiments.engine import UserError, World, require_count
 from experiments.parts.text import Tokens
+from experiments.parts.words import SubwordEmbedding
 
 CHUNK = 256
 """Texts that are embedded at a time."""
@@ -44,6 +45,50 @@ class Tower(nn.Module):
         return F.normalize(self.projection(mean(hidden, mask)), dim=-1)
 
 
+def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module) -> dict[str, list[str]]:
+    """The names of a tower's parameters, by the module that they belong to, from the texts to the embedding.
+
+    Modules are the embedder (of tokens), positions (whatever else comes before the layers, such as embeddings of
+    positions and their normalisation), layer1, layer2, ... (with the last one, what follows it), and the projection.
+
+    Args:
+        tower: whose parameters are named.
+        encoder, projection: in it.
+
+    Raises:
+        UserError: where the encoder is of an architecture whose layers are not to be found.
+    """
+    layers = _layers(encoder)
+    where = {id(parameter): "embedder" for parameter in encoder.get_input_embeddings().parameters()}
+    where |= {id(parameter): "projection" for parameter in projection.parameters()}
+    for number, layer in enumerate(layers, start=1):
+        where |= {id(parameter): f"layer{number}" for parameter in layer.parameters()}
+    names = ("embedder", "positions", *(f"layer{number}" for number in range(1, len(layers) + 1)), "projection")
+    found: dict[str, list[str]] = {name: [] for name in names}
+    before = True
+    for name, parameter in tower.named_parameters(remove_duplicate=False):
+        module = where.get(id(parameter), "positions" if before else f"layer{len(layers)}")
+        before = before and not module.startswith("layer")
+        found[module].append(name)
+    return {name: parameters for name, parameters in found.items() if parameters}
+
+
+def _layers(encoder: Any) -> nn.ModuleList:
+    count = encoder.config.num_hidden_layers
+    for module in encoder.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    kind = encoder.config.model_type
+    raise UserError(f"{kind} has no list of {count} modules, which its layers would be; use another architecture.")
+
+
+def tie(tower: nn.Module, other: nn.Module, names: list[str]) -> None:
+    """Give a tower the parameters of another, the same tensors, wherever they are named."""
+    for name in names:
+        path, _, leaf = name.rpartition(".")
+        setattr(tower.get_submodule(path), leaf, other.get_parameter(name))
+
+
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """The mean over the positions `[N, L]` of the text, `[N, H]` of `[N, L, H]`."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
@@ -64,41 +109,57 @@ def embed(tower: nn.Module, tokens: Tokens, world: World) -> Tensor:
     return torch.cat([part for part in world.every(own) if part is not None]).to(world.device)
 
 
-def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int) -> Any:
-    """An encoder with random weights, of an architecture that is an encoder alone; tested with bert.
+def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams: int | None = None) -> Any:
+    """An encoder with random weights, of any architecture that has hidden states of its own; of T5, the encoder alone.
 
     Args:
-        sizes: `model_type` and what else the configuration of that architecture has, such as `hidden_size`.
+        sizes: `model_type` and what else the configuration of that architecture has, such as `hidden_size`. A decoder,
+            such as gemma3_text, stays one: a token sees those before it.
         vocabulary: the number of tokens; the first, 0, pads.
         length: of the longest text in tokens.
+        trigrams: rows for hashed trigrams, where the tokens are words: see `SubwordEmbedding`.
 
     Raises:
         UserError: where `transformers` has no such architecture, or the architecture no such size.
     """
-    from transformers import CONFIG_MAPPING, AutoModel
+    from transformers import CONFIG_MAPPING
 
     kind = sizes.get("model_type")
     if kind not in CONFIG_MAPPING:
         raise UserError(f"model.encoder.model_type={kind} is no architecture of transformers; give one, such as bert.")
-    known = CONFIG_MAPPING[kind]().to_dict()
-    unknown = sorted(sizes.keys() - known.keys())
+    plain = CONFIG_MAPPING[kind]()
+    known = plain.to_dict()
+    unknown = sorted(sizes.keys() - known.keys() - plain.attribute_map.keys())
     if unknown:
         raise UserError(f"model.encoder.{unknown[0]} is nothing that {kind} has; leave it out.")
     own = {"vocab_size": vocabulary, "pad_token_id": 0}
+    own |= dict.fromkeys({"bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"} & known.keys())
     if "max_position_embeddings" in known:
-        own["max_position_embeddings"] = length
+        own["max_position_embeddings"] = length + 1  # RoBERTa and its like count from what pads
     config = CONFIG_MAPPING[kind](**own | {name: size for name, size in sizes.items() if name != "model_type"})
-    return _plain(AutoModel.from_config(config), length)
+    encoder = _plain(_architecture(config).from_config(config), length)
+    if trigrams is not None:
+        require_count("task.trigrams", trigrams)
+        encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, config.hidden_size))
+    return encoder
+
+
+def _architecture(config: Any) -> Any:
+    """The class of `transformers` that makes the encoder, without a decoder behind it."""
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if type(config) in AutoModelForTextEncoding._model_mapping else AutoModel
 
 
 def pretrained_encoder(folder: Path, length: int) -> Any:
     """The encoder whose weights are in a folder, as `save_pretrained` writes them."""
-    from transformers import AutoModel
+    from transformers import AutoConfig
 
     level = logging.getLogger("transformers").level
     logging.getLogger("transformers").setLevel(logging.ERROR)  # of the pooler that is left out, it warns at length
     try:
-        return _plain(AutoModel.from_pretrained(folder, local_files_only=True), length)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        return _plain(_architecture(config).from_pretrained(folder, local_files_only=True), length)
     finally:
         logging.getLogger("transformers").setLevel(level)
 

@@ -10,6 +10,7 @@ import math
 import os
 import subprocess
 import sys
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from experiments.parts.contrastive import ALONE, equal_texts, in_batch_softmax
 from experiments.parts.retrieval import retrieval
 from experiments.parts.text import Tokens, encode, trained_tokenizer
 from experiments.parts.towers import embed
+from experiments.parts.words import SubwordEmbedding, drop_words, known_words, spelled
 from experiments.systems.dual_encoder import DualEncoder, DualEncoderTask
 from experiments.train import train
 
@@ -49,14 +51,14 @@ def toy(cache, count=144, held_out=36):
     return Pairs("toy", pairs[held_out:count], pairs[:held_out], str(cache))
 
 
-def toy_run(folder, cache, steps=6, shared=True, dropout=0.1, batch=16, world=ALONE, **others):
+def toy_run(folder, cache, steps=6, variant="sde", dropout=0.1, batch=16, world=ALONE, task=None, **others):
     """A run of the toy, without Hydra."""
     settings = {"batch": batch, "seed": 0, "log_every": 2, "evaluate_every": 4, "evaluate_most": 12}
     settings |= {"checkpoint_every": 100, "keep": (), "clip": None, "monitor_share": None, "progress": False}
     torch.manual_seed(0)
     sizes = SIZES | {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    model = partial(DualEncoder, sizes, 8, shared=shared, **others)
-    task = DualEncoderTask(toy(cache), model, vocabulary=300, length=8, temperature=0.1)
+    model = partial(DualEncoder, sizes, 8, variant=variant, **others)
+    task = DualEncoderTask(toy(cache), model, **{"vocabulary": 300, "length": 8, "temperature": 0.1} | (task or {}))
     makers = {"optimizer": partial(torch.optim.AdamW, lr=1e-2)}
     return Run(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, {}, world)
 
@@ -304,11 +306,50 @@ def test_tokens_are_the_tokenizer_s(tokenizer):
         encode(tokenizer, ["red", " "], 4, padding=0, progress=False)
 
 
+def test_words_are_frequent_ones_and_trigrams(tmp_path):
+    texts = ["The cat, the hat.", "a cat's hat", "Motörhead"]
+    tokenizer = trained_tokenizer(texts, 5, str(tmp_path), progress=False, whole=True)
+    known = known_words(tokenizer)
+    assert known == {"[PAD]": 0, "[UNK]": 1, "cat": 2, "hat": 3, "the": 4}
+    more = [*texts, "Hatter"]
+    own, forms = spelled(tokenizer, more)
+    tokens = encode(own, more, 4, padding=0, progress=False)
+    words = [[forms[i] for i in row[:n]] for row, n in zip(tokens.ids, tokens.lengths, strict=True)]
+    assert words == [["the", "cat", "the", "hat"], ["a", "cat", "s", "hat"], ["motorhead"], ["hatter"]]
+
+    embedding = SubwordEmbedding(5, 1_000_000, 4)
+    embedding.spell(forms, known)
+    rows = {trigram: 5 + zlib.crc32(trigram.encode()) % 1_000_000 for trigram in ("<ha", "hat", "at>", "<a>")}
+    hat, a = (embedding(torch.tensor(forms.index(word))) for word in ("hat", "a"))
+    own_rows = [3, rows["<ha"], rows["hat"], rows["at>"]]
+    torch.testing.assert_close(hat, embedding.weight[own_rows].mean(0))
+    torch.testing.assert_close(a, embedding.weight[rows["<a>"]])
+    hatter = embedding.pieces[forms.index("hatter")]
+    assert {rows["<ha"], rows["hat"]} <= {*hatter.tolist()}
+    assert (embedding(torch.zeros(2, 3, dtype=torch.long)) == 0).all()
+    with pytest.raises(UserError, match=r"give task\.trigrams=null"):
+        known_words(trained_tokenizer(texts, 30, str(tmp_path), progress=False))
+
+
+def test_words_are_dropped_as_often_as_they_should():
+    """300,000 words, each dropped with 0.3: 6 standard errors of 0.00084 are wrong once in 5e8 times."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = Tokens(torch.arange(1, 16).repeat(20_000, 1), torch.full((20_000,), 15), torch.arange(20_000))
+    found = drop_words(tokens, 0.3, generator)
+    assert abs(1 - found.lengths.sum().item() / 300_000 - 0.3) < 6 * 0.00084
+    for ids, length in zip(found.ids[:50], found.lengths[:50], strict=True):
+        assert (ids[:length].diff() > 0).all()  # in their order
+    few = Tokens(torch.tensor([[7, 8], [9, 0]]).repeat(500, 1), torch.tensor([2, 1]).repeat(500), torch.arange(1000))
+    found = drop_words(few, 0.95, generator)
+    assert (found.lengths >= 1).all()
+    assert {*found.ids[0::2, 0].tolist()} == {7, 8} and {*found.ids[1::2, 0].tolist()} == {9}
+
+
 # Towers.
 
 
-def small(shared=True, **others):
-    return DualEncoder(SIZES, 8, shared=shared, vocabulary=300, length=12, **others)
+def small(variant="sde", sizes=SIZES, **others):
+    return DualEncoder(sizes, 8, variant, vocabulary=300, length=12, **others)
 
 
 def some_tokens(count=5, length=9):
@@ -329,26 +370,94 @@ def test_whatever_pads_a_text_changes_nothing():
     torch.testing.assert_close(embed(tower, tokens, World()), found)
 
 
-def test_two_towers_start_from_one_encoder_and_have_projections_of_their_own():
-    one, two = small(shared=True), small(shared=False)
-    assert one.query_tower is one.document_tower
-    assert sum(p.numel() for p in two.parameters()) == 2 * sum(p.numel() for p in one.parameters())
-    asked, found = two.query_tower, two.document_tower
-    for a, b in zip(asked.encoder.parameters(), found.encoder.parameters(), strict=True):
-        assert torch.equal(a, b)
-        assert a is not b
-    assert not torch.equal(asked.projection.weight, found.projection.weight)
+VARIANTS = ("sde", "ade", "ade_ste", "ade_fte", "ade_spl")
+ARCHITECTURES = {
+    "bert": SIZES,
+    "t5": {"model_type": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2},
+    "gemma3_text": {
+        "model_type": "gemma3_text",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "intermediate_size": 32,
+    },
+    "roberta": SIZES | {"model_type": "roberta"},
+    "distilbert": {"model_type": "distilbert", "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+}
+
+
+def same(model, module):
+    """Whether the towers have the same tensors for a module, and whether equal values."""
+    names = model.modules_of_towers[module]
+    pairs = [(model.query_tower.get_parameter(n), model.document_tower.get_parameter(n)) for n in names]
+    return all(a is b for a, b in pairs), all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("trigrams", [None, 20])
+def test_every_architecture_is_a_tower_of_modules(kind, trigrams):
+    """Every parameter belongs to one module and learns; whatever pads a text changes nothing."""
+    model = small("ade", ARCHITECTURES[kind], trigrams=trigrams).eval()
+    names = [name for module in model.modules_of_towers.values() for name in module]
+    every = dict(model.query_tower.named_parameters(remove_duplicate=False))
+    assert sorted(names) == sorted(every)
+    layers = sum(module.startswith("layer") for module in model.modules_of_towers)
+    assert layers == model.query_tower.encoder.config.num_hidden_layers
+    expected = {"embedder", "projection", *([] if kind in ("t5", "gemma3_text") else ["positions"])}
+    assert {module for module in model.modules_of_towers if not module.startswith("layer")} == expected
+    for embedder in model.subwords:
+        embedder.spell([str(number) for number in range(300)], {})
+    tokens = some_tokens(length=12)
+    found = model.query_tower(tokens)
+    torch.testing.assert_close(
+        model.query_tower(tokens._replace(ids=tokens.ids.masked_fill(~tokens.mask, 7))), found, rtol=1e-4, atol=1e-5
+    )
+    alone = torch.cat([model.query_tower(tokens.take(slice(i, i + 1))) for i in range(5)])
+    torch.testing.assert_close(alone, found, rtol=1e-4, atol=1e-5)
+    found[:, 0].sum().backward()
+    assert [name for name, p in model.query_tower.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_share_what_the_paper_says(variant):
+    model = small(variant)
+    shared = {"sde": {*model.modules_of_towers}, "ade_ste": {"embedder"}, "ade_spl": {"projection"}}.get(variant, set())
+    assert {*model.shared} == shared
+    assert {module for module in model.modules_of_towers if same(model, module)[0]} == shared
+    equal = {module for module in model.modules_of_towers if same(model, module)[1]}
+    assert equal == {*model.modules_of_towers} - ({"projection"} - shared)  # from the same start, but for projections
     tokens = some_tokens()
-    assert all(torch.equal(a, b) for a, b in [one.eval()(tokens, tokens)])
-    assert not torch.allclose(*two.eval()(tokens, tokens), atol=1e-2)
+    alike = torch.allclose(*model.eval()(tokens, tokens), atol=1e-2)
+    assert alike is (variant in ("sde", "ade_spl"))
 
 
-def test_every_parameter_learns():
-    for shared in (True, False):
-        model = small(shared)
-        queries, documents = model(some_tokens(), some_tokens())
-        in_batch_softmax(queries, documents, torch.zeros(5, 5, dtype=torch.bool), 0.1).sum().backward()
-        assert [name for name, p in model.named_parameters() if p.grad is None] == []
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_learns_but_frozen_ones(variant):
+    torch.manual_seed(0)
+    model = small(variant)
+    before = copy.deepcopy(model)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    queries, documents = model(some_tokens(), some_tokens())
+    in_batch_softmax(queries, documents, torch.zeros(5, 5, dtype=torch.bool), 0.1).sum().backward()
+    optimizer.step()
+    stayed = [n for (n, a), b in zip(model.named_parameters(), before.parameters(), strict=True) if torch.equal(a, b)]
+    frozen = [f"{tower}_tower.encoder.embeddings.word_embeddings.weight" for tower in ("query", "document")]
+    assert stayed == (frozen if variant == "ade_fte" else [])
+    assert {module for module in model.modules_of_towers if same(model, module)[1]} == {*model.shared} | (
+        {"embedder"} if variant == "ade_fte" else set()
+    )
+
+
+def test_modules_are_named_one_by_one():
+    model = small("projection+layer1")
+    assert model.shared == ("layer1", "projection")
+    assert [same(model, module)[0] for module in model.modules_of_towers] == [False, False, True, True]
+    every = "+".join(model.modules_of_towers)
+    assert small(every).query_tower is not None
+    with pytest.raises(UserError, match=r"variant=ade_xyz is none of .*embedder, positions, layer1, projection"):
+        small("ade_xyz")
 
 
 @pytest.fixture
@@ -365,8 +474,8 @@ def weights(tmp_path, tokenizer):
 
 def test_pretrained_weights_are_loaded_from_a_folder(weights, tmp_path):
     folder, encoder = weights
-    for shared in (True, False):
-        model = small(shared, pretrained=str(folder))
+    for variant in ("sde", "ade"):
+        model = small(variant, pretrained=str(folder))
         for tower in (model.query_tower, model.document_tower):
             state = tower.encoder.state_dict()
             assert state.keys() == encoder.state_dict().keys()
@@ -381,7 +490,7 @@ def test_pretrained_weights_are_loaded_from_a_folder(weights, tmp_path):
 
 def test_weights_that_are_not_there_are_named(weights):
     folder, _ = weights
-    with pytest.raises(UserError, match=r"task\.length=40 is more than the 12 tokens"):
+    with pytest.raises(UserError, match=r"task\.length=40 is more than the 13 tokens"):
         DualEncoder({}, 8, pretrained=str(folder), vocabulary=300, length=40)
     (folder / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"has no tokenizer\.json, which model\.pretrained="):
@@ -393,10 +502,10 @@ def test_weights_that_are_not_there_are_named(weights):
 # Runs.
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_training_finds_held_out_pairs(shared, tmp_path):
+@pytest.mark.parametrize("variant", ["sde", "ade"])
+def test_training_finds_held_out_pairs(variant, tmp_path):
     """36 pairs of words that never stood together: by chance a query's document is among the first ones, 1/36."""
-    run = toy_run(tmp_path / "run", tmp_path, steps=60, shared=shared)
+    run = toy_run(tmp_path / "run", tmp_path, steps=60, variant=variant)
     run.task.eval()
     before = run.task.evaluate()
     run.task.train()
@@ -445,6 +554,23 @@ def test_a_run_keeps_its_tokenizer(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
+def test_variants_start_from_a_run(tmp_path):
+    """All but projections: the encoder's weights and the tokenizer of a run that learned from single texts."""
+    words = {"trigrams": 20, "vocabulary": 40}
+    first = toy_run(tmp_path / "first", tmp_path / "cache", steps=3, task=words | {"drop": 0.3})
+    first.start(False, "")
+    first.train()
+    start = str(tmp_path / "first")
+    second = toy_run(tmp_path / "second", tmp_path / "other", variant="ade", start=start, task=words)
+    assert not (tmp_path / "other").exists()
+    assert second.task.tokenizer == first.task.tokenizer
+    expected = first.task.model.query_tower.encoder.state_dict()
+    for tower in (second.task.model.query_tower, second.task.model.document_tower):
+        assert all(torch.equal(value, expected[name]) for name, value in tower.encoder.state_dict().items())
+    with pytest.raises(UserError, match=r"holds a run with another encoder.*task\.trigrams as there"):
+        toy_run(tmp_path / "third", tmp_path / "other", start=start, task=words | {"trigrams": 21})
+
+
 @pytest.mark.parametrize("package", ["transformers", "tokenizers", "torchmetrics"])
 def test_a_missing_extra_is_one_sentence(package, few_nouns, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
@@ -456,7 +582,14 @@ def test_a_missing_extra_is_one_sentence(package, few_nouns, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (("model.shared=perhaps",), "model.shared is true or false, not 'perhaps'"),
+        (
+            ("model.variant=perhaps",),
+            "'perhaps' is no module of the towers; .* are embedder, positions, layer1, projection",
+        ),
+        (("model.start=nowhere",), "model.start=nowhere holds no run"),
+        (("model.start=nowhere", "model.pretrained=nobody/nothing"), "give one of them"),
+        (("task.drop=1",), "task.drop must be a number in"),
+        (("task.trigrams=0",), "task.trigrams must be an integer of at least 1"),
         (("+model.encoder.hiden_size=8",), "model.encoder.hiden_size is nothing that bert has"),
         (("model.encoder.model_type=birt",), "model.encoder.model_type=birt is no architecture"),
         (("model.encoder.hidden_size=15",), "hidden size .15. is not a multiple"),

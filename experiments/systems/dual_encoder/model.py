@@ -5,14 +5,35 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from experiments.engine import UserError
+from experiments.engine.folder import Folder
 from experiments.parts.extras import require_extra
 from experiments.parts.text import Tokens
-from experiments.parts.towers import Tower, new_encoder, pretrained_encoder, pretrained_folder
+from experiments.parts.towers import (
+    Tower,
+    new_encoder,
+    parameters_of_modules,
+    pretrained_encoder,
+    pretrained_folder,
+    tie,
+)
+from experiments.parts.words import SubwordEmbedding
+
+SHARED = {"sde": None, "ade": (), "ade_ste": ("embedder",), "ade_fte": (), "ade_spl": ("projection",)}
+"""The paper's variants: which modules the towers share; None: all."""
+
+
+class Start(NamedTuple):
+    """What both towers start from."""
+
+    encoder: Any
+    tokenizer: str
+    """As JSON; empty: to be trained."""
 
 
 class DualEncoder(nn.Module):
@@ -21,12 +42,17 @@ class DualEncoder(nn.Module):
     Args:
         encoder: sizes of a new encoder; see `new_encoder`.
         dimensions: D, of the embeddings.
-        shared: one tower for both (SDE); else two (ADE), whose encoders start from the same weights, and are trained
-            apart, and whose projections start apart.
+        variant: what the towers share. sde: all, one tower; ade: nothing; ade_ste: the embedder of tokens; ade_fte:
+            nothing, and the embedders are frozen; ade_spl: the projection; or the modules' names with + between them,
+            such as embedder+layer1. What is not shared starts from the same weights all the same, but for projections,
+            which are random, and two of them are so apart.
         pretrained: a folder, or a name on the Hugging Face hub, with the encoder's weights and their tokenizer, in the
             place of `encoder`.
+        start: the folder of a run of this system, whose query tower's encoder and tokenizer are started from; it has
+            the sizes of `encoder`.
         vocabulary: the number of tokens, for a new encoder.
         length: of the longest text in tokens.
+        trigrams: see `new_encoder`.
 
     Raises:
         UserError: where the extra `systems` is missing, or the parts do not fit together.
@@ -36,24 +62,36 @@ class DualEncoder(nn.Module):
         self,
         encoder: Mapping[str, Any],
         dimensions: int,
-        shared: bool = True,
+        variant: str = "sde",
         pretrained: str | None = None,
+        start: str | None = None,
         *,
         vocabulary: int,
         length: int,
+        trigrams: int | None = None,
     ) -> None:
         super().__init__()
         require_extra("systems", "transformers", "tokenizers", "torchmetrics")
-        if not isinstance(shared, bool):
-            raise UserError(f"model.shared is true or false, not {shared!r}.")
-        self.folder: Path | None = None if pretrained is None else pretrained_folder(pretrained)
-        """Of the pretrained weights and their tokenizer."""
-        if self.folder is None:
-            start = new_encoder(encoder, vocabulary, length)
+        if pretrained is not None and start is not None:
+            raise UserError("model.pretrained and model.start both say what to start from; give one of them.")
+        if pretrained is not None:
+            found = _pretrained(pretrained_folder(pretrained), length)
         else:
-            start = pretrained_encoder(self.folder, length)
-        self.query_tower = Tower(start, dimensions)
-        self.document_tower = self.query_tower if shared else Tower(copy.deepcopy(start), dimensions)
+            new = new_encoder(encoder, vocabulary, length, trigrams)
+            found = Start(new, "") if start is None else _started(new, Folder(start))
+        self.tokenizer = found.tokenizer
+        """As JSON; empty where it is to be trained."""
+        self.query_tower = Tower(found.encoder, dimensions)
+        self.modules_of_towers = parameters_of_modules(
+            self.query_tower, self.query_tower.encoder, self.query_tower.projection
+        )
+        """The names of a tower's parameters, by module."""
+        self.shared = self._shared(variant)
+        """The modules that the towers share, in their order."""
+        self.document_tower = self._document_tower(dimensions)
+        if variant == "ade_fte":
+            for tower in (self.query_tower, self.document_tower):
+                tower.encoder.get_input_embeddings().requires_grad_(False)
 
     @property
     def padding(self) -> int:
@@ -61,6 +99,53 @@ class DualEncoder(nn.Module):
         config: Any = self.query_tower.encoder.config
         return config.pad_token_id or 0
 
+    @property
+    def subwords(self) -> list[SubwordEmbedding]:
+        """The embedders of words and trigrams, if these are the tokens."""
+        return [module for module in self.modules() if isinstance(module, SubwordEmbedding)]
+
     def forward(self, queries: Tokens, documents: Tokens) -> tuple[Tensor, Tensor]:
         """Embeddings of both, `[B, D]`."""
         return self.query_tower(queries), self.document_tower(documents)
+
+    def _shared(self, variant: str) -> tuple[str, ...]:
+        modules = tuple(self.modules_of_towers)
+        if variant in SHARED:
+            named = SHARED[variant]
+            return modules if named is None else named
+        parts = str(variant).split("+")
+        unknown = [part for part in parts if part not in modules]
+        if unknown:
+            raise UserError(
+                f"model.variant={variant} is none of {', '.join(SHARED)}, and {unknown[0]!r} is no module of the "
+                f"towers; their modules, to be joined by +, are {', '.join(modules)}."
+            )
+        return tuple(module for module in modules if module in parts)
+
+    def _document_tower(self, dimensions: int) -> Tower:
+        if len(self.shared) == len(self.modules_of_towers):
+            return self.query_tower
+        tower = Tower(copy.deepcopy(self.query_tower.encoder), dimensions)
+        for module in self.shared:
+            tie(tower, self.query_tower, self.modules_of_towers[module])
+        return tower
+
+
+def _pretrained(folder: Path, length: int) -> Start:
+    return Start(pretrained_encoder(folder, length), (folder / "tokenizer.json").read_text(encoding="utf-8"))
+
+
+def _started(encoder: Any, folder: Folder) -> Start:
+    if not folder.checkpoint.exists():
+        raise UserError(f"model.start={folder.path} holds no run; name the folder of one of system=dual_encoder.")
+    state = folder.load(folder.checkpoint, None, torch.device("cpu"))["task"]
+    prefix = "model.query_tower.encoder."
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    own = encoder.state_dict()
+    if not weights or {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in own.items()}:
+        raise UserError(
+            f"model.start={folder.path} holds a run with another encoder, or of another system; give model.encoder, "
+            "task.vocabulary, task.length and task.trigrams as there."
+        )
+    encoder.load_state_dict(weights)
+    return Start(encoder, bytes(state["_extra_state"]["tokenizer"].tolist()).decode())

@@ -7,22 +7,25 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.curves import put
 from experiments.engine import World
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed
-from experiments.systems.dual_encoder.model import DualEncoder
 
 SHOWN = 400
 """Pairs in the map: as many as in the paper's."""
 
 
-def draw(folder: Path, model: DualEncoder, queries: Tokens, documents: Tokens, title: str) -> list[Path]:
+def draw(
+    folder: Path, towers: tuple[nn.Module, nn.Module], queries: Tokens, documents: Tokens, title: str
+) -> list[Path]:
     """A map of both towers' embeddings, and the places at which queries find their documents; the path."""
-    asked = embed(model.query_tower, queries, World(device=queries.ids.device))
-    found = embed(model.document_tower, documents, World(device=documents.ids.device))
+    asked, found = (
+        embed(tower, tokens, World(device=tokens.ids.device))
+        for tower, tokens in zip(towers, (queries, documents), strict=True)
+    )
     figure = Figure(figsize=(12, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     _map(left, asked[:SHOWN], found[:SHOWN])

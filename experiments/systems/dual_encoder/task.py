@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,11 @@ from experiments.parts.contrastive import equal_texts, in_batch_softmax, related
 from experiments.parts.retrieval import retrieval
 from experiments.parts.text import Tokens, encode, trained_tokenizer
 from experiments.parts.towers import embed
+from experiments.parts.words import drop_words, known_words, spelled
 from experiments.systems.dual_encoder.model import DualEncoder
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class Texts(NamedTuple):
@@ -36,10 +40,13 @@ class DualEncoderTask(Task):
     Args:
         pairs: the data.
         model: makes it from `vocabulary` and `length`.
-        vocabulary: tokens at most of the tokenizer that is trained on the training pairs; a pretrained encoder has its
-            own.
+        vocabulary: tokens at most of the tokenizer that is trained on the training pairs; a pretrained encoder and a
+            run that is started from have their own.
         length: in tokens, to which longer texts are cut off.
         temperature: of the softmax over cosines.
+        trigrams: rows for hashed trigrams, and tokens are words; None: tokens are parts of words.
+        drop: the probability with which a token is left out, in training and judgement: what is learned from texts
+            that are paired with themselves, before there are pairs.
 
     Raises:
         UserError: where the parts do not fit together.
@@ -58,6 +65,8 @@ class DualEncoderTask(Task):
         vocabulary: int = 8000,
         length: int = 24,
         temperature: float = 0.05,
+        trigrams: int | None = None,
+        drop: float = 0.0,
     ) -> None:
         super().__init__()
         require_count("task.vocabulary", vocabulary, least=3)
@@ -65,16 +74,20 @@ class DualEncoderTask(Task):
         require_number("task.temperature", temperature, least=0, below=float("inf"))
         if not temperature:
             raise UserError("task.temperature must be above 0, for scores are divided by it.")
+        require_number("task.drop", drop, least=0, below=1)
         self.pairs, self.vocabulary, self.length, self.temperature = pairs, vocabulary, length, temperature
-        self.model = model(vocabulary=vocabulary, length=length)
+        self.trigrams, self.drop = trigrams, drop
+        self.model = model(vocabulary=vocabulary, length=length, trigrams=trigrams)
         self.tokenizer = ""
         """As JSON, from `begin` on."""
 
     @property
     def title(self) -> str:
-        """Towers and data."""
-        shared = self.model.query_tower is self.model.document_tower
-        return f"{'One shared tower' if shared else 'Two towers'} on {self.pairs.name}"
+        """What the towers share, and data."""
+        shared, modules = self.model.shared, self.model.modules_of_towers
+        if len(shared) == len(modules):
+            return f"One shared tower on {self.pairs.name}"
+        return f"Two towers{' with one ' * bool(shared)}{', '.join(shared)} on {self.pairs.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
         """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
@@ -90,22 +103,28 @@ class DualEncoderTask(Task):
         return self.train_texts.take(self.order(step))
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """All in one."""
-        return {"optimizer": list(self.model.parameters())}
+        """All that is not frozen, in one."""
+        return {"optimizer": [p for p in self.model.parameters() if p.requires_grad]}
 
     def forward(self, batch: Texts, generator: torch.Generator) -> Step:
         """The in-batch softmax in both directions, over the pairs of all processes."""
-        queries, documents = self.model(*batch)
+        queries, documents = self.model(*self._dropped(batch, generator))
         equal = equal_texts(batch.queries.text, batch.documents.text, self.world)
         loss = in_batch_softmax(queries, documents, equal, self.temperature, self.world).mean()
         return Step(loss, {"train_loss": loss.detach()})
 
+    def towers(self) -> tuple[nn.Module, nn.Module]:
+        """Those of queries and of documents that are judged."""
+        return self.model.query_tower, self.model.document_tower
+
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """What held-out queries find among all held-out documents; a document with the same text is as good."""
-        documents = embed(self.model.document_tower, self.held_out.documents, self.world)
+        query_tower, document_tower = self.towers()
+        held_out = self._dropped(self.held_out, torch.Generator(self.world.device).manual_seed(0))
+        documents = embed(document_tower, held_out.documents, self.world)
         every = 1 if most is None else max(1, len(documents) // most)
-        asked = self.held_out.take(slice(0, None if most is None else most * every, every))
-        queries = embed(self.model.query_tower, asked.queries, self.world)
+        asked = held_out.take(slice(0, None if most is None else most * every, every))
+        queries = embed(query_tower, asked.queries, self.world)
 
         def relevant(part: slice) -> Tensor:
             return related(
@@ -121,7 +140,7 @@ class DualEncoderTask(Task):
         """Where the towers put held-out texts, and at which places queries find theirs."""
         from experiments.systems.dual_encoder.pictures import draw  # takes matplotlib and scikit-learn with it
 
-        return draw(folder, self.model, self.held_out.queries, self.held_out.documents, self.title)
+        return draw(folder, self.towers(), self.held_out.queries, self.held_out.documents, self.title)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """For the checkpoint: the tokenizer, without which the weights mean nothing."""
@@ -133,23 +152,37 @@ class DualEncoderTask(Task):
         if tokenizer != self.tokenizer:  # another version of the package may train another
             self._read(tokenizer)
 
+    def _dropped(self, texts: Texts, generator: torch.Generator) -> Texts:
+        return Texts(*(drop_words(column, self.drop, generator) for column in texts)) if self.drop else texts
+
     def _made(self) -> str:
         """The tokenizer as JSON."""
-        if self.model.folder is not None:
-            return (self.model.folder / "tokenizer.json").read_text(encoding="utf-8")
+        if self.model.tokenizer:
+            return self.model.tokenizer
         texts = [text for pair in self.pairs.train for text in pair]
-        return trained_tokenizer(texts, self.vocabulary, self.pairs.cache, self._shown)
+        whole = self.trigrams is not None
+        return trained_tokenizer(texts, self.vocabulary, self.pairs.cache, self._shown, whole)
 
     def _read(self, tokenizer: str) -> None:
         """All texts, by a tokenizer."""
-        self.tokenizer = tokenizer
-        self.train_texts, self.held_out = (self._texts(pairs) for pairs in (self.pairs.train, self.pairs.held_out))
-
-    def _texts(self, pairs: Sequence[Pair]) -> Texts:
         from tokenizers import Tokenizer
 
-        own, padding = Tokenizer.from_str(self.tokenizer), self.model.padding
+        self.tokenizer = tokenizer
+        own = Tokenizer.from_str(tokenizer)
+        if self.model.subwords:
+            known = known_words(tokenizer)
+            own, forms = spelled(
+                tokenizer, [text for pair in (*self.pairs.train, *self.pairs.held_out) for text in pair]
+            )
+            for embedder in self.model.subwords:
+                embedder.spell(forms, known)
+        self.train_texts, self.held_out = (self._texts(pairs, own) for pairs in (self.pairs.train, self.pairs.held_out))
+
+    def _texts(self, pairs: Sequence[Pair], tokenizer: Tokenizer) -> Texts:
         columns = ([pair.query for pair in pairs], [pair.document for pair in pairs])
         return Texts(
-            *(encode(own, column, self.length, padding, self._shown).to(self.world.device) for column in columns)
+            *(
+                encode(tokenizer, column, self.length, self.model.padding, self._shown).to(self.world.device)
+                for column in columns
+            )
         )
