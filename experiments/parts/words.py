@@ -28,13 +28,14 @@ class SubwordEmbedding(nn.Module):
         words: number of frequent words, the first two of which pad and stand for the unknown.
         buckets: rows for trigrams.
         width: H, of the vectors.
+        scale: that they are multiplied by, as Gemma's are.
     """
 
     pieces: Tensor
 
-    def __init__(self, words: int, buckets: int, width: int) -> None:
+    def __init__(self, words: int, buckets: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.words, self.buckets = words, buckets
+        self.words, self.buckets, self.scale = words, buckets, scale
         self.weight = nn.Parameter(torch.randn(words + buckets, width) * 0.02)
         self.register_buffer("pieces", torch.zeros(1, 1, dtype=torch.long), persistent=False)
 
@@ -54,7 +55,7 @@ class SubwordEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors `[*, H]` of ids `[*]`; that of what pads is zero."""
         found = F.embedding_bag(self.pieces[ids.flatten()], self.weight, mode="mean", padding_idx=0)
-        return found.reshape(*ids.shape, -1)
+        return self.scale * found.reshape(*ids.shape, -1)
 
     def _pieces(self, form: str, known: dict[str, int]) -> list[int]:
         marked = f"<{form}>"

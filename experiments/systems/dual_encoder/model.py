@@ -13,15 +13,9 @@ from torch import Tensor, nn
 from experiments.engine import UserError
 from experiments.engine.folder import Folder
 from experiments.parts.extras import require_extra
+from experiments.parts.modules import parameters_of_modules, tie
 from experiments.parts.text import Tokens
-from experiments.parts.towers import (
-    Tower,
-    new_encoder,
-    parameters_of_modules,
-    pretrained_encoder,
-    pretrained_folder,
-    tie,
-)
+from experiments.parts.towers import Tower, new_encoder, pretrained_encoder, pretrained_folder
 from experiments.parts.words import SubwordEmbedding
 
 SHARED = {"sde": None, "ade": (), "ade_ste": ("embedder",), "ade_fte": (), "ade_spl": ("projection",)}

@@ -14,8 +14,9 @@ from experiments.engine import Settings, Step, Task, UserError, World, require_c
 from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax, related
 from experiments.parts.retrieval import retrieval
+from experiments.parts.sentences import save_sentence_transformer
 from experiments.parts.text import Tokens, encode, trained_tokenizer
-from experiments.parts.towers import embed
+from experiments.parts.towers import Tower, embed
 from experiments.parts.words import drop_words, known_words, spelled
 from experiments.systems.dual_encoder.model import DualEncoder
 
@@ -142,6 +143,15 @@ class DualEncoderTask(Task):
 
         return draw(folder, self.towers(), self.held_out.queries, self.held_out.documents, self.title)
 
+    def export(self, folder: Path) -> str:
+        """Write the towers as a model of sentence-transformers; how to load it."""
+        query, document = self.towers()
+        if not isinstance(query, Tower) or not isinstance(document, Tower):
+            raise UserError("this run has learned what to share; train that by model.variant, and export it.")
+        save_sentence_transformer(folder, query, document, self._reader, self.length)
+        routes = "encode(texts)" if document is query else "encode_query(texts) and .encode_document(texts)"
+        return f"SentenceTransformer({str(folder)!r}).{routes}"
+
     def get_extra_state(self) -> dict[str, Tensor]:
         """For the checkpoint: the tokenizer, without which the weights mean nothing."""
         return {"tokenizer": torch.frombuffer(bytearray(self.tokenizer.encode()), dtype=torch.uint8)}
@@ -176,6 +186,7 @@ class DualEncoderTask(Task):
             )
             for embedder in self.model.subwords:
                 embedder.spell(forms, known)
+        self._reader = own
         self.train_texts, self.held_out = (self._texts(pairs, own) for pairs in (self.pairs.train, self.pairs.held_out))
 
     def _texts(self, pairs: Sequence[Pair], tokenizer: Tokenizer) -> Texts:

@@ -1,0 +1,80 @@
+"""What is trained loads in sentence-transformers and embeds as it did; real weights are those of their package."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from sentence_transformers import SentenceTransformer
+
+from experiments.engine import UserError
+from experiments.export import export, trained
+from experiments.parts.towers import embed, mean, pretrained_encoder, pretrained_folder
+from experiments.train import train
+
+CONF = Path(__file__).parents[2] / "conf"
+KINDS = {
+    "bert": "",
+    "t5": "{model_type: t5, d_model: 16, d_kv: 8, d_ff: 32, num_layers: 2, num_heads: 2}",
+    "gemma3_text": "{model_type: gemma3_text, hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, "
+    "num_key_value_heads: 1, head_dim: 8, intermediate_size: 32}",
+}
+"""Encoders; empty: that of the configuration."""
+
+
+def run(folder, *overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed = ["system=dual_encoder", "+tiny=dual_encoder", "device=cpu", f"run.dir={folder / 'run'}"]
+        train(compose("train", [*fixed, *overrides]))
+    return folder / "run"
+
+
+def compared(folder):
+    """Our embeddings and theirs of held-out queries and documents."""
+    task = trained(folder / "run").task
+    model = SentenceTransformer(str(folder / "out"), device="cpu")
+    pairs = task.pairs.held_out
+    texts = [pair.query for pair in pairs], [pair.document for pair in pairs]
+    routes = [model.encode_query, model.encode_document]
+    theirs = [route(column, convert_to_tensor=True) for route, column in zip(routes, texts, strict=True)]
+    columns = zip(task.towers(), task.held_out, strict=True)
+    return [embed(tower, tokens, task.world) for tower, tokens in columns], theirs
+
+
+@pytest.mark.parametrize("trigrams", [50, "null"])
+@pytest.mark.parametrize("variant", ["sde", "ade_spl"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_trained_embeds_the_same_in_sentence_transformers(kind, variant, trigrams, tmp_path):
+    sizes = ["~model.encoder", f"+model.encoder={KINDS[kind]}"] if KINDS[kind] else []
+    run(tmp_path, f"model.variant={variant}", f"task.trigrams={trigrams}", "task.length=7", *sizes)
+    said = export(tmp_path / "run", tmp_path / "out")
+    assert ("encode_query" in said) == (variant != "sde")
+    for mine, theirs in zip(*compared(tmp_path), strict=True):
+        torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(mine[0], mine[1], atol=1e-2)
+    if variant == "sde":
+        model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+        found = model.encode([pair.document for pair in trained(tmp_path / "run").task.pairs.held_out])
+        torch.testing.assert_close(torch.from_numpy(found), mine, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="is not empty, and nothing is overwritten"):
+        export(tmp_path / "run", tmp_path / "out")
+
+
+def test_real_weights_come_from_their_package(tmp_path):
+    folder = pretrained_folder("sentence-transformers/all-MiniLM-L6-v2")
+    assert folder == pretrained_folder("all-MiniLM-L6-v2")
+    encoder, model = pretrained_encoder(folder, 64).eval(), SentenceTransformer(str(folder), device="cpu")
+    texts = ["A cat sat on the mat.", "The feline rested.", "Interest rates rose."]
+    tokens = model.tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        hidden = encoder(tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
+    found = torch.nn.functional.normalize(mean(hidden, tokens["attention_mask"].bool()), dim=-1)
+    torch.testing.assert_close(found, model.encode(texts, convert_to_tensor=True), rtol=1e-4, atol=1e-5)
+    assert found[0] @ found[1] > 0.4 > 0.2 > found[0] @ found[2]
+
+
+def test_real_weights_are_trained_and_exported(tmp_path):
+    run(tmp_path, "model.pretrained=all-MiniLM-L6-v2", "task.trigrams=null", "run.steps=1", "run.log_every=1")
+    export(tmp_path / "run", tmp_path / "out")
+    for mine, theirs in zip(*compared(tmp_path), strict=True):
+        torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
