@@ -1,10 +1,11 @@
-"""Data sets: images in [0, 1] with a training and a test part, WordNet's nouns, texts in pairs."""
+"""Data sets: images in [0, 1] with a training and a test part, WordNet's nouns, texts in pairs, benchmarks."""
 
 from experiments.data.digits import digits
 from experiments.data.idx import File, idx_images, mnist_subset
 from experiments.data.images import Images
 from experiments.data.omniglot import omniglot
 from experiments.data.pairs import Pair, Pairs
+from experiments.data.published import beir, ms_marco, multi_reqa
 from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs, wordnet_texts
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "Pair",
     "Pairs",
     "WordNet",
+    "beir",
     "digits",
     "idx_images",
     "mnist_subset",
+    "ms_marco",
+    "multi_reqa",
     "omniglot",
     "wordnet",
     "wordnet_pairs",

@@ -11,6 +11,8 @@ class Pair(NamedTuple):
 
     query: str
     document: str
+    grade: int = 1
+    """How well the document answers the query, as a judge said: 1 or more."""
 
 
 class Pairs(NamedTuple):
@@ -19,6 +21,8 @@ class Pairs(NamedTuple):
     name: str
     train: Sequence[Pair]
     held_out: Sequence[Pair]
-    """Queries to judge by, among whose documents theirs is to be found."""
+    """Queries to judge by, whose documents are to be found among all of them, and others. A query may have several."""
     cache: str
     """A folder for what takes long to make of the texts, such as a tokenizer."""
+    others: Sequence[str] = ()
+    """Documents that are searched too, and answer none of those queries."""

@@ -130,7 +130,7 @@ def wordnet_texts(
             alone are judged by.
     """
     found = wordnet_pairs(pairs, held_out, most, cache)
-    texts = dict.fromkeys(text for pair in found.train for text in pair)
+    texts = dict.fromkeys(text for pair in found.train for text in pair[:2])
     judged = dict.fromkeys(pair.query for pair in found.held_out)
     return Pairs("WordNet's texts", [Pair(t, t) for t in texts], [Pair(t, t) for t in judged], cache)
 

@@ -127,7 +127,10 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, padding: int
             part = texts[start : start + CHUNK]
             rows += [found.ids for found in tokenizer.encode_batch(part)]
             bar.update(len(part))
+    unknown = tokenizer.token_to_id(UNKNOWN)
     for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+        if not row and text.strip() and unknown is not None:  # punctuation, where tokens are words
+            row.append(unknown)
         if not row or not text.strip():
             raise UserError(f"text {number} of the data set is empty ({text!r}); leave it out.")
     lengths = torch.tensor([len(row) for row in rows])

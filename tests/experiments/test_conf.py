@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -105,6 +106,9 @@ def test_every_data_set_composes(data):
         assert config.url.endswith("/")
         hashes = [config.blob] if data == "omniglot" else [config.train.sha256, config.test.sha256]
         assert {len(hash) for hash in hashes} == ({40} if data == "omniglot" else {64})
+    elif "root" in config:  # published files, which are not here
+        with pytest.raises(InstantiationException, match=r"data\.root=None is no folder"):
+            instantiate(config)
     else:
         found = instantiate(config)
         assert len(found.train) > len(found.held_out if data.startswith("wordnet") else found.test) > 0

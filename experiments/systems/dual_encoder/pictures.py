@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from experiments.curves import put
 from experiments.engine import World
+from experiments.parts.retrieval import Judged, orders
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed
 
 SHOWN = 400
 """Pairs in the map: as many as in the paper's."""
+RANKED = 3000
+"""Queries whose documents' places are drawn, at most."""
 
 
 def draw(
-    folder: Path, towers: tuple[nn.Module, nn.Module], queries: Tokens, documents: Tokens, title: str
+    folder: Path, towers: tuple[nn.Module, nn.Module], queries: Tokens, documents: Tokens, judged: Judged, title: str
 ) -> list[Path]:
     """A map of both towers' embeddings, and the places at which queries find their documents; the path."""
     asked, found = (
@@ -28,8 +31,9 @@ def draw(
     )
     figure = Figure(figsize=(12, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _map(left, asked[:SHOWN], found[:SHOWN])
-    _places(right, asked, found)
+    first = judged.pairs[:SHOWN].to(asked.device)
+    _map(left, asked[first[:, 0]], found[first[:, 1]])
+    _places(right, asked, found, judged)
     figure.suptitle(title, fontsize=11)
     return [put(folder / "embeddings.png", figure)]
 
@@ -48,12 +52,13 @@ def _map(axis: Axes, asked: Tensor, found: Tensor) -> None:
     axis.legend(loc="best")
 
 
-def _places(axis: Axes, asked: Tensor, found: Tensor) -> None:
-    scores = asked @ found.T
-    ranks = (scores >= scores.diagonal().unsqueeze(1)).sum(1).sort().values.cpu()
-    count = len(ranks)
+def _places(axis: Axes, asked: Tensor, found: Tensor, judged: Judged) -> None:
+    asked, count = asked[:RANKED], len(found)
+    queries = torch.arange(len(asked), device=asked.device)
+    graded = orders(asked, found, lambda part: judged.relevant(queries[part]), slice(0, len(asked)))
+    ranks = torch.stack([(grades > 0).int().argmax() + 1 for grades in graded]).sort().values.cpu()
+    axis.plot(ranks, torch.arange(1, len(ranks) + 1) / len(ranks), label="trained")
     places = torch.arange(1, count + 1)
-    axis.plot(ranks, places / count, label="trained")
     axis.plot(places, places / count, color="0.6", linestyle=":", label="chance")
     axis.set(xscale="log", xlim=(1, count), ylim=(0, 1), xlabel=f"first k of {count} documents")
     axis.set_ylabel("share of queries that find their document among them")

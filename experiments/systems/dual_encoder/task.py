@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from experiments.data.pairs import Pair, Pairs
+from experiments.data.pairs import Pairs
 from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
 from experiments.parts.batches import Shuffled
-from experiments.parts.contrastive import equal_texts, in_batch_softmax, related
-from experiments.parts.retrieval import retrieval
+from experiments.parts.contrastive import equal_texts, in_batch_softmax
+from experiments.parts.retrieval import MEASURES, Judged, retrieval
 from experiments.parts.sentences import save_sentence_transformer
 from experiments.parts.text import Tokens, encode, trained_tokenizer
 from experiments.parts.towers import Tower, embed
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class Texts(NamedTuple):
-    """Pairs as tokens, row by row."""
+    """As tokens; of pairs, row by row."""
 
     queries: Tokens
     documents: Tokens
 
-    def take(self, index: Tensor | slice) -> Texts:
+    def take(self, index: Tensor) -> Texts:
         """Some of the pairs."""
         return Texts(self.queries.take(index), self.documents.take(index))
 
@@ -55,8 +55,7 @@ class DualEncoderTask(Task):
 
     measures: ClassVar = {
         "train_loss": "nats per pair",
-        "mrr": "mean reciprocal rank",
-        "p_at_1": "share of queries",
+        **MEASURES,
     }
 
     def __init__(
@@ -94,6 +93,7 @@ class DualEncoderTask(Task):
         """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
+        self.judged = Judged.of(self.pairs.held_out, self.pairs.others)
         self._shown = settings.progress and world.writes
         # In one process, whose result is all processes': they need not share a cache.
         made = self._made() if world.writes else None
@@ -119,29 +119,21 @@ class DualEncoderTask(Task):
         return self.model.query_tower, self.model.document_tower
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """What held-out queries find among all held-out documents; a document with the same text is as good."""
+        """What held-out queries find among all held-out documents."""
         query_tower, document_tower = self.towers()
         held_out = self._dropped(self.held_out, torch.Generator(self.world.device).manual_seed(0))
         documents = embed(document_tower, held_out.documents, self.world)
-        every = 1 if most is None else max(1, len(documents) // most)
-        asked = held_out.take(slice(0, None if most is None else most * every, every))
-        queries = embed(query_tower, asked.queries, self.world)
-
-        def relevant(part: slice) -> Tensor:
-            return related(
-                asked.queries.text[part],
-                asked.documents.text[part],
-                self.held_out.queries.text,
-                self.held_out.documents.text,
-            )
-
-        return retrieval(queries, documents, relevant, self.world)
+        count = len(held_out.queries.ids)
+        every = 1 if most is None else max(1, count // most)
+        asked = torch.arange(count, device=self.world.device)[: None if most is None else most * every : every]
+        queries = embed(query_tower, held_out.queries.take(asked), self.world)
+        return retrieval(queries, documents, lambda part: self.judged.relevant(asked[part]), self.world)
 
     def pictures(self, folder: Path) -> list[Path]:
         """Where the towers put held-out texts, and at which places queries find theirs."""
         from experiments.systems.dual_encoder.pictures import draw  # takes matplotlib and scikit-learn with it
 
-        return draw(folder, self.towers(), self.held_out.queries, self.held_out.documents, self.title)
+        return draw(folder, self.towers(), self.held_out.queries, self.held_out.documents, self.judged, self.title)
 
     def export(self, folder: Path) -> str:
         """Write the towers as a model of sentence-transformers; how to load it."""
@@ -169,7 +161,7 @@ class DualEncoderTask(Task):
         """The tokenizer as JSON."""
         if self.model.tokenizer:
             return self.model.tokenizer
-        texts = [text for pair in self.pairs.train for text in pair]
+        texts = [text for pair in self.pairs.train for text in pair[:2]]
         whole = self.trigrams is not None
         return trained_tokenizer(texts, self.vocabulary, self.pairs.cache, self._shown, whole)
 
@@ -179,18 +171,17 @@ class DualEncoderTask(Task):
 
         self.tokenizer = tokenizer
         own = Tokenizer.from_str(tokenizer)
+        trained = [pair.query for pair in self.pairs.train], [pair.document for pair in self.pairs.train]
+        judged = self.judged.queries, self.judged.documents
         if self.model.subwords:
             known = known_words(tokenizer)
-            own, forms = spelled(
-                tokenizer, [text for pair in (*self.pairs.train, *self.pairs.held_out) for text in pair]
-            )
+            own, forms = spelled(tokenizer, [text for column in (*trained, *judged) for text in column])
             for embedder in self.model.subwords:
                 embedder.spell(forms, known)
         self._reader = own
-        self.train_texts, self.held_out = (self._texts(pairs, own) for pairs in (self.pairs.train, self.pairs.held_out))
+        self.train_texts, self.held_out = self._texts(trained, own), self._texts(judged, own)
 
-    def _texts(self, pairs: Sequence[Pair], tokenizer: Tokenizer) -> Texts:
-        columns = ([pair.query for pair in pairs], [pair.document for pair in pairs])
+    def _texts(self, columns: tuple[list[str], list[str]], tokenizer: Tokenizer) -> Texts:
         return Texts(
             *(
                 encode(tokenizer, column, self.length, self.model.padding, self._shown).to(self.world.device)
