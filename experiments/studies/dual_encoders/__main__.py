@@ -1,0 +1,60 @@
+"""The command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from experiments.command import refuse
+from experiments.engine import Interrupted, UserError
+from experiments.studies.dual_encoders import page
+from experiments.studies.dual_encoders.runs import FEW, MANY, ROOT, ROWS, STEPS, carry_out, composed, keep, trials
+
+PARTS = ("variants", "ties", "searches", "page")
+SEEDS = {"variants": 5, "ties": 3, "searches": 3}
+
+
+def main() -> None:
+    """Go through the runs of a part, and keep the row of each as soon as it is done."""
+    parser = argparse.ArgumentParser(
+        "python -m experiments.studies.dual_encoders", description="Dual encoders.", allow_abbrev=False
+    )
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--sizes", type=numbers, help="of training sets, such as 500,2000; ties: 2000,77000")
+    parser.add_argument("--seeds", type=numbers, help="0,1,2")
+    parser.add_argument("--runs", type=Path, default=Path("runs/dual_encoders"), help="folder for the runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
+    options, arguments = parser.parse_known_args()
+    unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
+    torch.set_num_threads(1)
+    try:
+        if options.part == "page":
+            page.write(options.out)
+            return
+        sizes = options.sizes or (tuple(STEPS) if options.part == "variants" else (FEW, MANY))
+        strange = [size for size in sizes if size not in STEPS]
+        if strange:
+            raise UserError(f"--sizes={strange[0]} is none of {', '.join(map(str, STEPS))}.")
+        for trial in trials(options.part, sizes, options.seeds or range(SEEDS[options.part])):
+            row = carry_out(trial, composed(trial, arguments, options.runs))
+            keep(row, options.out / ROWS)
+            print(*trial, row["found"], row["mrr"], flush=True)
+    except UserError as error:
+        refuse(str(error))
+    except Interrupted as stop:
+        print("stopped; go on with the same command", file=sys.stderr)
+        sys.exit(128 + stop.signum)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """What commas separate."""
+    return tuple(int(part) for part in text.split(","))
+
+
+if __name__ == "__main__":
+    main()
