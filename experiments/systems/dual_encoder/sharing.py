@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Shuffled, Step, UserError, World, require_number
+from experiments.engine import Settings, Step, UserError, World, require_number
+from experiments.parts.batches import Shuffled
 from experiments.engine.world import mixed
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
 from experiments.parts.text import Tokens
