@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
-
-from experiments.engine import UserError
 
 
 def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module) -> dict[str, list[str]]:
@@ -14,19 +13,16 @@ def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module)
 
     Modules are the embedder (of tokens), positions (whatever else comes before the layers, such as embeddings of
     positions and their normalisation), layer1, layer2, ... (with the last one, what follows it), and the projection.
+    Where an architecture has no list of its layers, as those that repeat one, all of them are layer1.
 
     Args:
         tower: whose parameters are named.
         encoder, projection: in it.
-
-    Raises:
-        UserError: where the encoder is of an architecture whose layers are not to be found.
     """
     layers = _layers(encoder)
-    where = {id(parameter): "embedder" for parameter in encoder.get_input_embeddings().parameters()}
-    where |= {id(parameter): "projection" for parameter in projection.parameters()}
-    for number, layer in enumerate(layers, start=1):
-        where |= {id(parameter): f"layer{number}" for parameter in layer.parameters()}
+    where = {id(p): f"layer{number}" for number, layer in enumerate(layers, start=1) for p in layer.parameters()}
+    where |= {id(p): "embedder" for p in encoder.get_input_embeddings().parameters()}
+    where |= {id(p): "projection" for p in projection.parameters()}
     names = ("embedder", "positions", *(f"layer{number}" for number in range(1, len(layers) + 1)), "projection")
     found: dict[str, list[str]] = {name: [] for name in names}
     before = True
@@ -37,13 +33,10 @@ def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module)
     return {name: parameters for name, parameters in found.items() if parameters}
 
 
-def _layers(encoder: Any) -> nn.ModuleList:
+def _layers(encoder: Any) -> Sequence[nn.Module]:
     count = encoder.config.num_hidden_layers
-    for module in encoder.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    kind = encoder.config.model_type
-    raise UserError(f"{kind} has no list of {count} modules, which its layers would be; use another architecture.")
+    lists = (module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
+    return next(lists, None) or (getattr(encoder, "encoder", encoder),)
 
 
 def tie(tower: nn.Module, other: nn.Module, names: list[str]) -> None:

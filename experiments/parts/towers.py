@@ -86,9 +86,9 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
     kind = sizes.get("model_type")
     if kind not in CONFIG_MAPPING:
         raise UserError(f"model.encoder.model_type={kind} is no architecture of transformers; give one, such as bert.")
-    plain = CONFIG_MAPPING[kind]()
-    known = plain.to_dict()
-    unknown = sorted(sizes.keys() - known.keys() - plain.attribute_map.keys())
+    default = CONFIG_MAPPING[kind]()
+    known = default.to_dict()
+    unknown = sorted(sizes.keys() - known.keys() - default.attribute_map.keys())
     if unknown:
         raise UserError(f"model.encoder.{unknown[0]} is nothing that {kind} has; leave it out.")
     own = {"vocab_size": vocabulary, "pad_token_id": 0}
@@ -99,8 +99,9 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
     encoder = _plain(_architecture(config).from_config(config), length)
     if trigrams is not None:
         require_count("task.trigrams", trigrams)
-        scale = float(getattr(encoder.get_input_embeddings(), "embed_scale", 1.0))
-        encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, config.hidden_size, scale))
+        plain = encoder.get_input_embeddings()
+        scale = float(getattr(plain, "embed_scale", 1.0))
+        encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, plain.embedding_dim, scale))
     return encoder
 
 

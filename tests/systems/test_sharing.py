@@ -114,6 +114,16 @@ def test_copies_have_the_average_loss_of_the_ties_that_were_drawn(task, apart):
         assert not learned & judged
 
 
+def test_all_processes_draw_the_same_ties(task):
+    """Whatever their own noise is: documents of one are negatives of the others."""
+    drawn = []
+    task.losses, losses = (lambda texts, points: drawn.append(points) or losses(texts, points)), task.losses
+    for step in (3, 3, 4, 5, 6, 7):
+        task(task.batch(step), torch.Generator().manual_seed(len(drawn)))
+    assert torch.equal(drawn[0], drawn[1])
+    assert len({str(points.tolist()) for points in drawn}) > 2
+
+
 def test_gates_follow_the_price(tmp_path):
     """A price above all that losses differ by ties everything; the ties are then those that are judged."""
     runs = {}
