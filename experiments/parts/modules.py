@@ -35,8 +35,8 @@ def parameters_of_modules(tower: nn.Module, encoder: Any, projection: nn.Module)
 
 def _layers(encoder: Any) -> Sequence[nn.Module]:
     count = encoder.config.num_hidden_layers
-    lists = (module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == count)
-    return next(lists, None) or (getattr(encoder, "encoder", encoder),)
+    lists = [module for module in encoder.modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+    return list(lists[0]) if lists else [getattr(encoder, "encoder", encoder)]
 
 
 def tie(tower: nn.Module, other: nn.Module, names: list[str]) -> None:
