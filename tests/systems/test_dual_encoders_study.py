@@ -8,7 +8,8 @@ import pytest
 from hydra.utils import instantiate
 from test_every_system import configure
 
-from experiments.studies.dual_encoders import page
+from experiments.engine import UserError
+from experiments.studies.dual_encoders import maps, page
 from experiments.studies.dual_encoders.__main__ import main
 from experiments.studies.dual_encoders.runs import (
     COLUMNS,
@@ -66,6 +67,18 @@ def test_runs_are_trained_once_and_kept(tmp_path, monkeypatch):
     row = carry_out(done[1], composed(done[1], [*SMALL, f"data.cache={tmp_path}"], tmp_path))
     keep(row, path)
     assert read(path) == rows and row in rows
+
+
+def test_maps_are_of_the_runs_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.setitem(STEPS, 60, 3)
+    with pytest.raises(UserError, match="run the part variants first"):
+        maps.write(tmp_path, tmp_path, (60,))
+    for variant in VARIANTS:
+        trial = Trial("variants", 60, variant)
+        config = composed(trial, [*SMALL, "model.start=null", f"data.cache={tmp_path}"], tmp_path)
+        carry_out(trial, config)
+    maps.write(tmp_path, tmp_path, (60, 70))
+    assert (tmp_path / maps.FIGURE).stat().st_size > 1000
 
 
 def rows_by_hand():

@@ -10,10 +10,10 @@ import torch
 
 from experiments.command import refuse
 from experiments.engine import Interrupted, UserError
-from experiments.studies.dual_encoders import page
+from experiments.studies.dual_encoders import maps, page
 from experiments.studies.dual_encoders.runs import FEW, MANY, ROOT, ROWS, STEPS, carry_out, composed, keep, trials
 
-PARTS = ("variants", "ties", "searches", "page")
+PARTS = ("variants", "ties", "searches", "maps", "page")
 SEEDS = {"variants": 5, "ties": 3, "searches": 3}
 
 
@@ -35,6 +35,9 @@ def main() -> None:
     try:
         if options.part == "page":
             page.write(options.out)
+            return
+        if options.part == "maps":
+            maps.write(options.runs, options.out, options.sizes or (FEW, MANY))
             return
         sizes = options.sizes or (tuple(STEPS) if options.part == "variants" else (FEW, MANY))
         strange = [size for size in sizes if size not in STEPS]

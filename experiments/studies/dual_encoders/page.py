@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from experiments.collect.groups import Mean, mean
 from experiments.curves import put
 from experiments.studies import page
+from experiments.studies.dual_encoders import maps
 from experiments.studies.dual_encoders.runs import MODULES, PRICES, ROWS, TIED, VARIANTS, read
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def write(out: Path) -> None:
         searches={size: shown for size in sizes if (shown := _searches(rows, size))},
         prices=PRICES,
         figure=FIGURE,
+        maps=maps.FIGURE if (out / maps.FIGURE).exists() else None,
     )
     page.put(out / "dual_encoders.md", text)
     (out / "figures").mkdir(exist_ok=True)

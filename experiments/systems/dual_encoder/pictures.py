@@ -32,13 +32,16 @@ def draw(
     figure = Figure(figsize=(12, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     first = judged.pairs[:SHOWN].to(asked.device)
-    _map(left, asked[first[:, 0]], found[first[:, 1]])
+    draw_map(left, asked[first[:, 0]], found[first[:, 1]])
+    left.set_title(f"t-SNE of {len(first)} held-out pairs; a line joins each")
+    left.legend(loc="best")
     _places(right, asked, found, judged)
     figure.suptitle(title, fontsize=11)
     return [put(folder / "embeddings.png", figure)]
 
 
-def _map(axis: Axes, asked: Tensor, found: Tensor) -> None:
+def draw_map(axis: Axes, asked: Tensor, found: Tensor) -> None:
+    """Queries `[N, D]` and their documents in the plane, by t-SNE of both together, with a line between them."""
     from sklearn.manifold import TSNE
 
     both = torch.cat((asked, found)).cpu().numpy()
@@ -48,8 +51,7 @@ def _map(axis: Axes, asked: Tensor, found: Tensor) -> None:
         axis.plot(*zip(start, end, strict=True), color="0.8", linewidth=0.5, zorder=1)
     axis.scatter(ours[:, 0], ours[:, 1], s=9, color="tab:blue", label="queries (definitions)", zorder=2)
     axis.scatter(theirs[:, 0], theirs[:, 1], s=9, marker="^", color="tab:orange", label="documents (words)", zorder=2)
-    axis.set(xticks=[], yticks=[], title=f"t-SNE of {len(asked)} held-out pairs; a line joins each")
-    axis.legend(loc="best")
+    axis.set(xticks=[], yticks=[])
 
 
 def _places(axis: Axes, asked: Tensor, found: Tensor, judged: Judged) -> None:
