@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from test_conf import options
 
 from experiments.data import Pair, Pairs, wordnet
 from experiments.engine import Run, Settings, UserError, World
@@ -160,6 +162,16 @@ def test_every_architecture_is_a_tower_of_modules(kind, trigrams):
     torch.testing.assert_close(alone, found, rtol=1e-4, atol=1e-5)
     found[:, 0].sum().backward()
     assert [name for name, p in model.query_tower.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("encoder", options("model/encoder"))
+def test_every_configured_encoder_is_built(encoder, tmp_path):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("train", ["system=dual_encoder", f"model/encoder={encoder}"])
+    model = instantiate(config.model)(vocabulary=300, length=12)
+    found = model.eval().query_tower(some_tokens())
+    assert found.shape == (5, 96)
+    assert model.query_tower.encoder.config.model_type == encoder
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
