@@ -41,7 +41,7 @@ def write(runs: Path, out: Path, sizes: Sequence[int] = (FEW, MANY)) -> None:
             assert isinstance(task, DualEncoderTask)
             places = task.judged.pairs[:SHOWN]
             columns = zip(task.towers(), task.held_out, places.T, strict=True)
-            draw_map(axis, *(embed(tower, tokens, task.world)[place] for tower, tokens, place in columns))
+            draw_map(axis, *(embed(tower, tokens.take(place), task.world) for tower, tokens, place in columns))
             axis.set_title(f"{VARIANTS[trial.variant]}, {trial.pairs:,} pairs", fontsize=10)
     axes[0][0].legend(loc="best", fontsize=7)
     (out / "figures").mkdir(parents=True, exist_ok=True)
