@@ -1,5 +1,6 @@
 """Every YAML composes and instantiates, and every estimator's trains."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -139,14 +140,20 @@ def test_every_experiment_has_its_budgets_and_a_row_in_the_readme(experiment):
             for part in ("task", "optimizer", "learner_optimizer"):
                 OmegaConf.to_container(config[part], resolve=True, throw_on_missing=True)
     assert steps["small"] < steps["full"] == steps["gpu"]
-    assert f"| `{experiment}` |" in (CONF.parent / "README.md").read_text()
+    assert f"`{experiment}`" in (CONF.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_trains(experiment, tmp_path):
+    """One step, on little data."""
+    fixed = [f"experiment={experiment}", "device=cpu", f"run.dir={tmp_path / 'run'}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        fixed = ["data=digits", "device=cpu", f"run.dir={tmp_path / 'run'}", "run.steps=1", "run.batch=4"]
-        config = compose("train", [f"experiment={experiment}", *fixed, "task.bound_samples=2", "run.progress=false"])
-    run = train(config)
+        whole = compose("train", fixed, return_hydra_config=True)
+        system = whole.hydra.runtime.choices.system
+        if "bound_samples" in whole.task:
+            fixed += ["data=digits", "run.batch=4", "task.bound_samples=2", "run.progress=false"]
+        else:
+            fixed += [f"+tiny={system}", "model.start=null"]
+        run = train(compose("train", [*fixed, "run.steps=1"]))
     assert run.step == 1
-    assert run.result["test_bound"] < 0
+    assert all(math.isfinite(run.result[name]) for name in run.task.measures if run.result[name] is not None)

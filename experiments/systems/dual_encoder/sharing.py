@@ -12,8 +12,8 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.pairs import Pairs
 from experiments.engine import Settings, Step, UserError, World, require_number
-from experiments.parts.batches import Shuffled
 from experiments.engine.world import mixed
+from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
 from experiments.parts.text import Tokens
 from experiments.parts.towers import Tower
