@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
@@ -117,12 +116,3 @@ def test_strange_sizes_are_refused(monkeypatch, capsys):
         main()
     assert stop.value.code == 2
     assert capsys.readouterr().err == "--sizes=7 is none of 500, 2000, 8000, 30000, 77000.\n"
-
-
-def test_the_committed_page_is_that_of_its_rows(tmp_path):
-    docs = Path(page.__file__).parents[3] / "docs"
-    if not (docs / ROWS).exists():
-        pytest.skip("nothing has been measured yet")
-    (tmp_path / ROWS).write_bytes((docs / ROWS).read_bytes())
-    page.write(tmp_path)
-    assert (tmp_path / "dual_encoders.md").read_text() == (docs / "dual_encoders.md").read_text()
