@@ -387,7 +387,7 @@ def test_two_processes_train_as_one_on_both_halves(tmp_path):
     script = tmp_path / "two.py"
     script.write_text(f"""
 import sys
-sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]
+sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}, {str(ROOT / "tests" / "experiments")!r}]
 from pathlib import Path
 from test_dual_encoder import toy_run
 from experiments.engine.world import joined
