@@ -12,7 +12,12 @@ ALONE = World()
 
 
 def in_batch_softmax(
-    queries: Tensor, documents: Tensor, equal: Tensor, temperature: float, world: World = ALONE
+    queries: Tensor,
+    documents: Tensor,
+    equal: Tensor,
+    temperature: float,
+    world: World = ALONE,
+    same_tower: bool = False,
 ) -> Tensor:
     """Cross-entropy of every query's own document among all of the batch, and of every document's own query; the mean.
 
@@ -23,18 +28,24 @@ def in_batch_softmax(
         equal: `[B, size * B]`, from `equal_texts`: which pairs of the batch are no negatives of which.
         temperature: the scores' divisor.
         world: the processes.
+        same_tower: whether a query's softmax also runs over the other queries, and a document's over the other
+            documents, as negatives: SamToNe, by Moiseev, Hernandez Abrego, Dornbach, Zitouni, Alfonseca, Dong 2023
+            (arXiv 2306.02516).
 
     Returns:
-        The losses of this process's pairs, `[B]`, in nats. The authors of Dual Encoders (arXiv 2204.07120) add the two
-        directions where this takes their mean.
+        The losses of this process's pairs, `[B]`, in nats. The authors of Dual Encoders (arXiv 2204.07120) and of
+        SamToNe add the two directions where this takes their mean.
     """
-    own = _own(queries, world)
+    own, columns = _own(queries, world), (world.gather(queries), world.gather(documents))
+    left_out = equal.scatter(1, own.unsqueeze(1), True)
 
-    def loss(rows: Tensor, columns: Tensor) -> Tensor:
-        scores = rows @ world.gather(columns).T / temperature
-        return F.cross_entropy(scores.masked_fill(equal, -torch.inf), own, reduction="none")
+    def loss(rows: Tensor, others: Tensor, same: Tensor) -> Tensor:
+        scores = (rows @ others.T / temperature).masked_fill(equal, -torch.inf)
+        if same_tower:
+            scores = torch.cat((scores, (rows @ same.T / temperature).masked_fill(left_out, -torch.inf)), 1)
+        return F.cross_entropy(scores, own, reduction="none")
 
-    return (loss(queries, documents) + loss(documents, queries)) / 2
+    return (loss(queries, columns[1], columns[0]) + loss(documents, *columns)) / 2
 
 
 def equal_texts(queries: Tensor, documents: Tensor, world: World = ALONE) -> Tensor:

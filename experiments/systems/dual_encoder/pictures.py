@@ -14,28 +14,33 @@ from experiments.engine import World
 from experiments.parts.retrieval import Judged, orders
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed
+from experiments.systems.dual_encoder.alignment import alignment, similarity_ratios
 
 SHOWN = 400
 """Pairs in the map: as many as in the paper's."""
 RANKED = 3000
 """Queries whose documents' places are drawn, at most."""
+SPAN = (-0.5, 1.5)
+"""Of the ratios that are drawn; those beyond are drawn at its ends."""
 
 
 def draw(
     folder: Path, towers: tuple[nn.Module, nn.Module], queries: Tokens, documents: Tokens, judged: Judged, title: str
 ) -> list[Path]:
-    """A map of both towers' embeddings, and the places at which queries find their documents; the path."""
+    """A map of both towers' embeddings, the places at which queries find documents, how alike both are; the path."""
     asked, found = (
         embed(tower, tokens, World(device=tokens.ids.device))
         for tower, tokens in zip(towers, (queries, documents), strict=True)
     )
-    figure = Figure(figsize=(12, 6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    first = judged.pairs[:SHOWN].to(asked.device)
-    draw_map(left, asked[first[:, 0]], found[first[:, 1]])
-    left.set_title(f"t-SNE of {len(first)} held-out pairs; a line joins each")
+    figure = Figure(figsize=(18, 6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    first = judged.pairs[:RANKED].to(asked.device)
+    pairs = asked[first[:, 0]], found[first[:, 1]]
+    draw_map(left, *(column[:SHOWN] for column in pairs))
+    left.set_title(f"t-SNE of {min(SHOWN, len(first))} held-out pairs; a line joins each")
     left.legend(loc="best")
-    _places(right, asked, found, judged)
+    _places(middle, asked, found, judged)
+    _ratios(right, *pairs)
     figure.suptitle(title, fontsize=11)
     return [put(folder / "embeddings.png", figure)]
 
@@ -66,3 +71,13 @@ def _places(axis: Axes, asked: Tensor, found: Tensor, judged: Judged) -> None:
     axis.set_ylabel("share of queries that find their document among them")
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left")
+
+
+def _ratios(axis: Axes, asked: Tensor, found: Tensor) -> None:
+    ratios, apart = similarity_ratios(asked, found).cpu(), alignment(asked, found)
+    axis.hist(ratios.clamp(*SPAN), bins=60, range=SPAN)
+    axis.axvline(1, color="0.3", linestyle=":")
+    label = "cos(query, query of j) / cos(query, j), of the nearest wrong document j"
+    axis.set(xlim=SPAN, xlabel=label, ylabel="queries")
+    said = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in apart.items())
+    axis.set_title(f"median ratio {float(ratios.median()):.2f}; {said}", fontsize=10)

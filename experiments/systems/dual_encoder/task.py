@@ -18,6 +18,7 @@ from experiments.parts.sentences import save_sentence_transformer
 from experiments.parts.text import Tokens, encode, trained_tokenizer
 from experiments.parts.towers import Tower, embed
 from experiments.parts.words import drop_words, known_words, spelled
+from experiments.systems.dual_encoder import alignment
 from experiments.systems.dual_encoder.model import DualEncoder
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class DualEncoderTask(Task):
         trigrams: rows for hashed trigrams, and tokens are words; None: tokens are parts of words.
         drop: the probability with which a token is left out, in training and judgement: what is learned from texts
             that are paired with themselves, before there are pairs.
+        same_tower: whether other queries are negatives of a query, and other documents of a document: SamToNe.
 
     Raises:
         UserError: where the parts do not fit together.
@@ -56,6 +58,7 @@ class DualEncoderTask(Task):
     measures: ClassVar = {
         "train_loss": "nats per pair",
         **MEASURES,
+        **alignment.MEASURES,
     }
 
     def __init__(
@@ -67,6 +70,7 @@ class DualEncoderTask(Task):
         temperature: float = 0.05,
         trigrams: int | None = None,
         drop: float = 0.0,
+        same_tower: bool = False,
     ) -> None:
         super().__init__()
         require_count("task.vocabulary", vocabulary, least=3)
@@ -76,7 +80,9 @@ class DualEncoderTask(Task):
             raise UserError("task.temperature must be above 0, for scores are divided by it.")
         require_number("task.drop", drop, least=0, below=1)
         self.pairs, self.vocabulary, self.length, self.temperature = pairs, vocabulary, length, temperature
-        self.trigrams, self.drop = trigrams, drop
+        if not isinstance(same_tower, bool):
+            raise UserError(f"task.same_tower is true or false, not {same_tower!r}.")
+        self.trigrams, self.drop, self.same_tower = trigrams, drop, same_tower
         self.model = model(vocabulary=vocabulary, length=length, trigrams=trigrams)
         self.tokenizer = ""
         """As JSON, from `begin` on."""
@@ -111,7 +117,7 @@ class DualEncoderTask(Task):
         """The in-batch softmax in both directions, over the pairs of all processes."""
         queries, documents = self.model(*self._dropped(batch, generator))
         equal = equal_texts(batch.queries.text, batch.documents.text, self.world)
-        loss = in_batch_softmax(queries, documents, equal, self.temperature, self.world).mean()
+        loss = in_batch_softmax(queries, documents, equal, self.temperature, self.world, self.same_tower).mean()
         return Step(loss, {"train_loss": loss.detach()})
 
     def towers(self) -> tuple[nn.Module, nn.Module]:
@@ -119,7 +125,7 @@ class DualEncoderTask(Task):
         return self.model.query_tower, self.model.document_tower
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """What held-out queries find among all held-out documents."""
+        """What held-out queries find among all held-out documents, and how far apart the two lie."""
         query_tower, document_tower = self.towers()
         held_out = self._dropped(self.held_out, torch.Generator(self.world.device).manual_seed(0))
         documents = embed(document_tower, held_out.documents, self.world)
@@ -127,7 +133,8 @@ class DualEncoderTask(Task):
         every = 1 if most is None else max(1, count // most)
         asked = torch.arange(count, device=self.world.device)[: None if most is None else most * every : every]
         queries = embed(query_tower, held_out.queries.take(asked), self.world)
-        return retrieval(queries, documents, lambda part: self.judged.relevant(asked[part]), self.world)
+        found = retrieval(queries, documents, lambda part: self.judged.relevant(asked[part]), self.world)
+        return found | alignment.alignment(queries, documents)
 
     def pictures(self, folder: Path) -> list[Path]:
         """Where the towers put held-out texts, and at which places queries find theirs."""
