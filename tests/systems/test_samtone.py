@@ -1,4 +1,4 @@
-"""Same-tower negatives: the loss is its formula in one process and in two, and figures of alignment are what they say."""
+"""Same-tower negatives: the loss is its formula in one process and in two, and what is said of towers is so."""
 
 import math
 

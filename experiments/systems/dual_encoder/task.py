@@ -134,7 +134,11 @@ class DualEncoderTask(Task):
         asked = torch.arange(count, device=self.world.device)[: None if most is None else most * every : every]
         queries = embed(query_tower, held_out.queries.take(asked), self.world)
         found = retrieval(queries, documents, lambda part: self.judged.relevant(asked[part]), self.world)
-        return found | alignment.alignment(queries, documents)
+        return found | self.figures(queries, documents)
+
+    def figures(self, queries: Tensor, documents: Tensor) -> dict[str, float]:
+        """What else is judged of held-out embeddings `[n, D]` and `[N, D]`."""
+        return alignment.alignment(queries, documents)
 
     def pictures(self, folder: Path) -> list[Path]:
         """Where the towers put held-out texts, and at which places queries find theirs."""
