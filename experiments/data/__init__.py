@@ -4,13 +4,16 @@ from experiments.data.digits import digits
 from experiments.data.idx import File, idx_images, mnist_subset
 from experiments.data.images import Images
 from experiments.data.omniglot import omniglot
-from experiments.data.pairs import Pair, Pairs
+from experiments.data.pairs import Asked, Mixture, Pair, Pairs
 from experiments.data.published import beir, ms_marco, multi_reqa
 from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs, wordnet_texts
+from experiments.data.wordnet_tasks import wordnet_tasks, wordnet_titles
 
 __all__ = [
+    "Asked",
     "File",
     "Images",
+    "Mixture",
     "Pair",
     "Pairs",
     "WordNet",
@@ -23,5 +26,7 @@ __all__ = [
     "omniglot",
     "wordnet",
     "wordnet_pairs",
+    "wordnet_tasks",
     "wordnet_texts",
+    "wordnet_titles",
 ]

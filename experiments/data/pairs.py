@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -26,3 +26,21 @@ class Pairs(NamedTuple):
     """A folder for what takes long to make of the texts, such as a tokenizer."""
     others: Sequence[str] = ()
     """Documents that are searched too, and answer none of those queries."""
+
+
+class Asked(NamedTuple):
+    """One task of several."""
+
+    prompt: str
+    """What stands before every query, such as "class"; empty: nothing."""
+    pairs: Pairs
+
+
+class Mixture(NamedTuple):
+    """Several tasks for one model."""
+
+    name: str
+    tasks: Mapping[str, Asked]
+    """By the names that their figures have."""
+    cache: str
+    """See `Pairs`."""

@@ -55,6 +55,12 @@ class WordNet(NamedTuple):
         hashes = [hashlib.sha256(f"{'|'.join(s.lemmas)}\t{s.gloss}".encode()).digest() for s in self.synsets]
         return sorted(range(len(self.synsets)), key=hashes.__getitem__)
 
+    def split(self) -> tuple[list[int], list[int]]:
+        """The numbers of the synsets to judge by, and of those to train on, whose definitions are others."""
+        order = self.shuffled()
+        known = {self.synsets[number].gloss for number in order[:HELD_OUT]}  # 29 of them are also others' glosses
+        return order[:HELD_OUT], [number for number in order[HELD_OUT:] if self.synsets[number].gloss not in known]
+
 
 @functools.cache
 def wordnet() -> WordNet:
@@ -92,9 +98,7 @@ def wordnet_pairs(
         UserError: where there are not so many.
     """
     nouns = wordnet()
-    order = nouns.shuffled()
-    known = {nouns.synsets[number].gloss for number in order[:HELD_OUT]}  # 29 of them are also others' glosses
-    others = [number for number in order[HELD_OUT:] if nouns.synsets[number].gloss not in known]
+    order, others = nouns.split()
     if pairs is not None:
         require_count("data.pairs", pairs)
         if pairs > len(others):

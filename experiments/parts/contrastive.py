@@ -48,6 +48,35 @@ def in_batch_softmax(
     return (loss(queries, columns[1], columns[0]) + loss(documents, *columns)) / 2
 
 
+def query_softmax(
+    queries: Tensor,
+    documents: Tensor,
+    equal: Tensor,
+    temperature: float,
+    negatives: Tensor | None = None,
+    world: World = ALONE,
+) -> Tensor:
+    """Cross-entropy of every query's own document among the documents of the batch, and a hard negative of its own.
+
+    As Gemini Embedding has it (arXiv 2503.07891): one direction, no same-tower negatives, and a hard negative stands in
+    the softmax of its own query alone.
+
+    Args:
+        queries, documents: of this process, `[B, D]`, row by row of one pair; of length 1 for cosines.
+        equal: `[B, size * B]`, from `equal_texts`: which pairs of the batch are no negatives of which.
+        temperature: the scores' divisor.
+        negatives: a document `[B, D]` for each query that does not answer it; None: none.
+        world: the processes, whose documents are all negatives.
+
+    Returns:
+        The losses of this process's queries, `[B]`, in nats.
+    """
+    scores = (queries @ world.gather(documents).T / temperature).masked_fill(equal, -torch.inf)
+    if negatives is not None:
+        scores = torch.cat((scores, (queries * negatives).sum(1, keepdim=True) / temperature), 1)
+    return F.cross_entropy(scores, _own(queries, world), reduction="none")
+
+
 def equal_texts(queries: Tensor, documents: Tensor, world: World = ALONE) -> Tensor:
     """Which other pair of the batch has the same query or the same document, and so would be a false negative.
 

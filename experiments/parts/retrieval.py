@@ -84,6 +84,18 @@ def retrieval(
     return {name: world.mean(total, share.stop - share.start) for name, total in totals.items()}
 
 
+@torch.no_grad()
+def first_places(
+    queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], world: World
+) -> dict[str, float]:
+    """Mean reciprocal rank and the share at the first place alone, as `retrieval` has them, in less time."""
+    share = world.share(len(queries))
+    found = [(grades > 0).int().argmax() for grades in orders(queries, documents, relevant, share)]
+    places = 1 + torch.stack(found).double() if found else torch.ones(0, dtype=torch.float64)
+    totals = {"mrr": (1 / places).sum(), "p_at_1": (places == 1).double().sum()}
+    return {name: world.mean(total, share.stop - share.start) for name, total in totals.items()}
+
+
 def orders(queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], share: slice) -> Iterator[Tensor]:
     """For each query of a share the grades of all documents `[N]`, best score first; see `retrieval`."""
     most = max(1, min(CHUNK, SCORES // len(documents)))
