@@ -24,7 +24,7 @@ Figures = dict[str, float]
 
 
 def averaged(states: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """The mean of all that is a number and not a count; the rest must be the same.
+    """The mean of all floating-point numbers; the rest, such as a tokenizer, must be the same.
 
     Args:
         states: of one task after several trainings.
@@ -42,7 +42,7 @@ def averaged(states: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str
         every = [state[key] for state in states]
         if isinstance(value, Tensor) and value.is_floating_point():
             found[key] = torch.stack([each.double() for each in every]).mean(0).to(value.dtype)
-        elif isinstance(value, Tensor) or str(every) == str([value] * len(every)):
+        elif all(_same(value, each) for each in every):
             found[key] = value
         else:
             raise UserError(f"the runs have different tokenizers or the like ({key}); let them start from one run.")
@@ -101,6 +101,14 @@ def _judged(run: Run, state: dict[str, Any]) -> Figures:
     run.task.load_state_dict(state)
     run.task.eval()
     return run.task.evaluate(None)
+
+
+def _same(value: Any, other: Any) -> bool:
+    if isinstance(value, Tensor):
+        return torch.equal(value, other)
+    if isinstance(value, dict):
+        return value.keys() == other.keys() and all(_same(own, other[key]) for key, own in value.items())
+    return bool(value == other)
 
 
 def _shape(value: Any) -> Any:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from test_conf import CONF
-from test_dual_encoder import Rank, units
+from test_retrieval import Rank, units
 
 import discretegrad as dg
 from experiments.engine import UserError

@@ -6,7 +6,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from test_conf import CONF
-from test_dual_encoder import Rank, toy_run, units
+from test_dual_encoder import toy_run
+from test_retrieval import Rank, units
 
 from experiments.engine import UserError
 from experiments.parts.contrastive import equal_texts, in_batch_softmax

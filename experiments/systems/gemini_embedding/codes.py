@@ -153,19 +153,30 @@ class CodesTask(GeminiEmbeddingTask):
         self.codebooks.start(vectors, torch.Generator().manual_seed(settings.seed))
 
     def forward(self, batch: Examples, generator: torch.Generator) -> Step:
-        """The surrogate of every document's own terms, which is the loss for all else."""
+        """The surrogate of every document's own terms, which has the loss's gradient for all else too."""
         queries, documents = self.model(batch.queries), self.model(batch.documents)
         draw = self.estimator.sample(self.codebooks.logits(documents), generator)
-        equal = self.world.gather(self._equal(batch).long()).bool()
-        queries, values, loss = self.world.gather(queries), torch.zeros(()), torch.zeros(())
-        own = slice(self.world.rank * len(documents), (self.world.rank + 1) * len(documents))
+        values, loss = self.own_terms(draw.points, queries, self._equal(batch))
+        surrogate = self.world.size * self.estimator.surrogate(draw, values).sum()
+        return Step(surrogate - surrogate.detach() + loss, {"train_loss": loss})
+
+    def own_terms(self, points: Tensor, queries: Tensor, equal: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the loss depends on each document's own code, `[S, B]`, and the mean loss of the levels.
+
+        Args:
+            points: one-hots `[S, B, V, C]` of this process's documents.
+            queries: of this process, `[B, D]`.
+            equal: `[B, size * B]`, from `equal_texts`.
+        """
+        own = slice(self.world.rank * len(queries), (self.world.rank + 1) * len(queries))
+        equal, queries = self.world.gather(equal.long()).bool(), self.world.gather(queries)
+        values, loss = queries.new_zeros(()), queries.new_zeros(())
         for level in self.levels:
-            decoded = self.codebooks.decode(draw.points, level).transpose(0, 1).contiguous()
+            decoded = self.codebooks.decode(points, level).transpose(0, 1).contiguous()
             scores = queries @ self.world.gather(decoded).transpose(0, 1).mT / self.temperature
             found = dg.objectives.contrastive(scores, mask=~equal)
             values, loss = values + found.values[:, own], loss + found.loss / len(self.levels)
-        surrogate = self.world.size * self.estimator.surrogate(draw, values).sum()
-        return Step(surrogate - surrogate.detach() + loss, {"train_loss": loss})
+        return values, loss
 
     def seen(self, queries: Tensor, documents: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """See `GeminiEmbeddingTask`; with the likeliest codes at all levels."""

@@ -68,7 +68,8 @@ def mined(queries: Tensor, documents: Tensor, tokens: Tokens, judged: Judged, ne
             own = answers[part]
             alike = (documents[places] * documents[own].unsqueeze(1)).sum(2)
             likeness = fused(alike, shared_tokens(tokens, places, own)).masked_fill(nearest == -torch.inf, torch.inf)
-            found.append(places.gather(1, likeness.argmin(1, keepdim=True)).squeeze(1))
+            first = likeness.sort(dim=1, stable=True).indices[:, :1]  # of equally likely ones the nearest
+            found.append(places.gather(1, first).squeeze(1))
         else:
             found.append(places[:, 0])
     return torch.cat(found)
@@ -96,4 +97,4 @@ def shared_tokens(tokens: Tokens, places: Tensor, own: Tensor) -> Tensor:
 def _ranks(scores: Tensor) -> Tensor:
     """From 1 for the highest; of equal ones the first comes first."""
     order = scores.argsort(dim=1, descending=True, stable=True)
-    return 1 + order.argsort(dim=1).to(scores.dtype)
+    return 1 + order.argsort(dim=1).double()
