@@ -301,9 +301,9 @@ def test_a_run_keeps_its_tokenizer(tmp_path):
     (path,) = (tmp_path / "cache" / "tokenizers").iterdir()
     path.write_text(trained_tokenizer(["quite another text"], 40, str(tmp_path / "other"), progress=False))
     second = toy_run(tmp_path / "run", tmp_path / "cache", steps=3)
-    assert second.task.tokenizer != first.task.tokenizer
+    assert second.task.reader.tokenizer != first.task.reader.tokenizer
     second.start(True, "")
-    assert second.task.tokenizer == first.task.tokenizer
+    assert second.task.reader.tokenizer == first.task.reader.tokenizer
     for mine, theirs in zip(second.task.held_out, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
 
@@ -317,11 +317,11 @@ def test_variants_start_from_a_run(tmp_path):
     start = str(tmp_path / "first")
     second = toy_run(tmp_path / "second", tmp_path / "other", variant="ade", start=start, task=words)
     assert not (tmp_path / "other").exists()
-    assert second.task.tokenizer == first.task.tokenizer
+    assert second.task.reader.tokenizer == first.task.reader.tokenizer
     expected = first.task.model.query_tower.encoder.state_dict()
     for tower in (second.task.model.query_tower, second.task.model.document_tower):
         assert all(torch.equal(value, expected[name]) for name, value in tower.encoder.state_dict().items())
-    with pytest.raises(UserError, match=r"holds a run with another encoder.*task\.trigrams as there"):
+    with pytest.raises(UserError, match=r"holds a run with another model.*task\.trigrams as there"):
         toy_run(tmp_path / "third", tmp_path / "other", start=start, task=words | {"trigrams": 21})
 
 

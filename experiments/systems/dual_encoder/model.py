@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from experiments.engine import UserError
-from experiments.engine.folder import Folder
 from experiments.parts.extras import require_extra
 from experiments.parts.modules import parameters_of_modules, tie
+from experiments.parts.starts import saved, take
 from experiments.parts.text import Tokens
 from experiments.parts.towers import Tower, new_encoder, pretrained_encoder, pretrained_folder
 from experiments.parts.words import SubwordEmbedding
@@ -72,7 +71,7 @@ class DualEncoder(nn.Module):
             found = _pretrained(pretrained_folder(pretrained), length)
         else:
             new = new_encoder(encoder, vocabulary, length, trigrams)
-            found = Start(new, "") if start is None else _started(new, Folder(start))
+            found = Start(new, "") if start is None else _started(new, start)
         self.tokenizer = found.tokenizer
         """As JSON; empty where it is to be trained."""
         self.query_tower = Tower(found.encoder, dimensions)
@@ -129,17 +128,7 @@ def _pretrained(folder: Path, length: int) -> Start:
     return Start(pretrained_encoder(folder, length), (folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
-def _started(encoder: Any, folder: Folder) -> Start:
-    if not folder.checkpoint.exists():
-        raise UserError(f"model.start={folder.path} holds no run; name the folder of one of system=dual_encoder.")
-    state = folder.load(folder.checkpoint, None, torch.device("cpu"))["task"]
-    prefix = "model.query_tower.encoder."
-    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    own = encoder.state_dict()
-    if not weights or {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in own.items()}:
-        raise UserError(
-            f"model.start={folder.path} holds a run with another encoder, or of another system; give model.encoder, "
-            "task.vocabulary, task.length and task.trigrams as there."
-        )
-    encoder.load_state_dict(weights)
-    return Start(encoder, bytes(state["_extra_state"]["tokenizer"].tolist()).decode())
+def _started(encoder: Any, folder: str) -> Start:
+    weights, tokenizer = saved("model.start", folder, "model.query_tower.encoder.")
+    take("model.start", folder, encoder, weights)
+    return Start(encoder, tokenizer)

@@ -64,7 +64,7 @@ class SharingTask(DualEncoderTask):
     `model.variant` then trains from the start.
 
     Args:
-        pairs, model, vocabulary, length, temperature, trigrams, drop: see `DualEncoderTask`; the variant is ade.
+        pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower: see `DualEncoderTask`; the variant is ade.
         estimator: of the gradient w.r.t. the gates' logits; for Bernoulli latents.
         price: of a module with two copies, in nats.
         apart: the share of the training pairs that the towers do not learn from, by which gates are judged; 0: gates
@@ -86,8 +86,9 @@ class SharingTask(DualEncoderTask):
         drop: float = 0.0,
         price: float = 0.0,
         apart: float = 0.0,
+        same_tower: bool = False,
     ) -> None:
-        super().__init__(pairs, model, vocabulary, length, temperature, trigrams, drop)
+        super().__init__(pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower)
         require_number("task.price", price, least=0, below=float("inf"))
         require_number("task.apart", apart, least=0, below=1)
         if estimator.latent != "bernoulli" or estimator.needs_grad_f or estimator.learners:
@@ -160,7 +161,8 @@ class SharingTask(DualEncoderTask):
         found = []
         for gates in points:
             queries, documents = (tower(tokens) for tower, tokens in zip(self.tied(gates), texts, strict=True))
-            found.append(in_batch_softmax(queries, documents, equal, self.temperature, self.world).mean())
+            losses = in_batch_softmax(queries, documents, equal, self.temperature, self.world, self.same_tower)
+            found.append(losses.mean())
         return torch.stack(found)
 
     def towers(self) -> tuple[nn.Module, nn.Module]:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Step, Task, UserError, World, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
+from experiments.parts.reader import Reader
 from experiments.parts.retrieval import MEASURES, Judged, retrieval
 from experiments.parts.sentences import save_sentence_transformer
-from experiments.parts.text import Tokens, encode, trained_tokenizer
+from experiments.parts.text import Tokens
 from experiments.parts.towers import Tower, embed
-from experiments.parts.words import drop_words, known_words, spelled
+from experiments.parts.words import drop_words
 from experiments.systems.dual_encoder import alignment
 from experiments.systems.dual_encoder.model import DualEncoder
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 
 class Texts(NamedTuple):
@@ -73,19 +71,16 @@ class DualEncoderTask(Task):
         same_tower: bool = False,
     ) -> None:
         super().__init__()
-        require_count("task.vocabulary", vocabulary, least=3)
-        require_count("task.length", length)
+        self.reader = Reader(vocabulary, length, trigrams)
         require_number("task.temperature", temperature, least=0, below=float("inf"))
         if not temperature:
             raise UserError("task.temperature must be above 0, for scores are divided by it.")
         require_number("task.drop", drop, least=0, below=1)
-        self.pairs, self.vocabulary, self.length, self.temperature = pairs, vocabulary, length, temperature
+        self.pairs, self.temperature = pairs, temperature
         if not isinstance(same_tower, bool):
             raise UserError(f"task.same_tower is true or false, not {same_tower!r}.")
-        self.trigrams, self.drop, self.same_tower = trigrams, drop, same_tower
+        self.drop, self.same_tower = drop, same_tower
         self.model = model(vocabulary=vocabulary, length=length, trigrams=trigrams)
-        self.tokenizer = ""
-        """As JSON, from `begin` on."""
 
     @property
     def title(self) -> str:
@@ -95,15 +90,26 @@ class DualEncoderTask(Task):
             return f"One shared tower on {self.pairs.name}"
         return f"Two towers{' with one ' * bool(shared)}{', '.join(shared)} on {self.pairs.name}"
 
+    @property
+    def train_texts(self) -> Texts:
+        """To train on."""
+        return Texts(*self.reader.columns[:2])
+
+    @property
+    def held_out(self) -> Texts:
+        """Queries to judge by, and documents to search."""
+        return Texts(*self.reader.columns[2:])
+
     def begin(self, settings: Settings, world: World) -> None:
         """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)
-        self._shown = settings.progress and world.writes
-        # In one process, whose result is all processes': they need not share a cache.
-        made = self._made() if world.writes else None
-        self._read(world.every(made)[0])
+        train, judged, model, cache = self.pairs.train, self.judged, self.model, self.pairs.cache
+        columns = [pair.query for pair in train], [pair.document for pair in train], judged.queries, judged.documents
+        texts = [text for pair in train for text in pair[:2]]
+        shown, tokenizer = settings.progress, model.tokenizer
+        self.reader.begin(columns, texts, tokenizer, cache, model.padding, model.subwords, world, shown)
 
     def batch(self, step: int) -> Texts:
         """Pairs `[B]`."""
@@ -151,51 +157,17 @@ class DualEncoderTask(Task):
         query, document = self.towers()
         if not isinstance(query, Tower) or not isinstance(document, Tower):
             raise UserError("this run has learned what to share; train that by model.variant, and export it.")
-        save_sentence_transformer(folder, query, document, self._reader, self.length)
+        save_sentence_transformer(folder, query, document, self.reader.own, self.reader.length)
         routes = "encode(texts)" if document is query else "encode_query(texts) and .encode_document(texts)"
         return f"SentenceTransformer({str(folder)!r}).{routes}"
 
     def get_extra_state(self) -> dict[str, Tensor]:
-        """For the checkpoint: the tokenizer, without which the weights mean nothing."""
-        return {"tokenizer": torch.frombuffer(bytearray(self.tokenizer.encode()), dtype=torch.uint8)}
+        """For the checkpoint."""
+        return self.reader.state()
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """From the checkpoint."""
-        tokenizer = bytes(state["tokenizer"].tolist()).decode()
-        if tokenizer != self.tokenizer:  # another version of the package may train another
-            self._read(tokenizer)
+        self.reader.load(state)
 
     def _dropped(self, texts: Texts, generator: torch.Generator) -> Texts:
         return Texts(*(drop_words(column, self.drop, generator) for column in texts)) if self.drop else texts
-
-    def _made(self) -> str:
-        """The tokenizer as JSON."""
-        if self.model.tokenizer:
-            return self.model.tokenizer
-        texts = [text for pair in self.pairs.train for text in pair[:2]]
-        whole = self.trigrams is not None
-        return trained_tokenizer(texts, self.vocabulary, self.pairs.cache, self._shown, whole)
-
-    def _read(self, tokenizer: str) -> None:
-        """All texts, by a tokenizer."""
-        from tokenizers import Tokenizer
-
-        self.tokenizer = tokenizer
-        own = Tokenizer.from_str(tokenizer)
-        trained = [pair.query for pair in self.pairs.train], [pair.document for pair in self.pairs.train]
-        judged = self.judged.queries, self.judged.documents
-        if self.model.subwords:
-            known = known_words(tokenizer)
-            own, forms = spelled(tokenizer, [text for column in (*trained, *judged) for text in column])
-            for embedder in self.model.subwords:
-                embedder.spell(forms, known)
-        self._reader = own
-        self.train_texts, self.held_out = self._texts(trained, own), self._texts(judged, own)
-
-    def _texts(self, columns: tuple[list[str], list[str]], tokenizer: Tokenizer) -> Texts:
-        return Texts(
-            *(
-                encode(tokenizer, column, self.length, self.model.padding, self._shown).to(self.world.device)
-                for column in columns
-            )
-        )
