@@ -112,7 +112,9 @@ def test_every_data_set_composes(data):
             instantiate(config)
     else:
         found = instantiate(config)
-        assert len(found.train) > len(found.held_out if data.startswith("wordnet") else found.test) > 0
+        parts = [asked.pairs for asked in found.tasks.values()] if data == "wordnet_tasks" else [found]
+        for part in parts:
+            assert len(part.train) > len(part.held_out if data.startswith("wordnet") else part.test) > 0
 
 
 @pytest.mark.parametrize("estimator", [[], ["estimator=rloo"]])

@@ -78,3 +78,19 @@ def test_real_weights_are_trained_and_exported(tmp_path):
     export(tmp_path / "run", tmp_path / "out")
     for mine, theirs in zip(*compared(tmp_path), strict=True):
         torch.testing.assert_close(theirs, mine, rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_of_several_tasks_embeds_the_same_with_prompts_and_prefixes(tmp_path):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed = ["system=gemini_embedding", "+tiny=gemini_embedding", "device=cpu", f"run.dir={tmp_path / 'run'}"]
+        train(compose("train", fixed))
+    assert "truncate_dim=4" in export(tmp_path / "run", tmp_path / "out")
+    task = trained(tmp_path / "run").task
+    queries = task.held_out[1].queries
+    mine = embed(task.model.tower, task.judgings()["kind"].queries, task.world)
+    prompted = ["kind: " + query for query in queries]
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    torch.testing.assert_close(model.encode(prompted, convert_to_tensor=True), mine, rtol=1e-4, atol=1e-5)
+    short = SentenceTransformer(str(tmp_path / "out"), device="cpu", truncate_dim=4)
+    found = short.encode(prompted, convert_to_tensor=True, normalize_embeddings=True)
+    torch.testing.assert_close(found, torch.nn.functional.normalize(mine[:, :4], dim=1), rtol=1e-4, atol=1e-5)

@@ -64,7 +64,8 @@ class SharingTask(DualEncoderTask):
     `model.variant` then trains from the start.
 
     Args:
-        pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower: see `DualEncoderTask`; the variant is ade.
+        pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower: see `DualEncoderTask`; the variant is
+            ade.
         estimator: of the gradient w.r.t. the gates' logits; for Bernoulli latents.
         price: of a module with two copies, in nats.
         apart: the share of the training pairs that the towers do not learn from, by which gates are judged; 0: gates
