@@ -6,7 +6,7 @@ from experiments.data.images import Images
 from experiments.data.omniglot import omniglot
 from experiments.data.pairs import Asked, Mixture, Pair, Pairs
 from experiments.data.published import beir, ms_marco, multi_reqa
-from experiments.data.wordnet import WordNet, wordnet, wordnet_pairs, wordnet_texts
+from experiments.data.wordnet import WordNet, wordnet, wordnet_glosses, wordnet_pairs, wordnet_texts
 from experiments.data.wordnet_tasks import wordnet_tasks, wordnet_titles
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "multi_reqa",
     "omniglot",
     "wordnet",
+    "wordnet_glosses",
     "wordnet_pairs",
     "wordnet_tasks",
     "wordnet_texts",

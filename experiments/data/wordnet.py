@@ -6,7 +6,7 @@ import functools
 import gzip
 import hashlib
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -98,14 +98,7 @@ def wordnet_pairs(
         UserError: where there are not so many.
     """
     nouns = wordnet()
-    order, others = nouns.split()
-    if pairs is not None:
-        require_count("data.pairs", pairs)
-        if pairs > len(others):
-            raise UserError(f"data.pairs={pairs} is more than the {len(others)} pairs that there are to train on.")
-    require_count("data.held_out", held_out)
-    if held_out > HELD_OUT:
-        raise UserError(f"data.held_out={held_out} is more than the {HELD_OUT} pairs that nothing trains on.")
+    learned, judged = _chosen(nouns, pairs, held_out)
     require_count("data.most", most)
     kinds, likes = defaultdict(list), defaultdict(list)
     for head, name, tail in nouns.relations:
@@ -121,7 +114,44 @@ def wordnet_pairs(
                 parts.append(label + ", ".join(words[:most]))
         return Pair(synset.gloss, "; ".join(parts))
 
-    return Pairs("WordNet nouns", [pair(n) for n in others[:pairs]], [pair(n) for n in order[:held_out]], cache)
+    return Pairs("WordNet nouns", [pair(n) for n in learned], [pair(n) for n in judged], cache)
+
+
+def wordnet_glosses(
+    pairs: int | None = None, held_out: int = HELD_OUT, others: int = 0, cache: str = "~/.cache/discretegrad"
+) -> Pairs:
+    """Find a definition by its noun: the query has the words and one around them, the document is the gloss.
+
+    Such as "dog, domestic dog, Canis familiaris (domestic animal)". Glosses that several nouns have are left out.
+
+    Args:
+        pairs: to train on, the smaller of two sets within the larger; None: all there are.
+        held_out: of the 3,000, how many to judge by.
+        others: glosses to search besides theirs, none of which is trained on.
+        cache: see `Pairs`.
+
+    Raises:
+        UserError: where there are not so many.
+    """
+    nouns = wordnet()
+    require_count("data.others", others, least=0)
+    learned, judged = _chosen(nouns, None, held_out)
+    learned = _with_own_gloss(nouns, learned)
+    count = len(learned) - others if pairs is None else pairs
+    if count + others > len(learned) or count < 1:
+        raise UserError(
+            f"data.pairs={pairs} and data.others={others} are more than the {len(learned)} pairs that there are."
+        )
+    require_count("data.pairs", count)
+    kinds = {head: nouns.synsets[tail].lemmas[0] for head, name, tail in reversed(nouns.relations) if name in KIND}
+
+    def pair(number: int) -> Pair:
+        words = ", ".join(nouns.synsets[number].lemmas)
+        return Pair(f"{words} ({kinds[number]})" if number in kinds else words, nouns.synsets[number].gloss)
+
+    searched = [nouns.synsets[number].gloss for number in learned[len(learned) - others :]]
+    held_out_pairs = [pair(n) for n in _with_own_gloss(nouns, judged)]
+    return Pairs("WordNet glosses", [pair(n) for n in learned[:count]], held_out_pairs, cache, searched)
 
 
 def wordnet_texts(
@@ -137,6 +167,24 @@ def wordnet_texts(
     texts = dict.fromkeys(text for pair in found.train for text in pair[:2])
     judged = dict.fromkeys(pair.query for pair in found.held_out)
     return Pairs("WordNet's texts", [Pair(t, t) for t in texts], [Pair(t, t) for t in judged], cache)
+
+
+def _chosen(nouns: WordNet, pairs: int | None, held_out: int) -> tuple[list[int], list[int]]:
+    """Synsets to train on, and to judge by."""
+    order, others = nouns.split()
+    if pairs is not None:
+        require_count("data.pairs", pairs)
+        if pairs > len(others):
+            raise UserError(f"data.pairs={pairs} is more than the {len(others)} pairs that there are to train on.")
+    require_count("data.held_out", held_out)
+    if held_out > HELD_OUT:
+        raise UserError(f"data.held_out={held_out} is more than the {HELD_OUT} pairs that nothing trains on.")
+    return others[:pairs], order[:held_out]
+
+
+def _with_own_gloss(nouns: WordNet, numbers: list[int]) -> list[int]:
+    counts = Counter(nouns.synsets[number].gloss for number in numbers)
+    return [number for number in numbers if counts[nouns.synsets[number].gloss] == 1]
 
 
 def _lines(path: Path, sha256: str) -> list[str]:
