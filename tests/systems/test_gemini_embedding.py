@@ -13,7 +13,7 @@ from test_retrieval import Rank, units
 from experiments.data import Asked, Mixture, Pair, wordnet, wordnet_tasks, wordnet_titles
 from experiments.engine import Run, Settings, UserError, World
 from experiments.parts.contrastive import equal_texts, query_softmax
-from experiments.parts.retrieval import Judged, first_places, retrieval
+from experiments.parts.retrieval import Judged
 from experiments.parts.text import Tokens
 from experiments.systems.gemini_embedding import GeminiEmbedding, GeminiEmbeddingTask
 from experiments.systems.gemini_embedding.judging import prefix
@@ -161,15 +161,6 @@ def test_only_queries_have_prompts(tmp_path):
 
 
 # What is found.
-
-
-def test_first_places_are_those_of_retrieval():
-    queries, documents = torch.randn(23, 4).sign(), torch.randn(31, 4).sign()
-    wanted = (torch.rand(23, 31) < 0.1).long()
-    wanted[torch.arange(23), torch.arange(23)] = 1
-    found = first_places(queries, documents, lambda part: wanted[part], World())
-    expected = retrieval(queries, documents, lambda part: wanted[part], World())
-    assert found == pytest.approx({name: expected[name] for name in ("mrr", "p_at_1")}, rel=1e-5)
 
 
 @pytest.mark.parametrize("keep", ["lowest", "nearest"])

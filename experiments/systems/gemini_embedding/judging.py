@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.engine import World
-from experiments.parts.retrieval import Judged, first_places
+from experiments.parts.retrieval import Judged, first_answers
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed
 
@@ -51,13 +51,14 @@ def judge(
         asked = torch.arange(count, device=world.device)[: None if most is None else most * every : every]
         vectors = embed(tower, task.queries.take(asked), world), embed(tower, task.documents, world)
         for view, queries, documents in seen(*vectors):
-            own = first_places(queries, documents, lambda part, t=task, a=asked: t.judged.relevant(a[part]), world)  # type: ignore[misc]
+            relevant = lambda part, t=task, a=asked: t.judged.relevant(a[part])  # noqa: E731
+            own = first_answers(queries, documents, relevant, world, most=1)
             if view:
                 means[view].append(own["mrr"])
             else:
-                found |= {f"mrr_{name}": own["mrr"], f"p_at_1_{name}": own["p_at_1"]}
+                found |= {f"mrr_{name}": own["mrr"], f"p_at_1_{name}": own["recall"]}
                 means["mrr"].append(own["mrr"])
-                means["p_at_1"].append(own["p_at_1"])
+                means["p_at_1"].append(own["recall"])
     return {view: sum(values) / len(values) for view, values in means.items()} | found
 
 
