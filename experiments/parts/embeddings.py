@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.data.pairs import Pairs
 from experiments.engine import UserError, require_count
 from experiments.engine.files import write_whole
 from experiments.parts.extras import require_extra
+from experiments.parts.retrieval import Judged
 from experiments.parts.text import encode
 from experiments.parts.towers import FILES, mean, pretrained_encoder, pretrained_folder
 
@@ -23,6 +25,23 @@ WIDTH = 256
 """Dimensions of hashed trigrams."""
 CHUNK = 64
 """Texts that are embedded at a time."""
+
+
+class Embedded(NamedTuple):
+    """Texts as vectors of length 1; of pairs, row by row."""
+
+    queries: Tensor
+    documents: Tensor
+    same: Tensor
+    """int64, equal for equal queries."""
+
+    def take(self, index: Tensor) -> Embedded:
+        """Some of the pairs."""
+        return Embedded(*(column[index] for column in self))
+
+    def to(self, device: torch.device) -> Embedded:
+        """The same on another device."""
+        return Embedded(*(column.to(device) for column in self))
 
 
 class Frozen(NamedTuple):
@@ -71,6 +90,16 @@ class Frozen(NamedTuple):
             raise UserError(
                 f"{path} cannot be written ({error}); name another folder with data.cache=FOLDER."
             ) from error
+
+    def embed_pairs(self, pairs: Pairs, judged: Judged, progress: bool) -> tuple[Embedded, Embedded]:
+        """Pairs to train on; and queries and documents to judge by, as `judged` has them, which are no pairs."""
+        train = [pair.query for pair in pairs.train], [pair.document for pair in pairs.train]
+        columns = (*train, judged.queries, judged.documents)
+        rows = {text: row for row, text in enumerate(dict.fromkeys(text for column in columns for text in column))}
+        found = self.embed([*rows], progress)
+        places = [torch.tensor([rows[text] for text in column]) for column in columns]
+        queries, documents, asked, searched = (found[place] for place in places)
+        return Embedded(queries, documents, places[0]), Embedded(asked, searched, places[2])
 
 
 def _read(path: Path) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,20 +16,11 @@ from experiments.engine import Settings, Step, Task, World, finite, require_coun
 from experiments.parts.batches import Shuffled
 from experiments.parts.code_draws import refuse_estimator
 from experiments.parts.codes import Codes
-from experiments.parts.embeddings import HASHED, Frozen
+from experiments.parts.embeddings import HASHED, Embedded, Frozen
 from experiments.parts.quantisers import Form, fit
 from experiments.parts.retrieval import Judged, first_answers
 from experiments.systems.codes.model import Aims, CodesModel, Lost
 from experiments.systems.codes.objectives import question
-
-
-class Batch(NamedTuple):
-    """Pairs as they are embedded, row by row."""
-
-    queries: Tensor
-    documents: Tensor
-    same: Tensor
-    """int64 `[B]`, equal for equal queries."""
 
 
 class CodesTask(Task):
@@ -109,19 +99,18 @@ class CodesTask(Task):
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)
         # In one process, whose result is all processes': they need not share a cache.
-        made = world.every(self._embedded(settings.progress) if world.writes else None)[0]
-        *train, self.queries, self.documents = (part.to(world.device) for part in made)
-        self.train_pairs = Batch(*train)
+        made = self.frozen.embed_pairs(self.pairs, self.judged, settings.progress) if world.writes else None
+        self.train_pairs, self.held_out = (part.to(world.device) for part in world.every(made)[0])
+        self.queries, self.documents = self.held_out.queries, self.held_out.documents
         learned = self.train_pairs.documents
         codes = Codes(self.form.structure, fit(self.form, learned, settings.seed), learned.cpu(), self.form.entropy)
         self.model = CodesModel(codes.to(world.device), self.estimator, self.aims, learned)
         self.start = (copy.deepcopy(codes),)
         """Codes before they are trained; in a tuple, so that they are not this module's own."""
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Embedded:
         """Pairs `[B]`."""
-        rows = self.order(step)
-        return Batch(*(column[rows] for column in self.train_pairs))
+        return self.train_pairs.take(self.order(step))
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """What chooses codes, what they stand for, and what learns inside the estimator."""
@@ -132,7 +121,7 @@ class CodesTask(Task):
             "learner_optimizer": list(self.learners.parameters()),
         }
 
-    def forward(self, batch: Batch, generator: torch.Generator) -> Step:
+    def forward(self, batch: Embedded, generator: torch.Generator) -> Step:
         """The surrogate of the softmax over the batch's codes."""
         asked = question(self.model.codes, *batch, self.aims.objective, self.aims.sharpness)
         found: Lost = self.model(batch.documents, asked, generator)
@@ -196,12 +185,3 @@ class CodesTask(Task):
             "codewords": float((-served * served.log()).sum(-1).exp().mean()),
             "bits": float(lengths.mean()) / math.log(2),
         }
-
-    def _embedded(self, progress: bool) -> tuple[Tensor, ...]:
-        """Queries, documents and the queries' numbers of the training pairs; queries and documents to judge by."""
-        train = [pair.query for pair in self.pairs.train], [pair.document for pair in self.pairs.train]
-        columns = (*train, self.judged.queries, self.judged.documents)
-        rows = {text: row for row, text in enumerate(dict.fromkeys(text for column in columns for text in column))}
-        found = self.frozen.embed([*rows], progress)
-        queries, documents, *judged = ([rows[text] for text in column] for column in columns)
-        return found[queries], found[documents], torch.tensor(queries), *(found[column] for column in judged)
