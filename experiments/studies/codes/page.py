@@ -1,0 +1,141 @@
+"""The page: recall over bytes, and a table of estimators for each form of code."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from experiments.collect.groups import Mean, mean
+from experiments.curves import put
+from experiments.studies import page
+from experiments.studies.codes.runs import METHODS, ROWS, STEPS, read
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE = "figures/codes.png"
+QUANTISERS = {
+    "product": ("OPQ", "o-", "tab:blue"),
+    "residual": ("RQ", "s-", "tab:red"),
+    "bits": ("ITQ bits", "^-", "tab:green"),
+}
+"""Of faiss, by the structure that starts from them."""
+MEASURES = ("mrr", "recall_at_10", "bits", "seconds", "mrr_first_4", "mrr_first_8")
+
+
+class Key(NamedTuple):
+    """Of runs that differ in their seeds alone."""
+
+    structure: str
+    variables: int
+    categories: int
+    method: str
+    beam: int
+
+    @property
+    def bytes(self) -> float:
+        """Of a code."""
+        return self.variables * (self.categories.bit_length() - 1) / 8
+
+
+Means = Mapping[Key, Mapping[str, Mean]]
+
+
+def write(out: Path) -> None:
+    """Write the page of all rows that there are."""
+    found = means(read(out / ROWS))
+    forms = list(dict.fromkeys(key[:3] for key in found if key.method != "untrained"))
+    text = page.render(
+        Path(__file__).with_name("page.md.j2"),
+        tables=[(_title(*form), _table(found, form)) for form in forms],
+        nested=_nested(found),
+        steps=400,
+        chain=STEPS["residual"],
+        queries="2,990",
+        documents="9,991",
+        figure=FIGURE,
+    )
+    page.put(out / "codes.md", text)
+    (out / "figures").mkdir(exist_ok=True)
+    put(out / FIGURE, draw(found))
+
+
+def means(rows: Sequence[Mapping[str, str]]) -> Means:
+    """Over seeds."""
+    grouped = defaultdict(list)
+    for row in rows:
+        key = Key(row["structure"], int(row["variables"]), int(row["categories"]), row["method"], int(row["beam"]))
+        grouped[key].append(row)
+    return {
+        key: {name: mean([float(row[name]) for row in each]) for name in MEASURES if each[0][name]}
+        for key, each in grouped.items()
+    }
+
+
+def draw(found: Means) -> Figure:
+    """Recall over bytes: faiss's quantisers as lines, what was trained as points."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.8), layout="constrained")
+    axis = figure.subplots()
+    for structure, (label, style, colour) in QUANTISERS.items():
+        beam = 5 if structure == "residual" else 1
+        keys = sorted(k for k in found if k[0] == structure and k.method == "untrained" and k.beam == beam)
+        points = [(key.bytes, 100 * found[key]["recall_at_10"].mean) for key in keys]
+        name = f"faiss {label}" + (", beam 5" if beam > 1 else "")
+        axis.plot(*zip(*points, strict=True), style, color=colour, markersize=4, label=name)
+        trained = [k for k in found if k[0] == structure and k.method != "untrained" and k.beam == beam]
+        values = [(key.bytes * 1.04, 100 * found[key]["recall_at_10"].mean) for key in trained]
+        if values:
+            axis.scatter(*zip(*values, strict=True), marker="x", color=colour, label=f"{structure}, trained")
+    floats = {"floats": "--", "floats, projected": ":"}
+    for key, measured in found.items():
+        if key.structure in floats:
+            label = f"{key.variables} floating-point numbers"
+            axis.axhline(100 * measured["recall_at_10"].mean, color="0.5", linestyle=floats[key.structure], label=label)
+    axis.set(xscale="log", xlabel="bytes of a document's code", ylabel="recall at 10, in hundredths", ylim=(0, None))
+    axis.set_xticks([2, 4, 8, 16], ["2", "4", "8", "16"])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def _title(structure: str, variables: int, categories: int) -> str:
+    bits = categories.bit_length() - 1
+    return f"{structure.capitalize()} codes of {variables} x {bits} = {variables * bits} bits"
+
+
+def _table(found: Means, form: tuple[str, int, int]) -> list[dict[str, str | int]]:
+    start = Key("product", *form[1:], "untrained", 1) if form[0] == "additive" else None
+    keys = [key for key in found if key[:3] == form or key == start]
+    order = sorted(keys, key=lambda key: (key.beam, [*METHODS].index(key.method)))
+    return [
+        {
+            "method": key.method,
+            "served": f"beam {key.beam}" if key.beam > 1 else "greedily" if form[0] == "residual" else "by argmax",
+            "seeds": found[key]["mrr"].seeds,
+            "mrr": _hundredths(found[key]["mrr"]),
+            "recall": _hundredths(found[key]["recall_at_10"]),
+            "bits": page.number(found[key]["bits"].mean),
+            "seconds": "" if key.method == "untrained" else page.number(found[key]["seconds"].mean),
+        }
+        for key in order
+    ]
+
+
+def _nested(found: Means) -> list[dict[str, str | int]]:
+    rows: list[dict[str, str | int]] = []
+    for key, measured in found.items():
+        if "mrr_first_4" in measured:
+            first, second, whole = (_hundredths(measured[f"mrr{end}"]) for end in ("_first_4", "_first_8", ""))
+            rows.append(
+                {"method": key.method, "seeds": measured["mrr"].seeds, "first": first, "second": second, "all": whole}
+            )
+    return rows
+
+
+def _hundredths(value: Mean) -> str:
+    return page.number(100 * value.mean, None if value.error is None else 100 * value.error)
