@@ -22,7 +22,7 @@ QUANTISERS = {
     "bits": ("ITQ bits", "^-", "tab:green"),
 }
 """Of faiss, by the structure that starts from them."""
-MEASURES = ("mrr", "recall_at_10", "bits", "seconds", "mrr_first_4", "mrr_first_8")
+MEASURES = ("mrr", "recall_at_10", "bits", "mrr_first_4", "mrr_first_8")
 
 
 class Key(NamedTuple):
@@ -120,7 +120,6 @@ def _table(found: Means, form: tuple[str, int, int]) -> list[dict[str, str | int
             "mrr": _hundredths(found[key]["mrr"]),
             "recall": _hundredths(found[key]["recall_at_10"]),
             "bits": page.number(found[key]["bits"].mean),
-            "seconds": "" if key.method == "untrained" else page.number(found[key]["seconds"].mean),
         }
         for key in order
     ]
