@@ -272,6 +272,7 @@ def test_a_run_starts_from_a_run(tmp_path):
         (("task.cuts=[9]",), r"task\.cuts=\[9\] must be sizes"),
         (("task.temperature=0",), r"task\.temperature must be above 0"),
         (("task.keep=some",), "task.keep is lowest or nearest, not 'some'"),
+        (("task.mask=perhaps",), "task.mask is true or false, not 'perhaps'"),
         (("task.neighbours=0",), r"task\.neighbours must be an integer"),
         (("task.miner=nowhere",), "task.miner=nowhere holds no run"),
         (("model.start=nowhere",), "model.start=nowhere holds no run"),

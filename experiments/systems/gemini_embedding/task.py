@@ -78,6 +78,9 @@ class GeminiEmbeddingTask(Task):
         if not temperature:
             raise UserError("task.temperature must be above 0, for scores are divided by it.")
         require_count("task.neighbours", neighbours)
+        for name, value in (("prompts", prompts), ("mask", mask)):
+            if not isinstance(value, bool):
+                raise UserError(f"task.{name} is true or false, not {value!r}.")
         if keep not in ("lowest", "nearest"):
             raise UserError(f"task.keep is lowest or nearest, not {keep!r}.")
         if isinstance(mixture, Pairs):
@@ -148,8 +151,9 @@ class GeminiEmbeddingTask(Task):
         equal = self._equal(batch)
         losses = []
         for size in self.prefixes:
-            cut = [None if texts is None else prefix(texts, size) for texts in (queries, documents, negatives)]
-            losses.append(query_softmax(cut[0], cut[1], equal, self.temperature, cut[2], self.world).mean())
+            hard = None if negatives is None else prefix(negatives, size)
+            cut = prefix(queries, size), prefix(documents, size)
+            losses.append(query_softmax(*cut, equal, self.temperature, hard, self.world).mean())
         loss = torch.stack(losses).mean()
         return Step(loss, {"train_loss": loss.detach()})
 
