@@ -23,7 +23,14 @@ CATEGORICAL = dg.latent.LATENTS["categorical"]
 def configure(folder, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         fixed = ["experiment=matryoshka_codes", "+tiny=gemini_embedding", "device=cpu", f"run.dir={folder / 'run'}"]
-        fixed += ["task.prefixes=null", "task.cuts=[]", "task.variables=3", "task.categories=4", "task.levels=[1,3]"]
+        fixed += [
+            "model.start=null",
+            "task.prefixes=null",
+            "task.cuts=[]",
+            "task.variables=3",
+            "task.categories=4",
+            "task.levels=[1,3]",
+        ]
         return compose("train", [*fixed, f"data.cache={folder}", *overrides])
 
 

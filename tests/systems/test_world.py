@@ -232,6 +232,7 @@ def at(ports):
 
 
 def pair(rank, folder, ports):
+    os.chdir(folder)
     idx.read_idx = functools.cache(idx.read_idx)
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
@@ -304,8 +305,9 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("name", [*ESTIMATORS, *SYSTEMS])
-def test_two_processes_are_one_that_runs_both_slices_with_both_noises(name, found):
+def test_two_processes_are_one_that_runs_both_slices_with_both_noises(name, found, tmp_path, monkeypatch):
     """Gradients and states of some steps, and what an evaluation finds."""
+    monkeypatch.chdir(tmp_path)  # where tokenizers are kept
     expected = expected_of(functools.partial(build, configured(name)))
     assert_same(found[0]["trains"][name], expected)
     assert found[0]["trains"][name]["evaluated"] == pytest.approx(expected["evaluated"], rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -123,10 +124,20 @@ class InvertedFileTask(Task):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """The share of held-out queries that search their document's list, and of documents that are searched."""
-        assigned = (self.held_out.documents @ self.heads.T + self.biases).argmax(-1)
+        assigned = self.assigned(self.held_out.documents)
         asked, answers = (column.to(self.world.device) for column in self.judged.pairs[:most].T)
         probed = self.probed(self.held_out.queries)
         return {
             "found": float(probed[asked, assigned[answers]].float().mean()),
             "scanned": float(probed[:, assigned].float().mean()),
         }
+
+    def assigned(self, documents: Tensor) -> Tensor:
+        """The most likely list of every document, `[N]`."""
+        return (documents @ self.heads.T + self.biases).argmax(-1)
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """The lists' sizes."""
+        from experiments.systems.inverted_file.pictures import draw  # takes matplotlib with it
+
+        return draw(folder, self)
