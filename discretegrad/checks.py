@@ -422,7 +422,9 @@ def _targets(targets: Tensor, queries: int, documents: int, mask: Tensor | None)
     if numbers:
         if _any((targets < 0) | (targets >= documents)):
             raise ValueError(f"targets must be numbers of documents, in [0, {documents}).")
-        wanted = torch.zeros(queries, documents, dtype=torch.bool).scatter_(1, targets.unsqueeze(1), True)
+        wanted = torch.zeros(queries, documents, dtype=torch.bool, device=targets.device).scatter_(
+            1, targets.unsqueeze(1), True
+        )
     else:
         wanted = targets > 0
         if _any((targets < 0) | ~targets.isfinite()) or _any((targets.sum(1) - 1).abs() > 1e-3):
