@@ -19,15 +19,14 @@ from experiments.studies.beyond_reinmax.runs import (
     COLUMNS,
     HELD_OUT,
     NAMES,
-    ROOT,
     THEIRS,
     Trial,
     chosen,
     composed,
     keep,
-    read,
     trials,
 )
+from experiments.studies.trials import ROOT, read
 
 ALL_SIZES = ("8x4", "4x24", "8x16", "16x12", "64x8", "10x30")
 STEPS = {"small": 6_000, "full": 96_000, "gpu": 96_000}

@@ -20,10 +20,10 @@ from experiments.studies.dual_encoders.runs import (
     carry_out,
     composed,
     keep,
-    read,
     ties,
     trials,
 )
+from experiments.studies.trials import read
 
 SMALL = (
     "+tiny=dual_encoder",
@@ -62,7 +62,7 @@ def test_runs_are_trained_once_and_kept(tmp_path, monkeypatch):
     rows = read(path)
     assert {row["part"] for row in rows} == {"start", "variants", "searches"}
     assert all(0 < float(row["mrr"]) < 1 and row["steps"] == "3" for row in rows)
-    monkeypatch.setattr("experiments.studies.dual_encoders.runs.train", None)
+    monkeypatch.setattr("experiments.studies.trials.train", None)
     row = carry_out(done[1], composed(done[1], [*SMALL, f"data.cache={tmp_path}"], tmp_path))
     keep(row, path)
     assert read(path) == rows and row in rows

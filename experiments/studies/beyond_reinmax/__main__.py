@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from experiments.command import refuse
-from experiments.engine import Interrupted, UserError
 from experiments.studies.beyond_reinmax import page, times
 from experiments.studies.beyond_reinmax.runs import (
     AS_IT_IS,
     AT_FOUR,
     OURS,
-    ROOT,
     SEEDS,
     SIZES,
     carry_out,
     composed,
     keep,
-    read,
     trials,
 )
+from experiments.studies.trials import ROOT, parsed, read, told
 
 PARTS = ("first", "grid", "chosen", "times", "page")
 
@@ -38,11 +34,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/beyond_reinmax"), help="folder for the runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
     parser.add_argument("--rounds", type=int, default=200, help="of timing")
-    options, arguments = parser.parse_known_args()
-    unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
-    if unknown:
-        parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
-    try:
+    options, arguments = parsed(parser)
+    with told():
         if options.part == "page":
             page.write(options.out)
         elif options.part == "times":
@@ -52,11 +45,6 @@ def main() -> None:
             for trial in trials(options.part, options.sizes, options.methods, seeds, read(rows)):
                 keep(carry_out(trial, composed(trial, arguments, options.runs)), rows)
                 print(*trial, flush=True)
-    except UserError as error:
-        refuse(str(error))
-    except Interrupted as stop:
-        print("stopped; go on with the same command", file=sys.stderr)
-        sys.exit(128 + stop.signum)
 
 
 def listed(text: str) -> tuple[str, ...]:

@@ -22,10 +22,10 @@ from experiments.studies.beyond_reinmax.runs import (
     THEIRS,
     chosen,
     kind_of,
-    read,
     size_of,
 )
 from experiments.studies.beyond_reinmax.times import TIMES
+from experiments.studies.trials import read
 
 Lines = Sequence[Mapping[str, str]]
 FIGURE = "beyond-reinmax.png"

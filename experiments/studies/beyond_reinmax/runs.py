@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.engine.errors import UserError
-from experiments.engine.files import write_table
-from experiments.studies import page
-from experiments.train import train
+from experiments.studies.trials import ROOT, read, result_of
+from experiments.studies.trials import composed as composed_of
+from experiments.studies.trials import keep as keep_rows
 
-ROOT = Path(__file__).parents[3]
 OURS = "beyond_reinmax.csv"
 """In docs/."""
 THEIRS = ROOT / "experiments" / "data" / "beyond_reinmax.csv"
@@ -128,8 +125,7 @@ def composed(trial: Trial, arguments: Sequence[str], root: Path) -> DictConfig:
     if trial.optimizer is not None:
         parts.insert(3, f"{trial.optimizer}-{trial.lr}")
     own = [*trial.overrides, f"run.dir={root.joinpath(*parts)}", "run.progress=false"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [*own, *arguments])
+    return composed_of([*own, *arguments])
 
 
 def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
@@ -138,13 +134,9 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
     Raises:
         UserError, Interrupted: see `train`.
     """
-    folder = Path(config.run.dir)
-    result = folder / "result.json"
-    last = json.loads(result.read_text()) if result.exists() else {"step": 0}
-    if last["step"] < config.run.steps:
-        last = train(config).result or {}
+    last = result_of(config)
     found = []
-    for row in read(folder / "metrics.csv"):
+    for row in read(Path(config.run.dir) / "metrics.csv"):
         line: dict[str, Any] = {"part": trial.part, "method": trial.method, "seed": trial.seed}
         line["categories"], line["variables"] = config.model.categories, config.model.variables
         line["optimizer"], line["lr"] = config.choices.picked.optimizer, f"{config.choices.picked.lr:g}"
@@ -159,16 +151,9 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, Any]]:
     return found
 
 
-def read(path: Path) -> list[dict[str, str]]:
-    """A CSV file's lines; none where it is not there yet."""
-    return page.read(path) if path.exists() else []
-
-
 def keep(found: Sequence[dict[str, str]], path: Path) -> None:
     """Add rows to a CSV file, in the place of those of the same run."""
-    fresh = {_run(row) for row in found}
-    others = [row for row in read(path) if _run(row) not in fresh]
-    write_table(path, COLUMNS, sorted([*others, *found], key=lambda row: (_run(row), int(row["epoch"]))))
+    keep_rows(found, path, COLUMNS, _run, lambda row: (_run(row), int(row["epoch"])))
 
 
 def _run(row: Mapping[str, str]) -> tuple[str, ...]:

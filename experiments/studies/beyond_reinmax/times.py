@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from experiments.engine.files import write_table
-from experiments.studies.beyond_reinmax.runs import BIASED, Trial, composed, read
+from experiments.studies.beyond_reinmax.runs import BIASED, Trial, composed
+from experiments.studies.trials import read
 from experiments.train import build
 
 TIMES = "beyond_reinmax_times.csv"

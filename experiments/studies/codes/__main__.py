@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 
-from experiments.command import refuse
-from experiments.engine import Interrupted, UserError
 from experiments.studies.codes import page
-from experiments.studies.codes.runs import ROOT, ROWS, carry_out, composed, floats, keep, trials
+from experiments.studies.codes.runs import ROWS, carry_out, composed, floats, keep, trials
+from experiments.studies.trials import ROOT, parsed, told
 
 
 def main() -> None:
@@ -21,12 +19,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0, 1, 2), help="0,1,2")
     parser.add_argument("--runs", type=Path, default=Path("runs/codes_study"), help="folder for the runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
-    options, arguments = parser.parse_known_args()
-    unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
-    if unknown:
-        parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
+    options, arguments = parsed(parser)
     torch.set_num_threads(1)
-    try:
+    with told():
         if options.part == "page":
             page.write(options.out)
             return
@@ -36,11 +31,6 @@ def main() -> None:
             keep(rows, options.out / ROWS)
             for row in rows:
                 print(*(row[name] for name in ("structure", "variables", "method", "beam", "seed", "mrr")), flush=True)
-    except UserError as error:
-        refuse(str(error))
-    except Interrupted as stop:
-        print("stopped; go on with the same command", file=sys.stderr)
-        sys.exit(128 + stop.signum)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from experiments.collect.groups import Mean, mean
 from experiments.curves import put
 from experiments.studies import page
-from experiments.studies.codes.runs import METHODS, ROWS, STEPS, read
+from experiments.studies.codes.runs import METHODS, ROWS, STEPS
+from experiments.studies.trials import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiments.engine.files import write_table
+from experiments.engine.files import write_json
 from experiments.parts.quantisers import principal_axes
 from experiments.parts.retrieval import first_answers
-from experiments.studies import page
+from experiments.studies.trials import composed as composed_of
+from experiments.studies.trials import keep as keep_rows
+from experiments.studies.trials import last_result
 from experiments.train import build, train
 
-ROOT = Path(__file__).parents[3]
 ROWS = "codes.csv"
 """In docs/."""
 STRUCTURES = {
@@ -98,8 +98,7 @@ def trials(seeds: Sequence[int]) -> Iterator[Trial]:
 def composed(trial: Trial, arguments: Sequence[str], root: Path) -> DictConfig:
     """The configuration of a run, in a folder of its own below `root`."""
     own = [*trial.overrides, f"run.dir={root / trial.folder}", "run.progress=false", "resume=auto"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [*own, *arguments])
+    return composed_of([*own, *arguments])
 
 
 def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, str]]:
@@ -108,16 +107,14 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, str]]:
     Raises:
         UserError, Interrupted: see `train`.
     """
-    path = Path(config.run.dir) / "result.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"step": 0}
-    beam = path.with_name("beam.json")
+    result, beam = last_result(config), Path(config.run.dir) / "beam.json"
     if result["step"] < config.run.steps or (trial.structure == "residual" and not beam.exists()):
         run = train(config)
         result = run.result or {}
         if trial.structure == "residual":
             task: Any = run.task.eval()
             task.beam = 5
-            beam.write_text(json.dumps(result | task.evaluate(None)))
+            write_json(beam, result | task.evaluate(None))
     rows = [_row(trial, 1, result)]
     return rows if trial.structure != "residual" else [*rows, _row(trial, 5, json.loads(beam.read_text()))]
 
@@ -140,14 +137,7 @@ def floats(config: DictConfig) -> list[dict[str, str]]:
 
 def keep(rows: Sequence[dict[str, str]], path: Path) -> None:
     """Put rows into a CSV file, in the place of those of the same runs."""
-    new = {tuple(row[name] for name in RUN): row for row in rows}
-    old = {tuple(row[name] for name in RUN): row for row in read(path)}
-    write_table(path, COLUMNS, [row for _, row in sorted((old | new).items())])
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """A CSV file's lines; none where it is not there yet."""
-    return page.read(path) if path.exists() else []
+    keep_rows(rows, path, COLUMNS, lambda row: tuple(row[name] for name in RUN))
 
 
 def _row(trial: Trial, beam: int, result: dict[str, Any]) -> dict[str, str]:

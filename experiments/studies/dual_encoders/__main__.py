@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import torch
 
-from experiments.command import refuse
-from experiments.engine import Interrupted, UserError
+from experiments.engine import UserError
 from experiments.studies.dual_encoders import maps, page
-from experiments.studies.dual_encoders.runs import FEW, MANY, ROOT, ROWS, STEPS, carry_out, composed, keep, trials
+from experiments.studies.dual_encoders.runs import FEW, MANY, ROWS, STEPS, carry_out, composed, keep, trials
+from experiments.studies.trials import ROOT, parsed, told
 
 PARTS = ("variants", "ties", "searches", "maps", "page")
 SEEDS = {"variants": 5, "ties": 3, "searches": 3}
@@ -27,12 +26,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=numbers, help="0,1,2")
     parser.add_argument("--runs", type=Path, default=Path("runs/dual_encoders"), help="folder for the runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
-    options, arguments = parser.parse_known_args()
-    unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
-    if unknown:
-        parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
+    options, arguments = parsed(parser)
     torch.set_num_threads(1)
-    try:
+    with told():
         if options.part == "page":
             page.write(options.out)
             return
@@ -47,11 +43,6 @@ def main() -> None:
             row = carry_out(trial, composed(trial, arguments, options.runs))
             keep(row, options.out / ROWS)
             print(*trial, row["found"], row["mrr"], flush=True)
-    except UserError as error:
-        refuse(str(error))
-    except Interrupted as stop:
-        print("stopped; go on with the same command", file=sys.stderr)
-        sys.exit(128 + stop.signum)
 
 
 def numbers(text: str) -> tuple[int, ...]:

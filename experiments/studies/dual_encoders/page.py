@@ -11,7 +11,8 @@ from experiments.collect.groups import Mean, mean
 from experiments.curves import put
 from experiments.studies import page
 from experiments.studies.dual_encoders import maps
-from experiments.studies.dual_encoders.runs import MODULES, PRICES, ROWS, TIED, VARIANTS, read
+from experiments.studies.dual_encoders.runs import MODULES, PRICES, ROWS, TIED, VARIANTS
+from experiments.studies.trials import read
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

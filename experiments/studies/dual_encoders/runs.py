@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiments.engine.files import write_table
-from experiments.studies import page
-from experiments.train import train
+from experiments.studies.trials import composed as composed_of
+from experiments.studies.trials import keep as keep_rows
+from experiments.studies.trials import result_of
 
-ROOT = Path(__file__).parents[3]
 ROWS = "dual_encoders.csv"
 """In docs/."""
 VARIANTS = {"sde": "SDE", "ade": "ADE", "ade_ste": "ADE-STE", "ade_fte": "ADE-FTE", "ade_spl": "ADE-SPL"}
@@ -88,8 +85,7 @@ def composed(trial: Trial, arguments: Sequence[str], root: Path) -> DictConfig:
     own = [*trial.overrides, f"run.dir={root / trial.folder}", "run.progress=false"]
     if trial.part != "start":
         own += [f"model.start={root / 'start'}", "run.evaluate_every=${run.steps}", "resume=auto"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return compose("train", [*own, *arguments])
+    return composed_of([*own, *arguments])
 
 
 def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
@@ -98,10 +94,7 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
     Raises:
         UserError, Interrupted: see `train`.
     """
-    path = Path(config.run.dir) / "result.json"
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"step": 0}
-    if result["step"] < config.run.steps:
-        result = train(config).result or {}
+    result = result_of(config)
     shares = [module for module in MODULES if result.get(f"share_{module}", 0.0) > 0.5]
     row = trial._asdict() | result | {"steps": result["step"]}
     row["found"] = TIED.get(tuple(shares), "+".join(shares)) if trial.part == "searches" else ""
@@ -110,14 +103,4 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
 
 def keep(row: dict[str, str], path: Path) -> None:
     """Put a row into a CSV file, in the place of that of the same run."""
-    others = [other for other in read(path) if _run(other) != _run(row)]
-    write_table(path, COLUMNS, sorted([*others, row], key=_run))
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    """A CSV file's lines; none where it is not there yet."""
-    return page.read(path) if path.exists() else []
-
-
-def _run(row: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(row[column] for column in RUN)
+    keep_rows([row], path, COLUMNS, lambda other: tuple(other[column] for column in RUN))
