@@ -6,9 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.engine import World
+from experiments.engine import UserError, World, require_number
 
 ALONE = World()
+
+
+def require_temperature(temperature: object) -> None:
+    """Refuse what cosines cannot be divided by.
+
+    Raises:
+        UserError: that names the setting.
+    """
+    require_number("task.temperature", temperature, least=0, below=float("inf"))
+    if not temperature:
+        raise UserError("task.temperature must be above 0, for scores are divided by it.")
 
 
 def in_batch_softmax(

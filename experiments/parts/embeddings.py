@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.data.pairs import Pairs
-from experiments.engine import UserError, require_count
+from experiments.engine import UserError, World, require_count
 from experiments.engine.files import write_whole
 from experiments.parts.extras import require_extra
 from experiments.parts.retrieval import Judged
@@ -91,8 +91,16 @@ class Frozen(NamedTuple):
                 f"{path} cannot be written ({error}); name another folder with data.cache=FOLDER."
             ) from error
 
-    def embed_pairs(self, pairs: Pairs, judged: Judged, progress: bool) -> tuple[Embedded, Embedded]:
-        """Pairs to train on; and queries and documents to judge by, as `judged` has them, which are no pairs."""
+    def embed_pairs(self, pairs: Pairs, judged: Judged, progress: bool, world: World) -> tuple[Embedded, Embedded]:
+        """Pairs to train on; and queries and documents to judge by, as `judged` has them, which are no pairs.
+
+        Embedded in one process, whose result is all processes': they need not share a cache.
+        """
+        made = self._pairs(pairs, judged, progress) if world.writes else None
+        train, held_out = (part.to(world.device) for part in world.every(made)[0])
+        return train, held_out
+
+    def _pairs(self, pairs: Pairs, judged: Judged, progress: bool) -> tuple[Embedded, Embedded]:
         train = [pair.query for pair in pairs.train], [pair.document for pair in pairs.train]
         columns = (*train, judged.queries, judged.documents)
         rows = {text: row for row, text in enumerate(dict.fromkeys(text for column in columns for text in column))}

@@ -84,6 +84,12 @@ def retrieval(
     return {name: world.mean(total, share.stop - share.start) for name, total in totals.items()}
 
 
+def spread(count: int, most: int | None, device: torch.device) -> Tensor:
+    """The numbers of at most `most` of `count` queries, spread over all of them; None: all."""
+    every = 1 if most is None else max(1, count // most)
+    return torch.arange(count, device=device)[: None if most is None else most * every : every]
+
+
 @torch.no_grad()
 def first_answers(
     queries: Tensor, documents: Tensor, relevant: Callable[[slice], Tensor], world: World, most: int = 10

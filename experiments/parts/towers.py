@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.engine import UserError, World, require_count
+from experiments.parts.extras import require_extra
 from experiments.parts.text import Tokens
 from experiments.parts.words import SubwordEmbedding
 
@@ -46,6 +47,37 @@ class Tower(nn.Module):
         mask = tokens.mask
         hidden = self.encoder(input_ids=tokens.ids, attention_mask=mask.long()).last_hidden_state
         return F.normalize(self.projection(mean(hidden, mask)), dim=-1)
+
+
+class TextModel(nn.Module):
+    """A model with towers, and what a `Reader` has to know of it.
+
+    Args:
+        pretrained, start: what to start from; at most one of them.
+
+    Raises:
+        UserError: for both, or where the extra `systems` is missing.
+    """
+
+    tokenizer: str
+    """As JSON; empty where it is to be trained."""
+
+    def __init__(self, pretrained: str | None, start: str | None) -> None:
+        super().__init__()
+        require_extra("systems", "transformers", "tokenizers", "torchmetrics")
+        if pretrained is not None and start is not None:
+            raise UserError("model.pretrained and model.start both say what to start from; give one of them.")
+
+    @property
+    def padding(self) -> int:
+        """The id of the token that pads."""
+        tower = next(module for module in self.modules() if isinstance(module, Tower))
+        return tower.encoder.config.pad_token_id or 0
+
+    @property
+    def subwords(self) -> list[SubwordEmbedding]:
+        """The embedders of words and trigrams, if these are the tokens."""
+        return [module for module in self.modules() if isinstance(module, SubwordEmbedding)]
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -135,6 +167,12 @@ def quietly() -> Iterator[None]:
         speech.set_verbosity(level)
         if shown:
             speech.enable_progress_bar()
+
+
+def pretrained_start(name: str, length: int) -> tuple[Any, str]:
+    """A pretrained encoder and its tokenizer as JSON: see `pretrained_folder`, `pretrained_encoder`."""
+    folder = pretrained_folder(name)
+    return pretrained_encoder(folder, length), (folder / "tokenizer.json").read_text(encoding="utf-8")
 
 
 def pretrained_folder(name: str, setting: str = "model.pretrained") -> Path:

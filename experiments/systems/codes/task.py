@@ -18,7 +18,7 @@ from experiments.parts.code_draws import refuse_estimator
 from experiments.parts.codes import Codes
 from experiments.parts.embeddings import HASHED, Embedded, Frozen
 from experiments.parts.quantisers import Form, fit
-from experiments.parts.retrieval import Judged, first_answers
+from experiments.parts.retrieval import Judged, first_answers, spread
 from experiments.systems.codes.model import Aims, CodesModel, Lost
 from experiments.systems.codes.objectives import question
 
@@ -98,9 +98,7 @@ class CodesTask(Task):
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)
-        # In one process, whose result is all processes': they need not share a cache.
-        made = self.frozen.embed_pairs(self.pairs, self.judged, settings.progress) if world.writes else None
-        self.train_pairs, self.held_out = (part.to(world.device) for part in world.every(made)[0])
+        self.train_pairs, self.held_out = self.frozen.embed_pairs(self.pairs, self.judged, settings.progress, world)
         self.queries, self.documents = self.held_out.queries, self.held_out.documents
         learned = self.train_pairs.documents
         codes = Codes(self.form.structure, fit(self.form, learned, settings.seed), learned.cpu(), self.form.entropy)
@@ -142,9 +140,7 @@ class CodesTask(Task):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """What held-out queries find among all held-out documents by their codes, as they are served."""
-        count, codes = len(self.queries), self.model.codes
-        every = 1 if most is None else max(1, count // most)
-        rows = torch.arange(count, device=self.world.device)[: None if most is None else most * every : every]
+        codes, rows = self.model.codes, spread(len(self.queries), most, self.world.device)
         ids, asked = codes.encode(self.documents, self.beam), codes.project(self.queries[rows])
         measured: dict[str, float] = {}
         for prefix, end in self._ends().items():

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.engine import UserError
-from experiments.parts.extras import require_extra
 from experiments.parts.modules import parameters_of_modules, tie
 from experiments.parts.starts import saved, take
 from experiments.parts.text import Tokens
-from experiments.parts.towers import Tower, new_encoder, pretrained_encoder, pretrained_folder
-from experiments.parts.words import SubwordEmbedding
+from experiments.parts.towers import TextModel, Tower, new_encoder, pretrained_start
 
 SHARED = {"sde": None, "ade": (), "ade_ste": ("embedder",), "ade_fte": (), "ade_spl": ("projection",)}
 """The paper's variants: which modules the towers share; None: all."""
@@ -29,7 +26,7 @@ class Start(NamedTuple):
     """As JSON; empty: to be trained."""
 
 
-class DualEncoder(nn.Module):
+class DualEncoder(TextModel):
     """Queries and documents as unit vectors.
 
     Args:
@@ -63,17 +60,13 @@ class DualEncoder(nn.Module):
         length: int,
         trigrams: int | None = None,
     ) -> None:
-        super().__init__()
-        require_extra("systems", "transformers", "tokenizers", "torchmetrics")
-        if pretrained is not None and start is not None:
-            raise UserError("model.pretrained and model.start both say what to start from; give one of them.")
+        super().__init__(pretrained, start)
         if pretrained is not None:
-            found = _pretrained(pretrained_folder(pretrained), length)
+            found = Start(*pretrained_start(pretrained, length))
         else:
             new = new_encoder(encoder, vocabulary, length, trigrams)
             found = Start(new, "") if start is None else _started(new, start)
         self.tokenizer = found.tokenizer
-        """As JSON; empty where it is to be trained."""
         self.query_tower = Tower(found.encoder, dimensions)
         self.modules_of_towers = parameters_of_modules(
             self.query_tower, self.query_tower.encoder, self.query_tower.projection
@@ -85,17 +78,6 @@ class DualEncoder(nn.Module):
         if variant == "ade_fte":
             for tower in (self.query_tower, self.document_tower):
                 tower.encoder.get_input_embeddings().requires_grad_(False)
-
-    @property
-    def padding(self) -> int:
-        """The id of the token that pads."""
-        config: Any = self.query_tower.encoder.config
-        return config.pad_token_id or 0
-
-    @property
-    def subwords(self) -> list[SubwordEmbedding]:
-        """The embedders of words and trigrams, if these are the tokens."""
-        return [module for module in self.modules() if isinstance(module, SubwordEmbedding)]
 
     def forward(self, queries: Tokens, documents: Tokens) -> tuple[Tensor, Tensor]:
         """Embeddings of both, `[B, D]`."""
@@ -122,10 +104,6 @@ class DualEncoder(nn.Module):
         for module in self.shared:
             tie(tower, self.query_tower, self.modules_of_towers[module])
         return tower
-
-
-def _pretrained(folder: Path, length: int) -> Start:
-    return Start(pretrained_encoder(folder, length), (folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
 def _started(encoder: Any, folder: str) -> Start:

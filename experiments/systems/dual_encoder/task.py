@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from experiments.data.pairs import Pairs
 from experiments.engine import Settings, Step, Task, UserError, World, require_number
 from experiments.parts.batches import Shuffled
-from experiments.parts.contrastive import equal_texts, in_batch_softmax
+from experiments.parts.contrastive import equal_texts, in_batch_softmax, require_temperature
 from experiments.parts.reader import Reader
-from experiments.parts.retrieval import MEASURES, Judged, retrieval
+from experiments.parts.retrieval import MEASURES, Judged, retrieval, spread
 from experiments.parts.sentences import save_sentence_transformer
 from experiments.parts.text import Tokens
 from experiments.parts.towers import Tower, embed
@@ -72,9 +72,7 @@ class DualEncoderTask(Task):
     ) -> None:
         super().__init__()
         self.reader = Reader(vocabulary, length, trigrams)
-        require_number("task.temperature", temperature, least=0, below=float("inf"))
-        if not temperature:
-            raise UserError("task.temperature must be above 0, for scores are divided by it.")
+        require_temperature(temperature)
         require_number("task.drop", drop, least=0, below=1)
         self.pairs, self.temperature = pairs, temperature
         if not isinstance(same_tower, bool):
@@ -135,9 +133,7 @@ class DualEncoderTask(Task):
         query_tower, document_tower = self.towers()
         held_out = self._dropped(self.held_out, torch.Generator(self.world.device).manual_seed(0))
         documents = embed(document_tower, held_out.documents, self.world)
-        count = len(held_out.queries.ids)
-        every = 1 if most is None else max(1, count // most)
-        asked = torch.arange(count, device=self.world.device)[: None if most is None else most * every : every]
+        asked = spread(len(held_out.queries.ids), most, self.world.device)
         queries = embed(query_tower, held_out.queries.take(asked), self.world)
         found = retrieval(queries, documents, lambda part: self.judged.relevant(asked[part]), self.world)
         return found | self.figures(queries, documents)

@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.engine import World
-from experiments.parts.retrieval import Judged, first_answers
+from experiments.parts.retrieval import Judged, first_answers, spread
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed
 
@@ -46,9 +45,7 @@ def judge(
     found: dict[str, float] = {}
     means: dict[str, list[float]] = defaultdict(list)
     for name, task in tasks.items():
-        count = len(task.queries.ids)
-        every = 1 if most is None else max(1, count // most)
-        asked = torch.arange(count, device=world.device)[: None if most is None else most * every : every]
+        asked = spread(len(task.queries.ids), most, world.device)
         vectors = embed(tower, task.queries.take(asked), world), embed(tower, task.documents, world)
         for view, queries, documents in seen(*vectors):
             relevant = lambda part, t=task, a=asked: t.judged.relevant(a[part])  # noqa: E731

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from experiments.engine import UserError
-from experiments.parts.extras import require_extra
 from experiments.parts.starts import saved, take
 from experiments.parts.text import Tokens
-from experiments.parts.towers import Tower, new_encoder, pretrained_encoder, pretrained_folder
-from experiments.parts.words import SubwordEmbedding
+from experiments.parts.towers import TextModel, Tower, new_encoder, pretrained_start
 
 
-class GeminiEmbedding(nn.Module):
+class GeminiEmbedding(TextModel):
     """Texts as unit vectors: an encoder, the mean over its tokens, and a linear map.
 
     Args:
@@ -44,32 +41,15 @@ class GeminiEmbedding(nn.Module):
         length: int,
         trigrams: int | None = None,
     ) -> None:
-        super().__init__()
-        require_extra("systems", "transformers", "tokenizers", "torchmetrics")
-        if pretrained is not None and start is not None:
-            raise UserError("model.pretrained and model.start both say what to start from; give one of them.")
-        self.tokenizer = ""
-        """As JSON; empty where it is to be trained."""
+        super().__init__(pretrained, start)
         if pretrained is not None:
-            folder = pretrained_folder(pretrained)
-            self.tokenizer = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            self.tower = Tower(pretrained_encoder(folder, length), dimensions)
+            own, self.tokenizer = pretrained_start(pretrained, length)
         else:
-            self.tower = Tower(new_encoder(encoder, vocabulary, length, trigrams), dimensions)
+            own, self.tokenizer = new_encoder(encoder, vocabulary, length, trigrams), ""
+        self.tower = Tower(own, dimensions)
         if start is not None:
             weights, self.tokenizer = saved("model.start", start, "model.tower.")
             take("model.start", start, self.tower, weights)
-
-    @property
-    def padding(self) -> int:
-        """The id of the token that pads."""
-        config: Any = self.tower.encoder.config
-        return config.pad_token_id or 0
-
-    @property
-    def subwords(self) -> list[SubwordEmbedding]:
-        """The embedders of words and trigrams, if these are the tokens."""
-        return [module for module in self.modules() if isinstance(module, SubwordEmbedding)]
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Embeddings `[N, D]` of length 1."""

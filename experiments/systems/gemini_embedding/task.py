@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Asked, Mixture, Pairs
-from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Step, Task, UserError, World, require_count
 from experiments.engine.world import mixed
 from experiments.parts.batches import Shuffled
-from experiments.parts.contrastive import equal_texts, query_softmax
+from experiments.parts.contrastive import equal_texts, query_softmax, require_temperature
 from experiments.parts.reader import Reader
 from experiments.parts.retrieval import Judged
 from experiments.parts.sentences import save_sentence_transformer
@@ -74,9 +74,7 @@ class GeminiEmbeddingTask(Task):
     ) -> None:
         super().__init__()
         self.reader = Reader(vocabulary, length, trigrams)
-        require_number("task.temperature", temperature, least=0, below=float("inf"))
-        if not temperature:
-            raise UserError("task.temperature must be above 0, for scores are divided by it.")
+        require_temperature(temperature)
         require_count("task.neighbours", neighbours)
         for name, value in (("prompts", prompts), ("mask", mask)):
             if not isinstance(value, bool):

@@ -82,8 +82,7 @@ class InvertedFileTask(Task):
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)
-        made = self.frozen.embed_pairs(self.pairs, self.judged, settings.progress) if world.writes else None
-        self.train_pairs, self.held_out = (part.to(world.device) for part in world.every(made)[0])
+        self.train_pairs, self.held_out = self.frozen.embed_pairs(self.pairs, self.judged, settings.progress, world)
         learned = self.train_pairs.documents
         found = KMeans(self.lists, n_init=1, random_state=settings.seed).fit(learned.cpu().numpy())
         centroids = torch.from_numpy(found.cluster_centers_).to(learned)
