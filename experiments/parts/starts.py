@@ -18,6 +18,8 @@ class Saved(NamedTuple):
     weights: dict[str, Tensor]
     tokenizer: str
     """As JSON."""
+    seed: int | None
+    """Of the run; an average has none."""
 
 
 def saved(setting: str, folder: str, prefix: str) -> Saved:
@@ -34,12 +36,13 @@ def saved(setting: str, folder: str, prefix: str) -> Saved:
     place = Folder(folder)
     if not place.checkpoint.exists():
         raise UserError(f"{setting}={folder} holds no run; name the folder of one of the same system.")
-    state = place.load(place.checkpoint, None, torch.device("cpu"))["task"]
+    checkpoint = place.load(place.checkpoint, None, torch.device("cpu"))
+    state = checkpoint["task"]
     weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     extra = state.get("_extra_state")
     if not weights or not isinstance(extra, dict) or "tokenizer" not in extra:
         raise UserError(f"{setting}={folder} holds a run of another system; name one of the same system.")
-    return Saved(weights, saved_tokenizer(extra))
+    return Saved(weights, saved_tokenizer(extra), checkpoint["identity"].get("run.seed"))
 
 
 def take(setting: str, folder: str, module: nn.Module, weights: dict[str, Tensor]) -> None:

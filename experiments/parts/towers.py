@@ -40,7 +40,11 @@ class Tower(nn.Module):
         width = encoder.config.hidden_size
         self.encoder = encoder
         self.projection = nn.Linear(width, dimensions, bias=False)
-        nn.init.normal_(self.projection.weight, std=width**-0.5)
+        self.draw_projection()
+
+    def draw_projection(self) -> None:
+        """Give the projection random numbers."""
+        nn.init.normal_(self.projection.weight, std=self.projection.in_features**-0.5)
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Embeddings `[N, D]` of length 1."""

@@ -312,6 +312,7 @@ def test_variants_start_from_a_run(tmp_path):
     """All but projections: the encoder's weights and the tokenizer of a run that learned from single texts."""
     words = {"trigrams": 20, "vocabulary": 40}
     first = toy_run(tmp_path / "first", tmp_path / "cache", steps=3, task=words | {"drop": 0.3})
+    drawn = first.task.model.query_tower.projection.weight.clone()
     first.start(False, "")
     first.train()
     start = str(tmp_path / "first")
@@ -321,6 +322,7 @@ def test_variants_start_from_a_run(tmp_path):
     expected = first.task.model.query_tower.encoder.state_dict()
     for tower in (second.task.model.query_tower, second.task.model.document_tower):
         assert all(torch.equal(value, expected[name]) for name, value in tower.encoder.state_dict().items())
+        assert not torch.equal(tower.projection.weight, drawn)  # which the start has learned with, of the same seed
     with pytest.raises(UserError, match=r"holds a run with another model.*task\.trigrams as there"):
         toy_run(tmp_path / "third", tmp_path / "other", start=start, task=words | {"trigrams": 21})
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from experiments.engine import UserError
@@ -24,6 +25,8 @@ class Start(NamedTuple):
     encoder: Any
     tokenizer: str
     """As JSON; empty: to be trained."""
+    seed: int | None = None
+    """Of the run that is started from."""
 
 
 class DualEncoder(TextModel):
@@ -39,7 +42,7 @@ class DualEncoder(TextModel):
         pretrained: a folder, or a name on the Hugging Face hub, with the encoder's weights and their tokenizer, in the
             place of `encoder`.
         start: the folder of a run of this system, whose query tower's encoder and tokenizer are started from; it has
-            the sizes of `encoder`.
+            the sizes of `encoder`. With its own seed too, projections are others than it had.
         vocabulary: the number of tokens, for a new encoder.
         length: of the longest text in tokens.
         trigrams: see `new_encoder`.
@@ -68,6 +71,8 @@ class DualEncoder(TextModel):
             found = Start(new, "") if start is None else _started(new, start)
         self.tokenizer = found.tokenizer
         self.query_tower = Tower(found.encoder, dimensions)
+        if found.seed == torch.initial_seed():  # or it would be the very projection that the start has learned with
+            self.query_tower.draw_projection()
         self.modules_of_towers = parameters_of_modules(
             self.query_tower, self.query_tower.encoder, self.query_tower.projection
         )
@@ -107,6 +112,6 @@ class DualEncoder(TextModel):
 
 
 def _started(encoder: Any, folder: str) -> Start:
-    weights, tokenizer = saved("model.start", folder, "model.query_tower.encoder.")
+    weights, tokenizer, seed = saved("model.start", folder, "model.query_tower.encoder.")
     take("model.start", folder, encoder, weights)
-    return Start(encoder, tokenizer)
+    return Start(encoder, tokenizer, seed)

@@ -48,7 +48,7 @@ class GeminiEmbedding(TextModel):
             own, self.tokenizer = new_encoder(encoder, vocabulary, length, trigrams), ""
         self.tower = Tower(own, dimensions)
         if start is not None:
-            weights, self.tokenizer = saved("model.start", start, "model.tower.")
+            weights, self.tokenizer, _ = saved("model.start", start, "model.tower.")
             take("model.start", start, self.tower, weights)
 
     def forward(self, tokens: Tokens) -> Tensor:
