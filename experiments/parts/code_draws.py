@@ -67,20 +67,37 @@ def _chain(codes: Codes, projected: Tensor, estimator: dg.Estimator, generator: 
     return Sampled(ids, logits, surrogate, None)
 
 
+def require_draws(estimator: dg.Estimator, latent: str, learners: bool = True) -> None:
+    """Refuse an estimator that draws no codes of these latents: a batch shares them, by their first points.
+
+    Args:
+        estimator: the estimator.
+        latent: of the codes.
+        learners: whether it may have some.
+
+    Raises:
+        UserError: that says which one does.
+    """
+    name = type(estimator).__name__
+    if estimator.latent != latent:
+        raise UserError(
+            f"{name} is for {estimator.latent} latents, but these codes have {latent} ones; give "
+            f"estimator.latent={latent}, or another estimator."
+        )
+    if isinstance(estimator, dg.Exact | dg.SumAndSample | dg.UnorderedSet) or estimator.of_bound:
+        raise UserError(f"the points of {name} are no draws of codes, which a batch shares; use another, such as rloo.")
+    if estimator.learners and not learners:
+        raise UserError(f"{name} learns, and nothing trains what learns in it here; use another, such as rloo.")
+
+
 def refuse_estimator(structure: str, estimator: dg.Estimator) -> None:
     """Refuse an estimator that does not fit the codes.
 
     Raises:
         UserError: that says which one does.
     """
-    name, latent = type(estimator).__name__, "bernoulli" if structure == "bits" else "categorical"
-    if estimator.latent != latent:
-        raise UserError(
-            f"{name} is for {estimator.latent} latents, but model.structure={structure} has {latent} ones; give "
-            f"estimator.latent={latent}, or another estimator."
-        )
-    if isinstance(estimator, (dg.Exact, dg.SumAndSample, dg.UnorderedSet)) or estimator.of_bound:
-        raise UserError(f"the points of {name} are no draws of codes, which a batch shares; use another, such as rloo.")
+    require_draws(estimator, "bernoulli" if structure == "bits" else "categorical")
+    name = type(estimator).__name__
     fits = isinstance(estimator, dg.RLOO) or (isinstance(estimator, dg.Pathwise) and estimator.num_samples == 1)
     if structure == "residual" and (not fits or estimator.learners):
         raise UserError(

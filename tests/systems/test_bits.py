@@ -104,8 +104,10 @@ def test_gradients_reach_all_that_learns(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (("estimator=disarm_tree",), "DisARMTree is no estimator for bits"),
-        (("estimator=unordered_set", "estimator.latent=bernoulli"), "UnorderedSet is no estimator for bits"),
+        (("estimator=disarm_tree",), "DisARMTree is for categorical latents, but these codes have bernoulli"),
+        (("estimator=unordered_set", "estimator.latent=bernoulli"), "the points of UnorderedSet are no draws"),
+        (("estimator=vimco", "estimator.latent=bernoulli"), "the points of VIMCO are no draws"),
+        (("estimator=nvil", "estimator.latent=bernoulli"), "NVIL learns, and nothing trains"),
         (("task.sharpness=0",), r"task\.sharpness must be a number in"),
     ],
 )

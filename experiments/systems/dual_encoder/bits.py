@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.pairs import Pairs
 from experiments.engine import Step, UserError, World, require_number
+from experiments.parts.code_draws import require_draws
 from experiments.parts.contrastive import ALONE, equal_texts, in_batch_softmax
 from experiments.parts.text import Tokens
 from experiments.systems.dual_encoder.model import DualEncoder
@@ -56,12 +57,7 @@ class BitsTask(DualEncoderTask):
     ) -> None:
         super().__init__(pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower)
         require_number("task.sharpness", sharpness, least=1e-3, below=1e3)
-        no_draw = isinstance(estimator, dg.Exact | dg.SumAndSample | dg.UnorderedSet)
-        if estimator.latent != "bernoulli" or estimator.learners or no_draw:
-            raise UserError(
-                f"{type(estimator).__name__} is no estimator for bits here; use one for Bernoulli latents that learns "
-                "nothing and whose points are draws, such as estimator=disarm."
-            )
+        require_draws(estimator, "bernoulli", learners=False)
         self.estimator = estimator
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
 

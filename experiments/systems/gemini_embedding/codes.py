@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.pairs import Mixture, Pairs
 from experiments.engine import Settings, Step, UserError, World, require_count
+from experiments.parts.code_draws import require_draws
 from experiments.parts.towers import embed
 from experiments.systems.gemini_embedding.model import GeminiEmbedding
 from experiments.systems.gemini_embedding.task import Examples, GeminiEmbeddingTask
@@ -114,12 +115,7 @@ class CodesTask(GeminiEmbeddingTask):
             require_count("each of task.levels", level)
         if not levels or max(levels) > variables:
             raise UserError(f"task.levels={list(levels)} must be numbers up to task.variables={variables}.")
-        no_draw = isinstance(estimator, dg.Exact | dg.SumAndSample | dg.UnorderedSet)
-        if estimator.latent != "categorical" or estimator.learners or no_draw:
-            raise UserError(
-                f"{type(estimator).__name__} is no estimator for codes here; use one for categorical latents that "
-                "learns nothing and whose points are draws, such as estimator=disarm_tree."
-            )
+        require_draws(estimator, "categorical", learners=False)
         if self.miner is not None:
             raise UserError("hard negatives have no codes; leave task.miner out.")
         self.estimator, self.levels = estimator, sorted(levels)
