@@ -20,16 +20,30 @@ def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.S
     return nn.Sequential(nn.LazyLinear(width), nn.LeakyReLU(slope), last)
 
 
-def require_widths(hidden: object) -> None:
-    """Refuse what is no list of widths of hidden layers.
+def require_sizes(hidden: object, latent: object, **counts: object) -> None:
+    """Refuse sizes of a model of discrete latents that cannot be meant.
+
+    Args:
+        hidden: widths of hidden layers.
+        latent: the kind of the latents.
+        counts: integers of at least 1.
 
     Raises:
-        UserError: that calls it model.hidden.
+        UserError: that calls them by their names in the configuration's `model`.
     """
+    for name, count in counts.items():
+        require_count(f"model.{name}", count)
+    require_choice("latent", latent, "categorical", "bernoulli")
     if isinstance(hidden, str) or not isinstance(hidden, Sequence):
         raise UserError(f"model.hidden must be a list of widths such as [512, 256], or [], not {hidden!r}.")
     for width in hidden:
         require_count("each width in model.hidden", width)
+
+
+def require_choice(name: str, value: object, *known: str) -> None:
+    """Refuse what is none of the values that `model.name` has, as `require_sizes` does."""
+    if value not in known:
+        raise UserError(f"model.{name} is {' or '.join(known)}, not {value!r}.")
 
 
 def perceptron(widths: Sequence[int], slope: float, bias: Tensor | None = None, init: str = "xavier") -> nn.Sequential:

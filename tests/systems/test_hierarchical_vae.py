@@ -192,7 +192,7 @@ def test_estimators_train_all_layers(choices, tmp_path):
         (("model.layers=5",), r"model\.layers is 1 to 4, not 5"),
         (("model.layers=0",), r"model\.layers must be an integer of at least 1"),
         (("model.hidden=200",), r"model\.hidden must be a list of widths"),
-        (("model.latent=gaussian",), r"model\.latent is bernoulli or categorical"),
+        (("model.latent=gaussian",), r"model\.latent is categorical or bernoulli"),
         (("model.latent=categorical",), r"DisARM is for bernoulli.*use model\.latent=bernoulli"),
         (("task.way=tree",), r"task\.way is nested, chain or layerwise"),
         (("task.bound=0",), r"task\.bound must be an integer"),

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from discretegrad.objectives import log_prob
-from experiments.engine import UserError, require_count
+from experiments.engine import UserError
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron, require_widths
+from experiments.parts.networks import perceptron, require_choice, require_sizes
 
 MOST = 4
 """Layers."""
@@ -60,16 +60,11 @@ class HierarchicalVAE(nn.Module):
         centred: bool = True,
     ) -> None:
         super().__init__()
-        require_count("model.layers", layers)
+        require_sizes(hidden, latent, layers=layers, variables=variables, categories=categories)
+        require_choice("prior", prior, "learned", "uniform")
+        require_choice("init", init, "xavier", "torch")
         if layers > MOST:
             raise UserError(f"model.layers is 1 to {MOST}, not {layers}.")
-        require_count("model.variables", variables)
-        require_count("model.categories", categories)
-        require_widths(hidden)
-        kinds = (("latent", latent, ("bernoulli", "categorical")), ("prior", prior, ("learned", "uniform")))
-        for name, value, known in (*kinds, ("init", init, ("xavier", "torch"))):
-            if value not in known:
-                raise UserError(f"model.{name} is {' or '.join(known)}, not {value!r}.")
         self.layers, self.latent, self.centred = layers, latent, centred
         event = (variables,) if latent == "bernoulli" else (variables, categories)
         self.register_buffer("mean", mean if centred else torch.zeros_like(mean))

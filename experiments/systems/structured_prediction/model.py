@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import UserError, require_count
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron, require_widths
+from experiments.parts.networks import perceptron, require_sizes
 
 
 class Trajectories(NamedTuple):
@@ -53,12 +52,7 @@ class StochasticNetwork(nn.Module):
         slope: float = 0.2,
     ) -> None:
         super().__init__()
-        sizes = {"layers": layers, "variables": variables, "categories": categories}
-        for name, size in sizes.items():
-            require_count(f"model.{name}", size)
-        if latent not in ("categorical", "bernoulli"):
-            raise UserError(f"model.latent is categorical or bernoulli, not {latent!r}.")
-        require_widths(hidden)
+        require_sizes(hidden, latent, layers=layers, variables=variables, categories=categories)
         self.latent, self.layers = latent, layers
         self.event = (variables,) if latent == "bernoulli" else (variables, categories)
         self.register_buffer("mean", given)

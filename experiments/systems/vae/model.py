@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from discretegrad.objectives import log_prob
-from experiments.engine import UserError, require_count
+from experiments.engine import UserError
 from experiments.parts.images import log_likelihood
-from experiments.parts.networks import perceptron, require_widths
+from experiments.parts.networks import perceptron, require_choice, require_sizes
 
 
 class Terms(NamedTuple):
@@ -62,14 +62,10 @@ class VAE(nn.Module):
         centred: bool = True,
     ) -> None:
         super().__init__()
-        require_count("model.variables", variables)
-        require_count("model.categories", categories)
-        require_widths(hidden)
-        if inputs not in ("points", "ids"):
-            raise UserError(f"model.inputs is points or ids, not {inputs!r}.")
-        for name, value, known in (("prior", prior, ("learned", "uniform")), ("init", init, ("xavier", "torch"))):
-            if value not in known:
-                raise UserError(f"model.{name} is {' or '.join(known)}, not {value!r}.")
+        require_sizes(hidden, latent, variables=variables, categories=categories)
+        require_choice("inputs", inputs, "points", "ids")
+        require_choice("prior", prior, "learned", "uniform")
+        require_choice("init", init, "xavier", "torch")
         if inputs == "ids" and latent == "bernoulli":
             raise UserError(
                 "model.inputs=ids spares one-hots, which Bernoulli latents have not; use model.inputs=points."
