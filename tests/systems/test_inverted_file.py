@@ -5,8 +5,15 @@ import torch
 from test_every_system import configure
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.engine import UserError, World
 from experiments.train import build, train
+
+
+class Part(World):
+    """A process that keeps what it would exchange."""
+
+    def mean(self, total, count):
+        return float(total), count
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +52,22 @@ def test_documents_start_in_the_nearest_list(task):
     torch.testing.assert_close(torch.nn.functional.normalize(means, dim=-1), task.centroids, rtol=1e-3, atol=1e-4)
     held_out, probed = task.held_out, task.probed(task.held_out.queries)
     lists = (held_out.documents @ task.heads.T + task.biases).argmax(-1)
-    found = [bool(probed[query, lists[document]]) for query, document in task.judged.pairs.tolist()]
-    assert task.evaluate()["found"] == pytest.approx(sum(found) / len(found))
+    found = {query for query, document in task.judged.pairs.tolist() if probed[query, lists[document]]}
+    assert task.evaluate()["found"] == pytest.approx(len(found) / len(held_out.queries))
+    assert task.evaluate()["scanned"] == pytest.approx(float(probed[:, lists].float().mean()))
+
+
+@pytest.mark.parametrize("most", [None, 7])
+def test_processes_share_the_queries(most, task, monkeypatch):
+    """What two count together is what one does; neither asks all of them."""
+    whole, parts = task.evaluate(most), []
+    for rank in range(2):
+        monkeypatch.setattr(task, "world", Part(rank, 2))
+        parts.append(task.evaluate(most))
+    for name, mean in whole.items():
+        totals, counts = zip(*(part[name] for part in parts), strict=True)
+        assert sum(counts) == (most or len(task.held_out.queries)) and min(counts) > 0
+        assert sum(totals) / sum(counts) == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("estimator", ["rloo", "straight_through", "disarm_tree"])

@@ -128,11 +128,25 @@ def pair_trains(world):
         found[name] = observed(run)
         if name in ESTIMATORS:
             found[name]["points"] = run.task._drawn[2].indices
-        found[name]["evaluated"] = run.task.eval().evaluate(None)
+        found[name]["evaluated"], found[name]["shared"] = evaluated(run)
     run = toy_run(world)
     found["toy"] = observed(run) | {"points": run.task.drawn, "others": run.task.others}
     found["toy"]["evaluated"] = run.task.evaluate(None)["accuracy"]
     return found
+
+
+def evaluated(run):
+    """What an evaluation finds, and of how many examples this process judged how many."""
+    plain, shares = World.share, []
+
+    def share(world, count):
+        own = plain(world, count)
+        shares.append((own.stop - own.start, count))
+        return own
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(World, "share", share)
+        return run.task.eval().evaluate(None), shares
 
 
 def observed(run):
@@ -363,6 +377,8 @@ def test_a_sharded_evaluation_is_the_whole_one(found):
     for name in (*ESTIMATORS, *SYSTEMS):
         mine, theirs = (one["trains"][name]["evaluated"] for one in found)
         assert mine == theirs
+        for one in found:
+            assert any(1 < count and own <= (count + 1) // 2 for own, count in one["trains"][name]["shared"]), name
 
 
 def test_shares_are_all_examples_once():

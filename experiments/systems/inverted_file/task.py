@@ -16,7 +16,7 @@ from experiments.engine import Settings, Step, Task, UserError, World, require_c
 from experiments.parts.batches import Shuffled
 from experiments.parts.codes import scale_for
 from experiments.parts.embeddings import HASHED, Embedded, Frozen
-from experiments.parts.retrieval import Judged
+from experiments.parts.retrieval import Judged, spread
 
 
 class InvertedFileTask(Task):
@@ -122,14 +122,19 @@ class InvertedFileTask(Task):
 
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """The share of held-out queries that search their document's list, and of documents that are searched."""
-        assigned = self.assigned(self.held_out.documents)
-        asked, answers = (column.to(self.world.device) for column in self.judged.pairs[:most].T)
-        probed = self.probed(self.held_out.queries)
-        return {
-            "found": float(probed[asked, assigned[answers]].float().mean()),
-            "scanned": float(probed[:, assigned].float().mean()),
+        """The share of held-out queries that search the list of a document of theirs, and of documents searched."""
+        queries, assigned = self.held_out.queries, self.assigned(self.held_out.documents)
+        asked = spread(len(queries), most, self.world.device)
+        asked = asked[self.world.share(len(asked))]
+        probed = torch.zeros(len(queries), self.lists, dtype=torch.bool, device=self.world.device)
+        probed[asked] = self.probed(queries[asked])
+        query, answer = self.judged.pairs.to(self.world.device).T
+        sizes = torch.bincount(assigned, minlength=self.lists).double() / len(assigned)
+        totals = {
+            "found": query[probed[query, assigned[answer]]].unique().numel(),
+            "scanned": float((probed.double() @ sizes).sum()),
         }
+        return {name: self.world.mean(total, len(asked)) for name, total in totals.items()}
 
     def assigned(self, documents: Tensor) -> Tensor:
         """The most likely list of every document, `[N]`."""
