@@ -68,6 +68,7 @@ def test_means_over_seeds_by_hand(tmp_path):
     keep(rows, tmp_path / ROWS)
     page.write(tmp_path)
     text = (tmp_path / "codes.md").read_text()
+    assert "2,990 held-out queries among 9,991 documents" in text
     assert "| RLOO(4) | beam 5 | 2 | 35 ± 5 | 50 | 63 |" in text
     assert "| untrained | beam 5 | 1 | 30 | 50 | 63 |" in text
     assert "Product" not in text  # of which nothing was trained

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hydra.utils import instantiate
+
 from experiments.collect.groups import Mean, mean
 from experiments.curves import put
+from experiments.parts.retrieval import Judged
 from experiments.studies import page
-from experiments.studies.codes.runs import METHODS, ROWS, STEPS
+from experiments.studies.codes.runs import METHODS, ROWS, STEPS, Trial, composed
 from experiments.studies.trials import read
 
 if TYPE_CHECKING:
@@ -46,16 +49,18 @@ Means = Mapping[Key, Mapping[str, Mean]]
 
 def write(out: Path) -> None:
     """Write the page of all rows that there are."""
-    found = means(read(out / ROWS))
+    found, config = means(read(out / ROWS)), composed(Trial("product", 16, 16, "untrained"), [], Path())
+    pairs = instantiate(config.data)
+    judged = Judged.of(pairs.held_out, pairs.others)
     forms = list(dict.fromkeys(key[:3] for key in found if key.method != "untrained"))
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
         tables=[(_title(*form), _table(found, form)) for form in forms],
         nested=_nested(found),
-        steps=400,
-        chain=STEPS["residual"],
-        queries="2,990",
-        documents="9,991",
+        config=config,
+        pairs=pairs,
+        judged=judged,
+        steps=STEPS,
         figure=FIGURE,
     )
     page.put(out / "codes.md", text)

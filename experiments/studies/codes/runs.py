@@ -39,8 +39,8 @@ METHODS = {
     "RLOO(4), nested": ["estimator=rloo", "estimator.num_samples=4", "task.prefixes=[4,8,16]"],
     "RLOO(4), 0.003 a nat": ["estimator=rloo", "estimator.num_samples=4", "task.price=0.003"],
 }
-STEPS = {"residual": 200}
-"""Of a training, by the structure; 400 of others."""
+STEPS = dict.fromkeys(STRUCTURES, 400) | {"residual": 200}
+"""Of a training, by the structure."""
 UNTRAINED = (
     *(("product", count, 16) for count in (4, 8, 16, 32)),
     *(("residual", count, 256) for count in (2, 4, 8)),
@@ -76,7 +76,7 @@ class Trial(NamedTuple):
     def overrides(self) -> list[str]:
         """For `python -m experiments.train`."""
         sizes = [f"model.variables={self.variables}", f"model.categories={self.categories}"]
-        steps = [f"run.steps={STEPS.get(self.structure, 400)}", "run.evaluate_every=${run.steps}", "run.log_every=100"]
+        steps = [f"run.steps={STEPS[self.structure]}", "run.evaluate_every=${run.steps}", "run.log_every=100"]
         given = [*sizes, *steps, *STRUCTURES[self.structure], *METHODS[self.method]]
         last = dict(item.split("=", 1) for item in given)  # later ones count, and none may be there twice
         return ["system=codes", f"run.seed={self.seed}", *(f"{name}={value}" for name, value in last.items())]
