@@ -26,7 +26,7 @@ class ImageTask(Task):
         binarised: whether every step draws the pixels anew, with grey values as probabilities; False: grey values are
             the targets of a cross-entropy.
         bound_samples: of the multi-sample bound by which test images are judged.
-        bound: K, of the multi-sample bound that is trained on; None: the ELBO.
+        bound: K, of the multi-sample bound that is trained on; None: the ELBO, or the estimator's own bound.
         variance_every: steps between two looks at the variance of the gradient; None: none.
         variance_decay: of the moments behind it, a look.
 
@@ -50,6 +50,11 @@ class ImageTask(Task):
             if count is not None:
                 require_count(name, count)
         require_number("task.variance_decay", variance_decay, least=0, below=1)
+        if estimator.of_bound and bound is not None:
+            raise UserError(
+                f"{type(estimator).__name__} differentiates a multi-sample bound of its own, that of its points; leave "
+                "task.bound out, or use an estimator of E f such as rloo."
+            )
         self.images, self.estimator, self.binarised = images, estimator, binarised
         self.bound_samples, self.bound, self.variance_every = bound_samples, bound, variance_every
 

@@ -10,6 +10,7 @@ from test_every_system import configure
 import discretegrad as dg
 from experiments.data.images import Images
 from experiments.engine import UserError
+from experiments.parts.paths import behind_first
 from experiments.systems.hierarchical_vae import HierarchicalVAE, HierarchicalVAETask
 from experiments.systems.vae import VAE, VAETask
 from experiments.train import build, train
@@ -48,9 +49,10 @@ def laws(model):
     return log_q, log_p - log_q
 
 
-def assert_unbiased(monkeypatch, task):
+def assert_unbiased(monkeypatch, task, points=None):
+    """In the gradient of the ELBO, of `task.bound`, or of the bound of so many points."""
     parameters = tuple(task.model.parameters())
-    expected = mean_bound(*laws(task.model), task.bound or 1)
+    expected = mean_bound(*laws(task.model), points or task.bound or 1)
     mean, got = mean_of_all(monkeypatch, partial(task.layers, task.model), IMAGE, parameters)
     torch.testing.assert_close(mean, expected.detach(), rtol=1e-12, atol=0)
     assert_exact(got, torch.autograd.grad(expected, parameters))
@@ -92,6 +94,44 @@ def test_estimators_that_need_the_gradient_of_f_get_that_of_the_layers_above(est
     assert_unbiased(monkeypatch, task_of(estimator, way, variables=1, bound=bound))
 
 
+BOUNDS = [
+    (dg.VIMCO(2, latent="bernoulli"), 2, {}),
+    (dg.VIMCO(2, latent="bernoulli"), 2, {"layers": 3, "variables": 1}),
+    (dg.VIMCO(3, "arithmetic", "bernoulli"), 3, {"variables": 1, "hidden": (2,)}),
+    (dg.VIMCO(2, None, "categorical"), 2, {"variables": 1, "categories": 3}),
+    (dg.DisARMBound(1, latent="bernoulli"), 1, {"layers": 3, "variables": 1}),
+    (dg.DisARMBound(2, latent="bernoulli"), 2, {"variables": 1}),
+    (dg.DisARMBound(2, latent="categorical"), 2, {"variables": 1}),
+]
+"""Estimators, the points of their bound, and sizes."""
+
+
+@pytest.mark.parametrize(("estimator", "points", "sizes"), BOUNDS, ids=str)
+def test_a_chain_has_the_gradient_of_the_estimator_s_own_bound(estimator, points, sizes, monkeypatch):
+    assert_unbiased(monkeypatch, task_of(estimator, "chain", **sizes), points)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("estimator", [dg.VIMCO(2, latent="bernoulli"), dg.DisARMBound(2, latent="bernoulli")], ids=str)
+def test_one_layer_has_it_by_every_way(estimator, way, monkeypatch):
+    assert_unbiased(monkeypatch, task_of(estimator, way, layers=1), 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda estimator, values, score: torch.zeros_like(values[0]),
+        lambda estimator, values, score: behind_first(dg.VIMCO(4, latent="bernoulli"), values, score),
+        lambda estimator, values, score: behind_first(estimator, values.flip(0), score),
+    ],
+    ids=["no signals", "signals of one bound of all", "signals of other paths"],
+)
+def test_other_signals_of_the_layers_behind_are_biased(wrong, monkeypatch):
+    monkeypatch.setattr("experiments.systems.hierarchical_vae.ways.behind_first", wrong)
+    with pytest.raises(AssertionError):
+        assert_unbiased(monkeypatch, task_of(dg.DisARMBound(2, latent="bernoulli"), "chain", variables=1), 2)
+
+
 class SeesItself(dg.BatchLeaveOneOut):
     """A baseline that has seen the trajectory it is subtracted from."""
 
@@ -115,11 +155,9 @@ def test_log_q_without_its_own_gradient_is_biased_in_a_bound(way, monkeypatch):
         assert_unbiased(monkeypatch, task)
 
 
-@pytest.mark.parametrize("way", ["nested", "chain"])
-def test_vimco_is_refused_because_an_estimate_in_its_bound_is_biased(way, monkeypatch):
+def test_nested_vimco_is_refused_because_an_estimate_in_its_bound_is_biased(monkeypatch):
     monkeypatch.setattr("experiments.systems.hierarchical_vae.ways.refuse", lambda *parts: None)
-    task = task_of(dg.VIMCO(2, latent="bernoulli"), way, variables=1)
-    monkeypatch.setattr(task.model, "terms", partial(task.model.terms, of_bound=True))
+    task = task_of(dg.VIMCO(2, latent="bernoulli"), "nested", variables=1)
     parameters = tuple(task.model.encoders.parameters())
     expected = torch.autograd.grad(mean_bound(*laws(task.model), 2), parameters)
     _, got = mean_of_all(monkeypatch, partial(task.layers, task.model), IMAGE, parameters)
@@ -174,6 +212,8 @@ def test_every_layer_learns_with_learners_of_its_own(tmp_path):
         ("estimator=rebar", "estimator.learn=false", "task.way=chain"),
         ("estimator=unordered_set", "task.way=layerwise"),
         ("estimator=gumbel_softmax", "task.way=nested"),
+        ("estimator=vimco", "task.way=chain"),
+        ("estimator=disarm_bound", "task.way=chain"),
         ("estimator=disarm_tree", "model.latent=categorical", "model.categories=3", "task.way=layerwise"),
         ("estimator=flow_linear", "model.latent=categorical", "model.categories=3", "task.way=nested"),
     ],
@@ -196,7 +236,9 @@ def test_estimators_train_all_layers(choices, tmp_path):
         (("model.latent=categorical",), r"DisARM is for bernoulli.*use model\.latent=bernoulli"),
         (("task.way=tree",), r"task\.way is nested, chain or layerwise"),
         (("task.bound=0",), r"task\.bound must be an integer"),
-        (("estimator=vimco",), r"VIMCO differentiates a bound of its own.*use task\.bound"),
+        (("estimator=vimco", "task.way=nested"), r"VIMCO differentiates a bound of its own.*use task\.way=chain"),
+        (("estimator=disarm_bound", "task.way=layerwise"), r"DisARMBound differentiates a bound of its own"),
+        (("estimator=vimco", "task.bound=2"), r"VIMCO differentiates a multi-sample bound of its own.*leave task\.bound"),
         (("estimator=straight_through", "task.way=chain"), r"StraightThrough has only one.*task\.way=nested"),
         (("estimator=muprop", "task.way=layerwise"), r"MuProp needs the gradient of f.*task\.way=nested or chain"),
         (("estimator=rebar", "task.way=nested"), r"REBAR learns by.*estimator\.learn=false"),

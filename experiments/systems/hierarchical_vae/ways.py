@@ -3,6 +3,7 @@
 With f the ELBO, what a layer's estimator sees is the part of it that depends on that layer: the terms of the layer and
 of those above it. The terms below are added where the surrogate of the layer is a value of the layer below. In a bound
 nothing can be left out: f is a function of all layers of all K points, and a layer's variables are those of K copies.
+Or the estimator has a bound of its own, over the trajectories of a chain: see `behind_first`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from discretegrad.objectives import multi_sample_bound
+from discretegrad.objectives import log_prob, multi_sample_bound
 from experiments.engine import UserError, finite
+from experiments.parts.paths import behind_first
 from experiments.systems.hierarchical_vae.model import HierarchicalVAE
 
 WAYS = ("nested", "chain", "layerwise")
@@ -40,7 +42,7 @@ class Layers(nn.Module):
             each, S trajectories, where the other trajectories are the baseline in place of the estimator's own in all
             layers but the first; "layerwise", S points of one layer after the other, given one point of the layers
             below and with one point of the layers above for each, S * L trajectories, as the authors of DisARM do.
-        bound: K; None: the ELBO.
+        bound: K; None: the ELBO, or the estimator's own bound.
 
     Raises:
         UserError: for a way that the estimator cannot go.
@@ -49,7 +51,8 @@ class Layers(nn.Module):
     def __init__(self, model: HierarchicalVAE, estimator: dg.Estimator, way: str, bound: int | None) -> None:
         super().__init__()
         refuse(model, estimator, way)
-        self.way, self.bound = way, bound
+        self.way, self.bound, self.of_bound = way, bound, estimator.of_bound or bound is not None
+        self.chains = estimator.of_bound and way == "chain"
         inner = dg.Reinforce(baseline=dg.BatchLeaveOneOut(-2), latent=model.latent) if way == "chain" else estimator
         estimators = (estimator, *(copy.deepcopy(inner) for _ in range(model.layers - 1)))
         self.each = nn.ModuleList(dg.nn.Learners(own) for own in estimators)
@@ -67,6 +70,8 @@ class Layers(nn.Module):
         self.seen = []
         if self.bound is not None:
             images = images.unsqueeze(-2).expand(-1, self.bound, -1)
+        if self.chains:
+            return self._chain(model, images, generator)
         if self.way == "layerwise":
             return self._layerwise(model, images, generator)
         return self._nested(model, 0, images, images.new_zeros(()), generator)
@@ -93,6 +98,16 @@ class Layers(nn.Module):
         else:
             values = terms if top else terms + self._nested(model, layer + 1, points, so_far, generator)
         return self._surrogate(model, layer, below, draw, values)
+
+    def _chain(self, model: HierarchicalVAE, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The surrogate of the bound of trajectories, one for each of the first layer's points."""
+        draw, points, weights = self._drawn(model, 0, images, generator)
+        score = torch.zeros_like(weights)
+        for layer in range(1, model.layers):
+            own, [points], [terms] = self._drawn(model, layer, points, generator)
+            weights, score = weights + terms, score + log_prob(points, own.logits, latent=model.latent)
+        first: Any = self.each[0]
+        return self._surrogate(model, 0, images, draw, weights) + behind_first(first.estimator, weights, score)
 
     def _layerwise(self, model: HierarchicalVAE, images: Tensor, generator: torch.Generator) -> Tensor:
         """The sum over layers of the surrogates, whose value and gradient in all else are those of the first layer."""
@@ -127,7 +142,7 @@ class Layers(nn.Module):
             variables = logits.ndim - model.event_dims
             draw = learners.estimator.sample(logits.flatten(variables - 1, variables), generator)
             points = draw.points.unflatten(variables, (self.bound, -1))
-        terms = model.terms(layer, below, points, logits, of_bound=self.bound is not None)
+        terms = model.terms(layer, below, points, logits, of_bound=self.of_bound)
         finite({f"the ELBO's part of layer {layer + 1}": terms})
         return draw, points, terms
 
@@ -150,13 +165,13 @@ def refuse(model: HierarchicalVAE, estimator: dg.Estimator, way: str) -> None:
     name = type(estimator).__name__
     if way not in WAYS:
         raise UserError(f"task.way is {', '.join(WAYS[:-1])} or {WAYS[-1]}, not {way!r}.")
-    if estimator.of_bound:
-        raise UserError(
-            f"{name} differentiates a bound of its own, which is no mean over the layers above a point; use task.bound "
-            "with an estimator of E f such as rloo, or system=vae."
-        )
     if model.layers == 1:
         return
+    if estimator.of_bound and way != "chain":
+        raise UserError(
+            f"{name} differentiates a bound of its own, in which what layers above are worth cannot be estimated; use "
+            "task.way=chain, or task.bound with an estimator of E f such as rloo."
+        )
     if estimator.needs_grad_f and any(isinstance(learner, dg.nn.LearnedRelaxation) for learner in estimator.learners):
         raise UserError(
             f"{name} learns by differentiating the gradient of f, which estimates of the layers above do not allow; "

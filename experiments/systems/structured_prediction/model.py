@@ -89,21 +89,3 @@ class StochasticNetwork(nn.Module):
             points = one.sample(logits, generator).points[0]
             score = score + dg.objectives.log_prob(points, logits, latent=self.latent)
         return Trajectories(draw, points, score)
-
-
-def signals_of_paths(estimator: dg.Estimator, values: Tensor) -> Tensor:
-    """What multiplies the score of the layers behind the first, for each of S paths, `[S, B]`.
-
-    Of every path the bound less a baseline from the other paths (VIMCO, Mnih, Rezende 2016, arXiv 1602.06725). The
-    S = 2K paths of K antithetic pairs make two bounds, whose mean is the objective: the others are those of its own.
-
-    Args:
-        estimator: of a multi-sample bound.
-        values: `log p(y | z)`, `[S, B]`.
-    """
-    bounds = 2 if isinstance(estimator, dg.DisARMBound) else 1
-    paths = values.unflatten(0, (-1, bounds))  # [K, bounds, B]
-    objective = estimator.objective
-    if not isinstance(objective, dg.objectives.MultiSampleBound):
-        objective = dg.objectives.MultiSampleBound("geometric" if len(paths) > 1 else None)
-    return objective.signals(paths).flatten(0, 1) / len(values)

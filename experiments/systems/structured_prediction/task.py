@@ -14,8 +14,9 @@ import discretegrad as dg
 from experiments.data.images import Images
 from experiments.engine import Settings, Step, UserError, Watch, World, finite
 from experiments.parts.images import ImageTask, require_latent
+from experiments.parts.paths import behind_first
 from experiments.parts.variance import GradientVariance
-from experiments.systems.structured_prediction.model import StochasticNetwork, signals_of_paths
+from experiments.systems.structured_prediction.model import StochasticNetwork
 
 
 class Drawn(NamedTuple):
@@ -142,10 +143,7 @@ class StructuredPredictionTask(ImageTask):
         values = self.model.log_likelihood(paths.points, wanted)
         finite({"log_likelihood": values, "logits": paths.draw.logits})
         bound = self.estimator.surrogate(paths.draw, values)
-        if self.model.layers == 1:
-            return bound
-        behind = (signals_of_paths(self.estimator, values.detach()) * paths.score).sum(0)
-        return bound + behind - behind.detach()
+        return bound if self.model.layers == 1 else bound + behind_first(self.estimator, values, paths.score)
 
     def variances(self) -> dict[str, GradientVariance]:
         """See `ImageTask.variances`."""

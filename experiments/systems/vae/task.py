@@ -65,11 +65,6 @@ class VAETask(GenerativeTask):
         name = type(self.estimator).__name__
         if self.kl not in ("sampled", "closed"):
             raise UserError(f"task.kl is sampled or closed, not {self.kl!r}.")
-        if self.estimator.of_bound and self.bound is not None:
-            raise UserError(
-                f"{name} differentiates a multi-sample bound of its own, that of its points; leave task.bound out, or "
-                "use an estimator of E f such as rloo."
-            )
         if self.kl == "closed" and self.of_bound:
             raise UserError(f"{self._objective()}, which has no divergence of its own; use task.kl=sampled.")
         require_latent(self.estimator, self.model.latent, "model")
