@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from experiments.engine import UserError
 from experiments.engine.files import write_whole
-from experiments.parts import code_search
 from experiments.parts.codes import Codes
 from experiments.parts.embeddings import HASHED, Frozen
 from experiments.parts.extras import require_extra
@@ -38,9 +36,9 @@ def save_coded_sentences(folder: Path, frozen: Frozen, codes: Codes, beam: int) 
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    from experiments.parts import served_codes
+    from experiments.parts.served_codes import ServedCodes
 
-    layer = served_codes.ServedCodes(codes.structure, beam, [[*codes.projection.shape], [*codes.codebooks.shape]])
+    layer = ServedCodes(codes.structure, beam, [[*codes.projection.shape], [*codes.codebooks.shape]])
     own = {"projection": codes.projection, "heads": codes.heads, "biases": codes.biases, "table": codes.table}
     layer.load_state_dict({name: tensor.detach().cpu() for name, tensor in own.items()})
     place = pretrained_folder(frozen.encoder, "task.encoder")
@@ -52,5 +50,3 @@ def save_coded_sentences(folder: Path, frozen: Frozen, codes: Codes, beam: int) 
     modules = json.loads((folder / "modules.json").read_text())
     modules[-1]["type"] = "served_codes.ServedCodes"
     write_whole(folder / "modules.json", lambda file: file.write(json.dumps(modules, indent=2).encode()))
-    for source in (served_codes, code_search):
-        shutil.copy(str(source.__file__), folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -44,9 +46,11 @@ class ServedCodes(Module):
         return features
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
-        """See `Module.save`."""
+        """See `Module.save`; writes the source beside the model's modules.json too, where it is loaded from."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
+        for name in ("served_codes.py", "code_search.py"):
+            shutil.copy(Path(__file__).with_name(name), Path(output_path).parent)
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> ServedCodes:

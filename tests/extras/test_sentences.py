@@ -108,6 +108,9 @@ def test_codes_are_served_the_same_in_sentence_transformers(structure, beam, tmp
     assert "trust_remote_code=True" in said
     model = SentenceTransformer(str(tmp_path / "out"), device="cpu", trust_remote_code=True)
     assert type(model[-1]).__module__.startswith("transformers_modules")  # its source is the exported one
+    model.save_pretrained(str(tmp_path / "again"))
+    model = SentenceTransformer(str(tmp_path / "again"), device="cpu", trust_remote_code=True)
+    assert "again" in type(model[-1]).__module__
     task = trained(tmp_path / "run").task
     codes, ids = task.model.codes, task.model.codes.encode(task.documents, beam)
     features = model.encode_document(task.judged.documents, output_value=None)
