@@ -13,11 +13,7 @@ class UserError(Exception):
 
 
 class NotFinite(Exception):
-    """A term of the loss is NaN or infinite; the engine says at which step, and what to do."""
-
-    def __init__(self, term: str) -> None:
-        super().__init__(term)
-        self.term = term
+    """A term of the loss, by its name, is NaN or infinite; the engine says at which step, and what to do."""
 
 
 def finite(terms: Mapping[str, Tensor]) -> None:

@@ -25,16 +25,10 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that holds all that the run needs to go on."""
-        return self.path / "checkpoint.pt"
-
-    @property
-    def metrics(self) -> Path:
+        self.checkpoint = self.path / "checkpoint.pt"
+        """All that the run needs to go on."""
+        self.metrics = self.path / "metrics.csv"
         """The table of what was recorded."""
-        return self.path / "metrics.csv"
 
     def claim(self, resume: bool | str) -> bool:
         """Make the folder, or see that the run in it may go on; whether there is one.
@@ -44,27 +38,16 @@ class Folder:
 
         Raises:
             UserError: rather than overwrite anything.
+            OSError: where it cannot be made, or looked into.
         """
         present = self.checkpoint.exists()
         if resume is True and not present:
             raise UserError(f"{self.path} holds no checkpoint to resume; leave out resume=true, or name its run.dir.")
-        if present and resume is False:
-            raise UserError(
-                f"{self.path} holds a run, and nothing is overwritten; go on with it by resume=true, or name another "
-                "folder with run.dir=FOLDER."
-            )
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            strange = not present and any(self.path.glob("[!.]*"))
-        except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be the run's folder ({error}); name another with run.dir=FOLDER."
-            ) from error
-        if strange:
-            raise UserError(
-                f"{self.path} holds something that is no run, and nothing is overwritten; name another folder with "
-                "run.dir=FOLDER."
-            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        in_the_way = resume is False if present else any(self.path.glob("[!.]*"))
+        if in_the_way:
+            held, do = ("a run", "go on with it by resume=true, or ") if present else ("something that is no run", "")
+            raise UserError(f"{self.path} holds {held}, and nothing is overwritten; {do}name another run.dir=FOLDER.")
         return present
 
     def describe(self, config: str, device: torch.device) -> None:

@@ -61,12 +61,10 @@ class Learning:
 
     def backward(self, found: Step, step: int, stopped: bool = False) -> bool:
         """Move all that learns; whether any process was stopped."""
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
+        self.task.zero_grad()
         (found.loss / self.world.size if self.world.size > 1 else found.loss).backward()
         stopped = self._average(stopped)
-        watch = self.task.watched() if self.monitor is not None else None
-        if self.monitor is not None and watch is not None:
+        if self.monitor is not None and (watch := self.task.watched()):
             estimator, f, logits, context, on = watch
             self.monitor.after(estimator, f, logits, step=step + 1, context=context, on=on)
         if self.settings.clip is not None:
@@ -127,9 +125,8 @@ class Learning:
         if unknown:
             raise ValueError(f"{type(self.task).__name__}.measures lacks {', '.join(sorted(unknown))}, which it shows.")
         with torch.no_grad():
-            for name, buffer in self.task.named_buffers():
-                if name in before:
-                    buffer.copy_(before[name])
+            for name, values in before.items():
+                self.task.get_buffer(name).copy_(values)
 
     def _optimizers(self, makers: Optimizers) -> dict[str, torch.optim.Optimizer]:
         groups = {name: parameters for name, parameters in self.task.groups().items() if parameters}

@@ -37,22 +37,18 @@ class Record:
         for name, value in shown.items():
             self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
 
-    def row(self, step: int, measured: Mapping[str, float | None]) -> dict[str, Any]:
-        """The row of the steps since the last one, with what else was measured at this step."""
+    def close(self, step: int, measured: Mapping[str, float | None]) -> None:
+        """Keep the row of the steps since the last one, with what else was measured at this step; begin the next."""
         steps, seconds = step - self.since[0], self.seconds - self.since[1]
         means = {name: self.world.mean(total, steps) for name, total in self.sums.items()}
         row = {"step": step} | dict.fromkeys(self.measures) | means | dict(measured)
-        return row | {"steps_per_second": round(steps / seconds, 2), "seconds": round(self.seconds, 2)}
-
-    def close(self, row: dict[str, Any]) -> None:
-        """Keep the row, and begin the next."""
-        self.rows.append(row)
-        self.since = (row["step"], self.seconds)
+        self.rows.append(row | {"steps_per_second": round(steps / seconds, 2), "seconds": round(self.seconds, 2)})
+        self.since = (step, self.seconds)
         self.sums = {}
 
-    def write(self, path: Path, rows: list[dict[str, Any]]) -> None:
-        """Write rows as CSV, whole."""
-        write_table(path, ("step", *self.measures, *TIMES), rows)
+    def write(self, path: Path) -> None:
+        """Write the rows as CSV, whole."""
+        write_table(path, ("step", *self.measures, *TIMES), self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint, but for the sums, of which every process has its own."""

@@ -68,7 +68,7 @@ class Run:
             self.load(self.folder.checkpoint)
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
-        self._alone(partial(self.record.write, self.folder.metrics, self.record.rows))  # without rows after it
+        self._alone(partial(self.record.write, self.folder.metrics))  # without rows after it
         if self.learning.monitor is not None:
             self.learning.monitor.write()
         self._alone(partial(self.folder.describe, config, self.world.device))
@@ -111,7 +111,7 @@ class Run:
             found = self.learning.forward(self.step)
         except NotFinite as error:
             raise UserError(
-                f"{error.term} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look "
+                f"{error} is not finite at step {self.step + 1}; lower the learning rate (optimizer.lr) or look "
                 f"at the data ({self.folder.checkpoint} holds step {self.saved})."
             ) from error
         caught = 0 if stops is None else stops.caught or 0  # once: a signal after this line waits for the next step
@@ -159,11 +159,11 @@ class Run:
         measured, every = dict(self.task.noted()), self.settings.evaluate_every
         if self.step // every > self.record.since[0] // every:  # in the first row at or after its turn
             measured |= self._evaluate(self.settings.evaluate_most, stops)
-        self.record.close(self.record.row(self.step, measured))
+        self.record.close(self.step, measured)
         row = self.record.rows[-1]
         shown = next((name for name in self.task.measures if row[name] is not None), "step")
         bar.set_postfix({shown: f"{row[shown]:.4g}"}, refresh=False)
-        self._alone(partial(self.record.write, self.folder.metrics, self.record.rows))
+        self._alone(partial(self.record.write, self.folder.metrics))
 
     def _evaluate(self, most: int | None, stops: Stops) -> dict[str, float]:
         self.task.eval()
@@ -175,8 +175,8 @@ class Run:
 
     def _finish(self, stops: Stops) -> None:
         if self.step > self.record.since[0]:  # not kept in the checkpoint: a longer run has its rows elsewhere
-            self.record.close(self.record.row(self.step, self.task.noted()))
-        self._alone(partial(self.record.write, self.folder.metrics, self.record.rows))
+            self.record.close(self.step, self.task.noted())
+        self._alone(partial(self.record.write, self.folder.metrics))
         self.result = self.record.rows[-1] | self._evaluate(None, stops)
         self._alone(partial(write_json, self.folder.path / "result.json", self.result))
 
@@ -187,5 +187,5 @@ class Run:
         except OSError as error:
             raise UserError(
                 f"the run's folder cannot be written ({error}); free space or mend its rights, then go on by "
-                f"resume=auto: its checkpoint, if there is one, holds step {self.saved}."
+                f"resume=auto: its checkpoint, if there is one, holds step {self.saved}. Or name another run.dir."
             ) from error
