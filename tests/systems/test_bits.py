@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from test_conf import CONF
 from test_retrieval import Rank, units
 
@@ -57,6 +58,21 @@ def test_own_terms_have_the_gradient_of_the_mean_loss(estimator, same_tower, equ
         torch.testing.assert_close(total, expected[document], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("equal", [torch.zeros_like(EQUAL), EQUAL], ids=["all", "masked"])
+@pytest.mark.parametrize("same_tower", [False, True])
+def test_straight_through_has_the_gradient_of_the_loss_of_the_codes_that_it_drew(same_tower, equal):
+    """Of the mean loss of one draw, along the path through its points."""
+    queries, logits = units(N, BITS), torch.randn(N, BITS, dtype=torch.float64, requires_grad=True)
+    estimator = dg.StraightThrough(latent="bernoulli")
+    draw = estimator.sample(logits, torch.Generator().manual_seed(0))
+    values = own_terms(queries, code(draw.points), equal, TEMPERATURE, same_tower=same_tower)
+    [found] = torch.autograd.grad(estimator.surrogate(draw, values).mean(), logits, retain_graph=True)
+    loss = in_batch_softmax(queries, code(draw.points)[0], equal, TEMPERATURE, same_tower=same_tower).mean()
+    [expected] = torch.autograd.grad(loss, logits)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    assert float(expected.abs().min()) > 1e-6
+
+
 @pytest.mark.parametrize("same_tower", [False, True])
 def test_two_processes_have_the_terms_of_one(same_tower):
     queries, codes = units(6, 4), units(3, 6, 4)
@@ -80,15 +96,30 @@ def test_the_use_of_bits_is_counted():
     found = use_of_bits(code(bits))
     quarter = 0.25 * 2 + 0.75 * 0.415037499
     assert found["collisions"] == 0.5
+    assert found["code_entropy"] == pytest.approx(1.5)  # a half, and twice a quarter
     assert found["bit_entropy"] == pytest.approx((0 + 2 * quarter) / 3, rel=1e-6)
     torch.testing.assert_close(code(bits).norm(dim=1), torch.ones(4))
+
+
+def test_the_runs_of_the_experiment_lie_apart(monkeypatch):
+    """As the commands in conf/experiment/bits.yaml sweep over them."""
+    estimators = ("estimator=disarm",), ("estimator=straight_through", "estimator.latent=bernoulli")
+    sweep = itertools.product(estimators, (8, 16, 64), ("false", "true"), (0, 1))
+    folders = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for estimator, bits, same_tower, seed in sweep:
+            own = [f"model.dimensions={bits}", f"task.same_tower={same_tower}", f"run.seed={seed}"]
+            config = compose("train", ["experiment=bits", *estimator, *own], return_hydra_config=True)
+            monkeypatch.setattr(HydraConfig.instance(), "cfg", config)  # which knows the choices
+            folders.append(config.run.dir)
+    assert len(set(folders)) == len(folders) == 24
 
 
 @pytest.mark.parametrize("estimator", [(), ("estimator=straight_through", "estimator.latent=bernoulli")])
 def test_codes_train_and_are_judged(estimator, tmp_path):
     run = train(configure(tmp_path, "task.same_tower=true", *estimator))
     assert 0 < run.result["mrr"] < 1 and 0 <= run.result["collisions"] <= 1 and 0 < run.result["bit_entropy"] <= 1
-    assert run.result["sharpness"] != 2.0
+    assert run.result["sharpness"] != 2.0 and 0 < run.result["code_entropy"] <= 8
     found = run.task.towers()[1](run.task.held_out.documents)
     torch.testing.assert_close(found.abs(), torch.full_like(found, 8**-0.5))
     with pytest.raises(UserError, match="this run has learned binary codes"):

@@ -38,6 +38,7 @@ class BitsTask(DualEncoderTask):
 
     measures: ClassVar = DualEncoderTask.measures | {
         "bit_entropy": "bits of a bit, of all documents",
+        "code_entropy": "bits, of all documents",
         "collisions": "share of documents",
         "sharpness": "of the logits",
     }
@@ -163,13 +164,19 @@ def use_of_bits(codes: Tensor) -> dict[str, float]:
 
     Returns:
         bit_entropy: the mean over bits of the entropy of how often they are on, 1 where that is half of the codes.
+        code_entropy: the entropy of how often whole codes are there, at most V and log2 N bits.
         collisions: the share of codes that some other document has too.
     """
     bits = codes > 0
     on = bits.double().mean(0)
     entropy = -(torch.xlogy(on, on) + torch.xlogy(1 - on, 1 - on)) / math.log(2)
     counts = bits.unique(dim=0, return_counts=True)[1]
-    return {"bit_entropy": float(entropy.mean()), "collisions": float(counts[counts > 1].sum()) / len(codes)}
+    shares = counts.double() / len(codes)
+    return {
+        "bit_entropy": float(entropy.mean()),
+        "code_entropy": float(-(shares * shares.log2()).sum()),
+        "collisions": float(shares[counts > 1].sum()),
+    }
 
 
 def _values(scores: Tensor, left_out: Tensor, targets: Tensor) -> Tensor:
