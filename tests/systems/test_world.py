@@ -378,7 +378,7 @@ def test_a_sharded_evaluation_is_the_whole_one(found):
         mine, theirs = (one["trains"][name]["evaluated"] for one in found)
         assert mine == theirs
         for one in found:
-            assert any(1 < count and own <= (count + 1) // 2 for own, count in one["trains"][name]["shared"]), name
+            assert any(count > 1 and own <= (count + 1) // 2 for own, count in one["trains"][name]["shared"]), name
 
 
 def test_shares_are_all_examples_once():
