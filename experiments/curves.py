@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 
 Rows = Sequence[Mapping[str, Any]]
 

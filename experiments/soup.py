@@ -16,9 +16,9 @@ from torch import Tensor
 
 from experiments.command import refuse
 from experiments.engine import Run, UserError
-from experiments.engine.files import write_json, write_whole
 from experiments.engine.folder import FORMAT
 from experiments.export import trained
+from experiments.files import write_json, write_whole
 
 Figures = dict[str, float]
 

@@ -10,7 +10,7 @@ import torch
 
 import discretegrad as dg
 from experiments.engine.errors import UserError
-from experiments.engine.files import write_json, write_whole
+from experiments.files import write_json, write_whole
 
 FORMAT = 3
 """Of checkpoints; raised when an older one can no longer be taken up."""

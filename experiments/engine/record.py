@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.engine.files import write_table
 from experiments.engine.world import World
+from experiments.files import write_table
 
 TIMES = ("steps_per_second", "seconds")
 """The columns in which two equal runs differ."""

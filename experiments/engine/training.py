@@ -11,7 +11,6 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.engine.errors import NotFinite, UserError
-from experiments.engine.files import write_json
 from experiments.engine.folder import Folder
 from experiments.engine.learning import Learning, Optimizers, Schedule
 from experiments.engine.record import Record
@@ -19,6 +18,7 @@ from experiments.engine.settings import Settings
 from experiments.engine.stops import Interrupted, Stops
 from experiments.engine.task import Task
 from experiments.engine.world import World
+from experiments.files import write_json
 
 
 class Run:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from experiments.engine import UserError
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 from experiments.parts.codes import Codes
 from experiments.parts.embeddings import HASHED, Frozen
 from experiments.parts.extras import require_extra

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from experiments.data.pairs import Pairs
 from experiments.engine import UserError, World, require_count
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 from experiments.parts.extras import require_extra
 from experiments.parts.retrieval import Judged
 from experiments.parts.text import encode

@@ -13,7 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.engine import UserError
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

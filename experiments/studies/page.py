@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import discretegrad as dg
-from experiments.engine.files import write_table, write_whole
+from experiments.files import write_table, write_whole
 
 if TYPE_CHECKING:  # loaded when something is drawn
     from matplotlib.figure import Figure

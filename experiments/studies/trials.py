@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from experiments.command import refuse
 from experiments.engine import Interrupted, UserError
-from experiments.engine.files import write_table
+from experiments.files import write_table
 from experiments.studies import page
 from experiments.train import train
 

@@ -17,9 +17,9 @@ import discretegrad as dg
 from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
 from experiments.engine.errors import UserError
-from experiments.engine.files import write_whole
 from experiments.engine.record import TIMES
 from experiments.engine.stops import Interrupted
+from experiments.files import write_whole
 from experiments.parts.variance import GradientVariance
 from experiments.train import build, describe, main, train
 

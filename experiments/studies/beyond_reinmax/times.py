@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.engine.files import write_table
+from experiments.files import write_table
 from experiments.studies.beyond_reinmax.runs import BIASED, Trial, composed
 from experiments.studies.trials import read
 from experiments.train import build

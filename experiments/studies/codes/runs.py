@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from omegaconf import DictConfig
 
-from experiments.engine.files import write_json
+from experiments.files import write_json
 from experiments.parts.quantisers import principal_axes
 from experiments.parts.retrieval import first_answers
 from experiments.studies.trials import composed as composed_of

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from discretegrad import analysis
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 
 PLOTS = ("variance_against_evaluations", "variance_time", "bias_variance", "layers")
 
