@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +63,14 @@ class Run:
         Raises:
             UserError: rather than overwrite a run, or go on with a different one.
         """
-        if self.world.every(self._alone(partial(self.folder.claim, resume)))[0]:
+        if self.world.every(self._alone(self.folder.claim, resume))[0]:
             self.load(self.folder.checkpoint)
         else:  # before all else: a folder with a checkpoint can be resumed, whatever else is missing
             self.save()
-        self._alone(partial(self.record.write, self.folder.metrics))  # without rows after it
+        self._alone(self.record.write, self.folder.metrics)  # without rows after it
         if self.learning.monitor is not None:
             self.learning.monitor.write()
-        self._alone(partial(self.folder.describe, config, self.world.device))
+        self._alone(self.folder.describe, config, self.world.device)
 
     def train(self) -> None:
         """Train to the last step, recording on the way, and evaluate on all examples.
@@ -134,7 +133,7 @@ class Run:
             "record": self.record.state_dict(),
             "processes": self.world.every(own),
         } | self.learning.state_dict()
-        self._alone(partial(self.folder.save, state, self.step in self.settings.keep))
+        self._alone(self.folder.save, state, self.step in self.settings.keep)
         self.saved = self.step
 
     def load(self, path: Path) -> None:
@@ -163,7 +162,7 @@ class Run:
         row = self.record.rows[-1]
         shown = next((name for name in self.task.measures if row[name] is not None), "step")
         bar.set_postfix({shown: f"{row[shown]:.4g}"}, refresh=False)
-        self._alone(partial(self.record.write, self.folder.metrics))
+        self._alone(self.record.write, self.folder.metrics)
 
     def _evaluate(self, most: int | None, stops: Stops) -> dict[str, float]:
         self.task.eval()
@@ -176,14 +175,14 @@ class Run:
     def _finish(self, stops: Stops) -> None:
         if self.step > self.record.since[0]:  # not kept in the checkpoint: a longer run has its rows elsewhere
             self.record.close(self.step, self.task.noted())
-        self._alone(partial(self.record.write, self.folder.metrics))
+        self._alone(self.record.write, self.folder.metrics)
         self.result = self.record.rows[-1] | self._evaluate(None, stops)
-        self._alone(partial(write_json, self.folder.path / "result.json", self.result))
+        self._alone(write_json, self.folder.path / "result.json", self.result)
 
-    def _alone(self, work: Callable[[], Any]) -> Any:
+    def _alone(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Let one process do it; the others have None of it."""
         try:
-            return work() if self.world.writes else None
+            return work(*arguments) if self.world.writes else None
         except OSError as error:
             raise UserError(
                 f"the run's folder cannot be written ({error}); free space or mend its rights, then go on by "
