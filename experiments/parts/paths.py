@@ -10,9 +10,10 @@ import discretegrad as dg
 def behind_first(estimator: dg.Estimator, values: Tensor, score: Tensor) -> Tensor:
     """What the layers behind the first add to the surrogate of a bound, `[B]`: zero, with their gradient.
 
-    The first layer's points are those of the estimator, each with one point of every layer behind it; its logits follow
-    the estimator's gradient, and those of the others the signals of whole paths. Neither knows the values of other
-    layers' points, and so both are unbiased; an estimate of what a point is worth would not be, in a bound.
+    The first layer's points are the estimator's, and each goes on by one point of every layer behind it. The first
+    layer's logits follow the estimator's gradient, those of the others the signals of whole paths. The paths of a bound
+    are independent of each other, so that a baseline from the others leaves both unbiased. Several points behind each,
+    as in nested layers, would give an estimate of what it is worth, and the bound of estimates is another one.
 
     Args:
         estimator: of a multi-sample bound.
