@@ -10,6 +10,17 @@ from torch import Tensor
 from experiments.engine.errors import UserError, require_count
 
 
+class Labels(NamedTuple):
+    """What is on each image."""
+
+    train: Tensor
+    """int64 `[N]`."""
+    test: Tensor
+    """int64 `[M]`."""
+    classes: tuple[str, ...]
+    """The names of what they count."""
+
+
 class Images(NamedTuple):
     """Grey images, one a row."""
 
@@ -20,6 +31,8 @@ class Images(NamedTuple):
     """float32 `[M, height * width]` in [0, 1]."""
     shape: tuple[int, int]
     """`(height, width)`."""
+    labels: Labels | None = None
+    """Where they were asked for."""
 
     def holding_out(self, count: int) -> Images:
         """The last `count` training images in the place of the test images, to choose settings by; 0: as it is.
@@ -30,7 +43,12 @@ class Images(NamedTuple):
         require_count("data.held_out", count, least=0)
         if count >= len(self.train):
             raise UserError(f"data.held_out={count} leaves none of the {len(self.train)} training images to train on.")
-        return self if count == 0 else self._replace(train=self.train[:-count], test=self.train[-count:])
+        if count == 0:
+            return self
+        labels = self.labels
+        if labels is not None:
+            labels = labels._replace(train=labels.train[:-count], test=labels.train[-count:])
+        return self._replace(train=self.train[:-count], test=self.train[-count:], labels=labels)
 
 
 def binarise(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from experiments.data import File, digits, idx_images, mnist_subset, omniglot
 from experiments.data.download import fetch
-from experiments.data.idx import read_idx, write_idx
+from experiments.data.idx import LABELS, read_idx, write_idx
 from experiments.data.images import binarise
 from experiments.data.omniglot import git_blob
 from experiments.engine.errors import UserError
@@ -39,6 +39,42 @@ def test_the_embedded_subset_is_mnist():
     assert images.train.max() == 1
     assert 0.12 < images.train.mean() < 0.14
     assert images.train[:, :28].mean() < 0.001  # the first row is margin
+
+
+@pytest.mark.parametrize("load", [mnist_subset, digits])
+def test_labels_are_those_of_the_images(load):
+    """The mean of a class is nearest to most of its test images; asked for, they change nothing else."""
+    images = load(labels=True)
+    train, test, classes = images.labels
+    assert (len(train), len(test), len(classes)) == (len(images.train), len(images.test), 10)
+    means = torch.stack([images.train[train == n].mean(0) for n in range(10)])
+    assert (torch.cdist(images.test, means).argmin(1) == test).double().mean() > 0.75
+    assert torch.equal(images.train, load().train)
+    assert load().labels is None
+
+
+def test_labels_are_held_out_with_their_images():
+    images, whole = digits(held_out=100, labels=True), digits(labels=True)
+    assert torch.equal(images.labels.test, whole.labels.train[-100:])
+    assert torch.equal(images.labels.train, whole.labels.train[:-100])
+
+
+def test_labels_that_nobody_knows_are_refused(dataset):
+    folder, files, _ = dataset
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte has no labels that are known here"):
+        idx_images("toy", *files, root=str(folder), labels=True)
+
+
+def test_files_of_labels_are_read_and_checked(tmp_path):
+    labels = torch.tensor([3, 1, 4], dtype=torch.uint8)
+    path = tmp_path / "labels.gz"
+    sha256 = write_idx(path, labels)
+    assert torch.equal(read_idx(path, sha256, LABELS), labels)
+    with pytest.raises(UserError, match="is not an idx file of images"):
+        read_idx(path, sha256)
+    path.write_bytes(gzip.decompress(path.read_bytes())[:-1])
+    with pytest.raises(UserError, match="says it holds 3 labels but has another size"):
+        read_idx(path, sha256, LABELS)
 
 
 def test_digits_come_with_scikit_learn():
