@@ -117,21 +117,7 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
     Raises:
         UserError: where `transformers` has no such architecture, or the architecture no such size.
     """
-    from transformers import CONFIG_MAPPING
-
-    kind = sizes.get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise UserError(f"model.encoder.model_type={kind} is no architecture of transformers; give one, such as bert.")
-    default = CONFIG_MAPPING[kind]()
-    known = default.to_dict()
-    unknown = sorted(sizes.keys() - known.keys() - default.attribute_map.keys())
-    if unknown:
-        raise UserError(f"model.encoder.{unknown[0]} is nothing that {kind} has; leave it out.")
-    own = {"vocab_size": vocabulary, "pad_token_id": 0}
-    own |= dict.fromkeys({"bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"} & known.keys())
-    if "max_position_embeddings" in known:
-        own["max_position_embeddings"] = length + 1  # RoBERTa and its like count from what pads
-    config = CONFIG_MAPPING[kind](**own | {name: size for name, size in sizes.items() if name != "model_type"})
+    config = configured(sizes, vocabulary, length)
     encoder = _plain(_architecture(config).from_config(config), length)
     if trigrams is not None:
         require_count("task.trigrams", trigrams)
@@ -139,6 +125,33 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
         scale = float(getattr(plain, "embed_scale", 1.0))
         encoder.set_input_embeddings(SubwordEmbedding(vocabulary, trigrams, plain.embedding_dim, scale))
     return encoder
+
+
+def configured(sizes: Mapping[str, Any], vocabulary: int, length: int, setting: str = "model.encoder") -> Any:
+    """The configuration of an architecture of `transformers`.
+
+    Args:
+        sizes, vocabulary, length: see `new_encoder`.
+        setting: the name of what has the sizes, for refusals.
+
+    Raises:
+        UserError: where `transformers` has no such architecture, or the architecture no such size.
+    """
+    from transformers import CONFIG_MAPPING
+
+    kind = sizes.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise UserError(f"{setting}.model_type={kind} is no architecture of transformers; give one, such as bert.")
+    default = CONFIG_MAPPING[kind]()
+    known = default.to_dict()
+    unknown = sorted(sizes.keys() - known.keys() - default.attribute_map.keys())
+    if unknown:
+        raise UserError(f"{setting}.{unknown[0]} is nothing that {kind} has; leave it out.")
+    own = {"vocab_size": vocabulary, "pad_token_id": 0}
+    own |= dict.fromkeys({"bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"} & known.keys())
+    if "max_position_embeddings" in known:
+        own["max_position_embeddings"] = length + 1  # RoBERTa and its like count from what pads
+    return CONFIG_MAPPING[kind](**own | {name: size for name, size in sizes.items() if name != "model_type"})
 
 
 def _architecture(config: Any) -> Any:

@@ -152,7 +152,9 @@ def test_every_experiment_trains(experiment, tmp_path):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         whole = compose("train", fixed, return_hydra_config=True)
         system = whole.hydra.runtime.choices.system
-        if "bound_samples" in whole.task:
+        if "judge_steps" in whole.task:
+            fixed += [f"+tiny={system}"]
+        elif "bound_samples" in whole.task:
             fixed += ["data=digits", "run.batch=4", "task.bound_samples=2", "run.progress=false"]
         else:
             fixed += [f"+tiny={system}", "model.start=null"]
