@@ -49,9 +49,19 @@ def definition(model, captions):
     for n, ids in enumerate(points.argmax(-1)):
         for v in range(V):
             tokens = [EXAMPLE, CAPTION, *(captions[0] + WORDS).tolist(), IMAGE, *(ids[:v] + first).tolist()]
-            said = model.language.network(input_ids=torch.tensor([tokens])).logits[0, -1].log_softmax(-1)
+            said = said_after(model.language, tokens)
             log_p = log_p + torch.zeros(len(points)).double().index_fill(0, torch.tensor(n), 1) * said[first + ids[v]]
     return log_q, log_p - log_q
+
+
+def said_after(language, tokens):
+    """`log p` of the token after some, with the places of image tokens in the grid added one by one."""
+    embedded, place = [], 0
+    for token in tokens:
+        vector = language.network.get_input_embeddings()(torch.tensor(token))
+        embedded.append(vector + language.places[place] if token >= language.images else vector)
+        place = place + 1 if token >= language.images else 0
+    return language.network(inputs_embeds=torch.stack(embedded).unsqueeze(0)).logits[0, -1].log_softmax(-1)
 
 
 def objective(model, estimator, credit, images, outcomes):
@@ -167,8 +177,7 @@ def test_streams_are_what_they_should_be_token_by_token():
     for stream in (written[0] + written[1], written[2] + written[3]):
         for place in range(1, len(stream)):
             if stream[place] >= WORDS:
-                seen = torch.tensor([stream[:place]])
-                total -= language.network(input_ids=seen).logits[0, -1].log_softmax(-1)[stream[place]]
+                total -= said_after(language, stream[:place])[stream[place]]
     torch.testing.assert_close(language.streams(captions, ids), total / 4)
 
 
@@ -180,8 +189,8 @@ def test_what_is_written_is_of_its_kind_and_the_likeliest():
     assert words.shape == (4, L) and int(words.max()) < 5
     for place in range(L):
         seen = torch.cat((start, words[:, :place] + WORDS), 1)
-        expected = language.network(input_ids=seen).logits[:, -1, WORDS : WORDS + 5].argmax(-1)
-        assert torch.equal(words[:, place], expected)
+        expected = [int(said_after(language, row.tolist())[WORDS : WORDS + 5].argmax()) for row in seen]
+        assert words[:, place].tolist() == expected
     drawn = language.write(language.caption_first(words), torch.Generator().manual_seed(0))
     assert drawn.shape == (4, 3) and 0 <= int(drawn.min()) <= int(drawn.max()) < C
 
@@ -204,8 +213,8 @@ def _given(language, caption, ids):
     """The probability of tokens, each among image tokens alone."""
     tokens, total = language.caption_first(caption), torch.ones(())
     for own in ids:
-        logits = language.network(input_ids=tokens).logits[0, -1, language.images :].detach()
-        total = total * logits.softmax(-1)[own]
+        said = said_after(language, tokens[0].tolist())[language.images :].detach()
+        total = total * said.softmax(-1)[own]
         tokens = torch.cat((tokens, (own + language.images).reshape(1, 1)), 1)
     return total
 

@@ -61,9 +61,7 @@ def draw(rows: Sequence[Row]) -> Figure:
             style = "-" if method.startswith("joint") else "--"
             axis.plot(*zip(*points, strict=True), style, color=f"C{number}", label=None if place else method)
     best = [float(row["test_bound"]) for row in rows if row["images"] == "some"]
-    axis.set(
-        xlabel="seconds of training", ylabel="multi-sample bound, nats", ylim=(max(best) - 60, None)
-    )
+    axis.set(xlabel="seconds of training", ylabel="multi-sample bound, nats", ylim=(max(best) - 60, None))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return figure

@@ -25,7 +25,8 @@ class Language(nn.Module):
         [EXAMPLE, CAPTION, w_1 ... w_L, IMAGE, z_1 ... z_V]
         [EXAMPLE, IMAGE, z_1 ... z_V, CAPTION, w_1 ... w_L]
 
-    It predicts words and image tokens, out of the whole vocabulary, but not the three tokens that say what follows.
+    It predicts words and image tokens, out of the whole vocabulary, but not the three tokens that say what follows. An
+    image token's embedding has one of its place in the grid added, as those of DALL·E have (arXiv 2102.12092).
 
     Args:
         sizes: `model_type` and what else the configuration of that architecture of `transformers` has.
@@ -54,6 +55,8 @@ class Language(nn.Module):
         if type(config) not in AutoModelForCausalLM._model_mapping:
             raise UserError(f"model.language.model_type={config.model_type} is no language model; give one, as gemma.")
         self.network = AutoModelForCausalLM.from_config(config)
+        width = self.network.get_input_embeddings().embedding_dim
+        self.places = nn.Parameter(torch.randn(variables, width) * width**-0.5)
         self._refuse_what_sees_ahead()
 
     @property
@@ -66,8 +69,12 @@ class Language(nn.Module):
         return self.network(inputs_embeds=embedded, use_cache=False).logits
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings `[..., H]` of tokens."""
-        return self.network.get_input_embeddings()(ids)
+        """Embeddings `[N, T, H]` of streams."""
+        where = torch.arange(ids.shape[1], device=ids.device)
+        begun = torch.where(ids == IMAGE, where, -1).cummax(1).values
+        place = (where - begun - 1).clamp(0, self.variables - 1)
+        own = torch.where((ids >= self.images).unsqueeze(-1), self.places[place], 0.0)
+        return self.network.get_input_embeddings()(ids) + own
 
     def log_prob(self, captions: Tensor, codes: Tensor) -> Tensor:
         """`log p(z_v | z_1 ... z_{v-1}, caption)`, `[S, B, V]`.
@@ -79,13 +86,13 @@ class Language(nn.Module):
         """
         relaxed = codes.is_floating_point()
         points, batch = codes.shape[:2]
-        before = self.embed(self.caption_first(captions))
+        before, embedder = self.embed(self.caption_first(captions)), self.network.get_input_embeddings()
         if relaxed:
-            embedder = self.network.get_input_embeddings()
             own = codes @ embedder.weight[self.images :] * float(getattr(embedder, "embed_scale", 1.0))
         else:
-            own = self.embed(codes + self.images)
-        embedded = torch.cat((before.expand(points, *before.shape), own[:, :, :-1]), 2).flatten(0, 1)
+            own = embedder(codes + self.images)
+        own = (own + self.places)[:, :, :-1]
+        embedded = torch.cat((before.expand(points, *before.shape), own), 2).flatten(0, 1)
         logits = self.logits(embedded)[:, -self.variables :].unflatten(0, (points, batch))
         found = logits.log_softmax(-1)[..., self.images :]
         return (codes * found).sum(-1) if relaxed else found.gather(-1, codes.unsqueeze(-1)).squeeze(-1)
