@@ -36,8 +36,10 @@ METHODS = {
     "two stages, Gumbel-softmax": Method(GUMBEL, 1),
     "two stages, DisARM-Tree": Method(("estimator=disarm_tree",), 2),
 }
-FIGURES = ("train_loss", "test_elbo", "test_bound", "test_rate", "tokens_used", "read_class", "read_attributes")
-FIGURES += ("read_caption", "prompt_read", "drawn_class", "drawn_attributes", "prompt_drawn", "judge_accuracy")
+FIGURES = (
+    *("train_loss", "test_elbo", "test_bound", "test_rate", "tokens_used", "read_class", "read_attributes"),
+    *("read_caption", "prompt_read", "drawn_class", "drawn_attributes", "prompt_drawn", "judge_accuracy"),
+)
 RUN = ("method", "steps", "data", "seed")
 COLUMNS = (*RUN, "images", "step", "seconds", *PASSES, *FIGURES)
 

@@ -135,7 +135,7 @@ def _decoder(sizes: list[tuple[int, int]], width: int, dimensions: int) -> nn.Se
     layers: list[nn.Module] = [nn.Conv2d(dimensions, width, 3, padding=1), nn.LeakyReLU(SLOPE)]
     for small, large in zip(sizes[:0:-1], sizes[-2::-1], strict=True):
         last = large == sizes[0]
-        rest = tuple(1 - whole % 2 for whole in large)
+        rest = 1 - large[0] % 2, 1 - large[1] % 2
         layers.append(nn.ConvTranspose2d(width, 1 if last else width, 3, 2, 1, output_padding=rest))
         assert [2 * side - 1 + more for side, more in zip(small, rest, strict=True)] == [*large]
         if not last:
