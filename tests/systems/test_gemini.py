@@ -325,6 +325,15 @@ def test_a_model_that_sees_ahead_is_refused():
         Language({"model_type": "t5"}, 5, L, 3, C, 2)
 
 
+def test_a_run_that_was_judged_goes_on(tmp_path):
+    """The judge is no part of its checkpoint; counts of passes go on too."""
+    choices = ["run.evaluate_every=2", "run.checkpoint_every=1"]
+    train(configure("gemini", tmp_path / "run", *choices, "run.steps=3"))
+    run = train(configure("gemini", tmp_path / "run", *choices, "run.steps=5", "resume=true"))
+    assert [row["encoder_passes"] for row in run.record.rows] == [20, 40, 50]
+    assert not any("judge" in name for name in run.task.state_dict())
+
+
 @pytest.mark.parametrize(
     ("choices", "sentence"),
     [

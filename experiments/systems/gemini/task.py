@@ -101,7 +101,7 @@ class GeminiTask(ImageTask):
         self.variance = GradientVariance(self.model.tokenizer.encoder.parameters(), variance_decay)
         self._drawn: tuple[Batch, estimation.Estimate] | None = None
         """Of the last forward pass, where an estimator was asked: the batch, binary, and what it was told."""
-        self._judge: Judge | None = None
+        self._judges: list[Judge] = []  # in a list, so that it is no part of what learns
         self._step, self._points = 0, 1
         self.register_buffer("done", torch.zeros((), dtype=torch.long))  # steps, also where a run goes on
 
@@ -214,9 +214,9 @@ class GeminiTask(ImageTask):
 
     def judge(self) -> Judge:
         """The classifier of drawn images."""
-        if self._judge is None:
-            self._judge = trained_judge(self.images, self.judge_steps, self.cache, self.world)
-        return self._judge
+        if not self._judges:
+            self._judges = [trained_judge(self.images, self.judge_steps, self.cache, self.world)]
+        return self._judges[0]
 
     def pictures(self, folder: Path) -> list[Path]:
         """Reconstructions, images drawn from captions, captions read from images, prompts."""
