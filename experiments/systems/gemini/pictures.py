@@ -54,7 +54,7 @@ def _drawn(task: GeminiTask, generator: torch.Generator) -> Figure:
     captions = [(*row, number) for row in rows for number in range(classes)]
     words = [[first + own for first, own in zip(firsts, caption, strict=True)] for caption in captions]
     pixels = images_drawn(task, torch.tensor(words, device=task.world.device), generator)
-    labels = ["\n".join(slots[slot][own] for slot, own in enumerate(row)) for row in rows]
+    labels = ["\n".join(slots[slot][own].partition("-")[0] for slot, own in enumerate(row)) for row in rows]
     title = f"Drawn from captions such as “{task.captions.text(words[0])}”, {task.title}"
     return grid(pixels.unflatten(0, (len(rows), classes)), task.images.shape, labels, title)
 
@@ -92,7 +92,7 @@ def _with_texts(
     task: GeminiTask, images: Sequence[Tensor | None], texts: Sequence[str], columns: int, title: str
 ) -> Figure:
     rows = len(texts) // columns
-    figure = Figure(figsize=(1.5 * columns + 1, 1.7 * rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(1.8 * columns, 1.1 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for number, text in enumerate(texts):
         axis = axes[divmod(number, columns)]
