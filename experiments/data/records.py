@@ -114,7 +114,7 @@ def table(path: Path, columns: int) -> Iterator[list[str]]:
     Raises:
         UserError: where it cannot be read, or a row has another number of columns.
     """
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(path), start=1):
         row = line.rstrip("\r\n").split("\t")
         if len(row) != columns:
             raise UserError(f"{path}, line {number}, has {len(row)} columns where {columns} are needed; restore it.")
@@ -127,7 +127,7 @@ def records(path: Path, *names: str) -> Iterator[dict[str, Any]]:
     Raises:
         UserError: where it cannot be read, or an object lacks one of the names.
     """
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(path), start=1):
         try:
             row = json.loads(line)
             missing = [name for name in names if name not in row]
@@ -136,6 +136,21 @@ def records(path: Path, *names: str) -> Iterator[dict[str, Any]]:
         if missing:
             raise UserError(f"{path}, line {number}, has no {missing[0]}; restore it.")
         yield row
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file of text, packed with gzip or not, with their ends.
+
+    Raises:
+        UserError: where it cannot be read.
+    """
+    packed = path if path.suffix == ".gz" or path.exists() else path.with_name(path.name + ".gz")
+    try:
+        opened = gzip.open if packed.suffix == ".gz" else open
+        with opened(packed, "rt", encoding="utf-8", newline="\n") as file:
+            yield from file
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is missing, damaged or cut off ({error}); restore it.") from error
 
 
 def grade(path: Path, text: str) -> int:
@@ -164,13 +179,3 @@ def _unique(found: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
         if item[0] not in seen:
             seen.add(item[0])
             yield item
-
-
-def _lines(path: Path) -> Iterator[str]:
-    packed = path if path.suffix == ".gz" or path.exists() else path.with_name(path.name + ".gz")
-    try:
-        opened = gzip.open if packed.suffix == ".gz" else open
-        with opened(packed, "rt", encoding="utf-8", newline="\n") as file:
-            yield from file
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is missing, damaged or cut off ({error}); restore it.") from error

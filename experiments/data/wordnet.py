@@ -70,11 +70,11 @@ def wordnet() -> WordNet:
         UserError: where a file is damaged.
     """
     synsets = []
-    for line in _lines(HERE / NOUNS[0], NOUNS[1]):
+    for line in checked_lines(HERE / NOUNS[0], NOUNS[1]):
         lemmas, lexname, gloss, examples = line.split("\t")
         synsets.append(Synset(tuple(lemmas.split("|")), lexname, gloss, tuple(examples.split("|") if examples else ())))
     relations = []
-    for line in _lines(HERE / RELATIONS[0], RELATIONS[1]):
+    for line in checked_lines(HERE / RELATIONS[0], RELATIONS[1]):
         head, name, tail = line.split("\t")
         relations.append(Relation(int(head), name, int(tail)))
     return WordNet(tuple(synsets), tuple(relations))
@@ -169,6 +169,23 @@ def wordnet_texts(
     return Pairs("WordNet's texts", [Pair(t, t) for t in texts], [Pair(t, t) for t in judged], cache)
 
 
+def checked_lines(path: Path, sha256: str) -> list[str]:
+    """The lines of a packed file that is shipped.
+
+    Raises:
+        UserError: where its content has another hash.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(
+            f"{path} is missing, damaged or cut off ({error}); restore it from the repository, which has it."
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is not the file it should be; restore it from the repository, which has it.")
+    return content.decode().splitlines()
+
+
 def _chosen(nouns: WordNet, pairs: int | None, held_out: int) -> tuple[list[int], list[int]]:
     """Synsets to train on, and to judge by."""
     order, others = nouns.split()
@@ -185,15 +202,3 @@ def _chosen(nouns: WordNet, pairs: int | None, held_out: int) -> tuple[list[int]
 def _with_own_gloss(nouns: WordNet, numbers: list[int]) -> list[int]:
     counts = Counter(nouns.synsets[number].gloss for number in numbers)
     return [number for number in numbers if counts[nouns.synsets[number].gloss] == 1]
-
-
-def _lines(path: Path, sha256: str) -> list[str]:
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (EOFError, OSError, zlib.error) as error:
-        raise UserError(
-            f"{path} is missing, damaged or cut off ({error}); restore it from the repository, which has it."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path} is not the file it should be; restore it from the repository, which has it.")
-    return content.decode().splitlines()
