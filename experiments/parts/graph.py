@@ -23,6 +23,13 @@ class Sets(NamedTuple):
         """How many entities each of `count` sets has, int64 `[count]`."""
         return torch.bincount(self.rows, minlength=count)
 
+    def take(self, index: Tensor, count: int) -> Sets:
+        """Some of `count` sets, in the order of their rows `[n]`."""
+        sizes = self.sizes(count)
+        starts = (sizes.cumsum(0) - sizes)[index]
+        place, own = ragged(starts, sizes[index])
+        return Sets(own, self.entities[place])
+
 
 class Graph:
     """Facts by subject and relation.
@@ -79,10 +86,8 @@ class Graph:
         """
         place = relations[sets.rows] * self.entities + sets.entities
         starts = self._starts[place]
-        counts = self._starts[place + 1] - starts
-        shift = (starts - (counts.cumsum(0) - counts)).repeat_interleave(counts)
-        objects = self._objects[shift + torch.arange(len(shift), device=shift.device)]
-        found = (sets.rows.repeat_interleave(counts) * self.entities + objects).unique()
+        places, origin = ragged(starts, self._starts[place + 1] - starts)
+        found = (sets.rows[origin] * self.entities + self._objects[places]).unique()
         return Sets(found // self.entities, found % self.entities)
 
     def walk(self, starts: Tensor, paths: Tensor) -> Sets:
@@ -111,3 +116,10 @@ class Graph:
         place = torch.searchsorted(keys, asked).clamp(max=len(keys) - 1)
         hit = (keys[place] == asked) if len(keys) else asked.new_zeros(len(asked), dtype=torch.bool)
         return torch.bincount(found.rows[hit], minlength=count * repeats)
+
+
+def ragged(starts: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """So many consecutive places from each start on, and which start each is from: int64 `[n]` both."""
+    origin = torch.arange(len(starts), device=starts.device).repeat_interleave(counts)
+    shift = starts - (counts.cumsum(0) - counts)
+    return shift[origin] + torch.arange(len(origin), device=starts.device), origin
