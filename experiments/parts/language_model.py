@@ -1,0 +1,139 @@
+"""Text in, text out: encoders with decoders of `transformers`, T5 (Raffel et al. 2020, arXiv 1910.10683) above all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiments.engine import UserError
+from experiments.parts.architectures import configuration
+from experiments.parts.starts import saved, take
+from experiments.parts.text import Tokens
+from experiments.parts.towers import TextModel, pretrained_folder, quietly
+
+FILES = (
+    ("config.json",),
+    ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"),
+    ("tokenizer.json", "spiece.model"),
+)
+"""Of pretrained weights; T5 1.1 has the older ones."""
+
+
+class Encoded(NamedTuple):
+    """What a decoder reads."""
+
+    hidden: Tensor
+    """`[N, L, D]`."""
+    mask: Tensor
+    """bool `[N, L]`, where there is text."""
+
+
+class LanguageModel(TextModel):
+    """A model that completes texts, whose sentinel tokens stand for the parts that are left out.
+
+    Args:
+        sizes: of a new model: `model_type` and what else the configuration of that architecture has.
+        pretrained: a folder, or a name on the Hugging Face hub, with weights and their tokenizer, in the place of
+            `sizes`.
+        start: the folder of a run whose task has a language model of these sizes as its `model`: its weights and its
+            tokenizer are started from.
+        vocabulary: the number of tokens, for a new model; the first, 0, pads, and 2 ends a text, as a `Reader` with
+            sentinels has them.
+        setting: the place of `sizes` in the configuration, for refusals.
+
+    Raises:
+        UserError: where the extra `systems` is missing, or the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, Any],
+        pretrained: str | None = None,
+        start: str | None = None,
+        *,
+        vocabulary: int,
+        setting: str = "model.sizes",
+    ) -> None:
+        super().__init__(pretrained, start)
+        if pretrained is not None:
+            self.network, self.tokenizer = _pretrained(pretrained)
+            return
+        self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
+        if start is not None:
+            weights, self.tokenizer = saved("model.start", start, "model.network.")
+            take("model.start", start, self.network, weights)
+
+    @property
+    def padding(self) -> int:
+        """The id of the token that pads."""
+        return int(self.network.config.pad_token_id or 0)
+
+    @property
+    def width(self) -> int:
+        """D, of token embeddings."""
+        return int(self.network.config.hidden_size)
+
+    def encode(self, texts: Tokens, prompts: Tensor | None = None) -> Encoded:
+        """Read texts `[N, L]`, after soft prompts `[N, P, D]` in the place of token embeddings, if there are any."""
+        embedded, mask = self.network.get_input_embeddings()(texts.ids), texts.mask
+        if prompts is not None:
+            embedded = torch.cat((prompts.to(embedded.dtype), embedded), 1)
+            mask = torch.cat((mask.new_ones(prompts.shape[:2]), mask), 1)
+        hidden = self.network.get_encoder()(inputs_embeds=embedded, attention_mask=mask.long()).last_hidden_state
+        return Encoded(hidden, mask)
+
+    def log_probability(self, encoded: Encoded, answers: Tokens) -> Tensor:
+        """Of answers `[N, A]`, token by token, their ends included: `[N]`, in nats."""
+        network, labels = self.network, answers.ids.masked_fill(~answers.mask, self.padding)
+        found = network(
+            encoder_outputs=(encoded.hidden,),
+            attention_mask=encoded.mask.long(),
+            decoder_input_ids=network.prepare_decoder_input_ids_from_labels(labels),  # not as labels: no second softmax
+            use_cache=False,
+        )
+        nats = F.cross_entropy(found.logits.transpose(1, 2), labels, reduction="none")
+        return -(nats * answers.mask).sum(-1)
+
+    @torch.no_grad()
+    def complete(self, encoded: Encoded, length: int) -> Tensor:
+        """The likeliest token after the other, at most `length` of them: ids `[N, A]`, padded behind the end."""
+        from transformers.modeling_outputs import BaseModelOutput
+
+        return self.network.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded.hidden),
+            attention_mask=encoded.mask.long(),
+            max_new_tokens=length,
+            do_sample=False,
+            num_beams=1,
+        )[:, 1:]
+
+
+def _new(sizes: Mapping[str, Any], vocabulary: int, setting: str) -> Any:
+    from transformers import AutoModelForSeq2SeqLM
+
+    fixed = {"vocab_size": vocabulary, "pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": 2}
+    config = configuration(setting, sizes, "t5", fixed)
+    if type(config) not in AutoModelForSeq2SeqLM._model_mapping:
+        raise UserError(f"{setting}.model_type={sizes['model_type']} does not have an encoder and a decoder; give t5.")
+    return AutoModelForSeq2SeqLM.from_config(config)
+
+
+def _pretrained(name: str) -> tuple[Any, str]:
+    """Weights, and their tokenizer as JSON."""
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = pretrained_folder(name, files=FILES)
+    try:
+        with quietly():
+            network, own = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True), folder / FILES[2][0]
+            made = None if own.exists() else AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = Tokenizer.from_file(str(own)) if made is None else made.backend_tokenizer
+    except Exception as error:  # of many packages, each with exceptions of its own
+        said = str(error).strip().split("\n")[0].rstrip(".")
+        raise UserError(f"model.pretrained={name} cannot be read ({said}); name a model such as T5 1.1.") from error
+    return network, tokenizer.to_str()

@@ -1,0 +1,256 @@
+"""The language model of systems: its tokenizer, spans that are left out, probabilities of answers, others' weights."""
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from torchmetrics.functional.text import squad
+
+from experiments.engine import UserError, World
+from experiments.parts import towers
+from experiments.parts.answers import exact_match, normalised
+from experiments.parts.language_model import LanguageModel
+from experiments.parts.reader import Reader
+from experiments.parts.spans import Spans
+from experiments.parts.text import Tokens
+
+TEXTS = ["The dog barked all night.", "Côte d'Ivoire (a country) is in Africa; its capital is Yamoussoukro", "a cat"]
+SIZES = {"model_type": "t5", "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    found = Reader(200, 40, None, sentinels=8)
+    cache = str(tmp_path_factory.mktemp("cache"))
+    found.begin([TEXTS, ["dog, sound, <extra_id_0>", "a", "b"]], TEXTS * 2, "", cache, 0, [], World(), False)
+    return found
+
+
+def small(**arguments):
+    torch.manual_seed(0)
+    return LanguageModel(SIZES, vocabulary=200, **arguments).eval()
+
+
+# The tokenizer.
+
+
+def test_tokens_are_the_text(reader):
+    decoded = [reader.own.decode(row) for row in reader.columns[0].ids.tolist()]
+    assert decoded == [text.lower() for text in TEXTS]
+    sentinel, ids = reader.own.token_to_id("<extra_id_0>"), reader.own.encode("dog, sound, <extra_id_0> night").ids
+    before, after = ids[: ids.index(sentinel)], ids[ids.index(sentinel) + 1 :]
+    assert after == reader.own.encode("night").ids and before == reader.own.encode("dog, sound,").ids[:-1]
+    assert reader.own.token_to_id("</s>") == 2 and reader.own.token_to_id("[PAD]") == 0
+
+
+# Spans.
+
+
+def test_spans_and_what_is_left_of_a_text_are_together_the_text(reader):
+    spans, texts = Spans(reader.own, 0, density=0.4, mean=1.5), reader.columns[0]
+    for seed in range(20):
+        found = spans(texts, torch.Generator().manual_seed(seed))
+        for number, (row, length) in enumerate(zip(texts.ids.tolist(), texts.lengths.tolist(), strict=True)):
+            inputs, answers = (
+                part.ids[number, : part.lengths[number]].tolist() for part in (found.texts, found.answers)
+            )
+            assert merged(inputs, answers, spans.sentinels) == row[:length]
+
+
+def merged(inputs, answers, sentinels):
+    """The text, by putting every span where its sentinel stands."""
+    spans, current = {}, None
+    for token in answers[:-1]:
+        if token in sentinels:
+            current = spans[token] = []
+        else:
+            current.append(token)
+    assert all(spans.values()) and answers[-1] == inputs[-1]
+    return [token for known in inputs for token in spans.get(known, [known])]
+
+
+@pytest.mark.parametrize(
+    ("length", "density", "mean", "spans"), [(10, 0.15, 3.0, 1), (9, 0.45, 2.0, 2), (5, 0.5, 1, 2)]
+)
+def test_all_places_have_the_same_probability(reader, length, density, mean, spans):
+    """False alarm 1e-6 for each case: chi-square over all masks that there are."""
+    from scipy.stats import chi2
+
+    out = min(max(round(length * density), 1), length - 1)
+    chosen, generator = Spans(reader.own, 0, density, mean), torch.Generator().manual_seed(1)
+    ways = {
+        flags
+        for flags in itertools.product((False, True), repeat=length)
+        if sum(flags) == out and sum(value for value, _ in itertools.groupby(flags)) == spans
+    }
+    draws = 200 * len(ways)
+    counts = Counter(tuple(chosen.left_out(length, generator)) for _ in range(draws))
+    assert counts.keys() <= ways
+    statistic = sum((counts[way] - 200) ** 2 / 200 for way in ways)
+    assert statistic < chi2.isf(1e-6, len(ways) - 1)
+
+
+def test_texts_of_one_token_are_left_out_whole(reader):
+    assert Spans(reader.own, 0).left_out(1, None) == [True]
+
+
+# Probabilities and completions.
+
+
+def test_probabilities_are_those_of_all_answers(reader):
+    """Over all answers of one token and an end, and of longer ones, by the chain rule: they sum to 1."""
+    model, texts = small(), reader.columns[1]
+    row = texts.take(torch.tensor([0]))
+    with torch.no_grad():
+        encoded = model.encode(row)
+        hidden = encoded.hidden.expand(200, -1, -1)
+        of_all = type(encoded)(hidden, encoded.mask.expand(200, -1))
+        first = torch.arange(200).unsqueeze(1)
+        answers = Tokens(first, torch.ones(200, dtype=torch.long), first[:, 0])
+        assert model.log_probability(of_all, answers).exp().sum() == pytest.approx(1, abs=1e-5)
+        second = torch.cat((torch.full((200, 1), 7), first), 1)
+        longer = Tokens(second, torch.full((200,), 2), first[:, 0])
+        total = model.log_probability(of_all, longer).exp().sum()
+        assert total == pytest.approx(float(model.log_probability(of_all, answers)[7].exp()), rel=1e-4)
+
+
+def test_padding_and_neighbours_change_nothing(reader):
+    model, texts, answers = small(), *reader.columns
+    with torch.no_grad():
+        together = model.log_probability(model.encode(texts), answers)
+        alone = [
+            model.log_probability(model.encode(texts.take(one)), answers.take(one))
+            for one in torch.arange(len(texts.ids)).split(1)
+        ]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_prompts_are_read_before_the_text(reader):
+    """The embeddings of a text's first tokens as prompts: the text itself."""
+    model, texts = small(), reader.columns[0].take(torch.tensor([0]))
+    rest = Tokens(texts.ids[:, 2:], texts.lengths - 2, texts.text)
+    with torch.no_grad():
+        prompts = model.network.get_input_embeddings()(texts.ids[:, :2])
+        torch.testing.assert_close(model.encode(rest, prompts).hidden, model.encode(texts).hidden)
+
+
+def test_completions_are_the_likeliest_tokens(reader):
+    model, texts = small(), reader.columns[0]
+    encoded = model.encode(texts)
+    found = model.complete(encoded, 3)
+    with torch.no_grad():
+        for number, row in enumerate(found.tolist()):
+            one = type(encoded)(encoded.hidden[number : number + 1], encoded.mask[number : number + 1])
+            for place in range(len(row)):
+                if 2 in row[:place]:
+                    assert row[place] == 0
+                    continue
+                tried = torch.tensor([[*row[:place], token] for token in range(200)])
+                of_all = type(encoded)(one.hidden.expand(200, -1, -1), one.mask.expand(200, -1))
+                tokens = Tokens(tried, torch.full((200,), place + 1), tried[:, 0])
+                assert int(model.log_probability(of_all, tokens).argmax()) == row[place]
+
+
+# Answers.
+
+
+def test_answers_match_as_in_squad():
+    pairs = [
+        ("The Dog.", ["dog"]),
+        ("a  dog", ["cat", "Dog"]),
+        ("théâtre", ["theatre"]),
+        ("", ["the"]),
+        ("athe na", ["athena"]),
+        ("U.S.", ["us"]),
+    ]
+    ours = exact_match(*zip(*pairs, strict=True))
+    theirs = [
+        squad(
+            [{"prediction_text": answer, "id": "0"}],
+            [{"answers": {"answer_start": [0] * len(right), "text": right}, "id": "0"}],
+        )["exact_match"]
+        for answer, right in pairs
+    ]
+    assert ours == [float(match) == 100 for match in theirs]
+    assert sum(ours) == 4 and normalised("The  (big) Dog") == "big dog"
+
+
+# What others have trained.
+
+
+def test_weights_of_others_come_with_their_tokenizer(tmp_path, reader):
+    from transformers import T5Tokenizer
+
+    own = small()
+    own.network.save_pretrained(tmp_path / "t5")
+    theirs = T5Tokenizer(
+        vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁dog", -1.0), ("▁", -2.0)], extra_ids=3
+    )
+    theirs.save_pretrained(tmp_path / "t5")
+    model = small(pretrained=str(tmp_path / "t5"))
+    assert torch.equal(model.network.shared.weight, own.network.shared.weight)
+    found = Reader(200, 40, None, sentinels=8)
+    found.begin([["dog dog dog dog"]], [], model.tokenizer, str(tmp_path), model.padding, [], World(), False)
+    assert found.columns[0].ids.tolist() == [[3, 3, 3, 3, 1]]
+    assert len(Spans(found.own, model.padding).sentinels) == 3
+
+
+def test_heads_of_their_own_stay_their_own(tmp_path):
+    """T5 1.1 does not share the embeddings of tokens with its last layer."""
+    from safetensors.torch import save_file
+
+    own = small()
+    state = {name: value.clone() for name, value in own.network.state_dict().items()}
+    state["lm_head.weight"] = torch.randn_like(state["lm_head.weight"])
+    own.network.save_pretrained(tmp_path)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "tokenizer.json").write_text(plain_tokenizer())
+    model = small(pretrained=str(tmp_path))
+    assert torch.equal(model.network.lm_head.weight, state["lm_head.weight"])
+    assert torch.equal(model.network.shared.weight, state["shared.weight"])
+
+
+def plain_tokenizer():
+    from tokenizers import Tokenizer, models
+
+    return Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).to_str()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "arguments", "match"),
+    [
+        ({"model_type": "bert"}, {}, "model.sizes.model_type=bert does not have an encoder and a decoder; give t5"),
+        ({"model_type": "t55"}, {}, "model.sizes.model_type=t55 is no architecture"),
+        ({"model_type": "t5", "d_modell": 3}, {}, "model.sizes.d_modell is nothing that t5 has"),
+        (SIZES, {"start": "nowhere"}, "model.start=nowhere holds no run"),
+        (SIZES, {"start": "nowhere", "pretrained": "x"}, "give one of them"),
+    ],
+)
+def test_models_that_there_are_not_are_refused(sizes, arguments, match):
+    with pytest.raises(UserError, match=match):
+        LanguageModel(sizes, vocabulary=200, **arguments)
+
+
+def test_a_folder_without_weights_and_a_hub_that_is_not_there_are_named(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(towers, "PATIENCE", 0.1)
+    monkeypatch.setattr(huggingface_hub.HfApi, "endpoint", "http://127.0.0.1:9", raising=False)
+    with pytest.raises(UserError, match=r"model.pretrained=nobody/nothing is no folder here, and cannot be fetched"):
+        small(pretrained="nobody/nothing")
+    small().network.config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"has no model.safetensors, which model.pretrained=.* needs"):
+        small(pretrained=str(tmp_path))
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match=r"model.pretrained=.* cannot be read \("):
+        small(pretrained=str(tmp_path))
+
+
+def test_tokenizers_without_sentinels_are_refused():
+    from tokenizers import Tokenizer
+
+    with pytest.raises(UserError, match="has no sentinel <extra_id_0>"):
+        Spans(Tokenizer.from_str(plain_tokenizer()), 0)
