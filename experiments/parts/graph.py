@@ -34,7 +34,7 @@ class Sets(NamedTuple):
 class Graph:
     """Facts by subject and relation.
 
-    Relation R, behind those of the graph, is STOP: it leads from every entity to itself.
+    Relation R, behind those of the graph, leads from every entity to itself: a path stays where it is.
 
     Args:
         knowledge: the facts, of E entities and R relations.
@@ -46,15 +46,15 @@ class Graph:
         self.entities, self.relations = len(knowledge.entities), len(knowledge.relations)
         subject, relation, tail = torch.tensor(knowledge.triples, dtype=torch.int64, device=device).T
         own = torch.arange(self.entities, device=device)
-        place = torch.cat([relation * self.entities + subject, self.stop * self.entities + own])
+        place = torch.cat([relation * self.entities + subject, self.stay * self.entities + own])
         order = (place * self.entities + torch.cat([tail, own])).sort().indices
         self._objects = torch.cat([tail, own])[order]
         counts = torch.bincount(place, minlength=(self.relations + 1) * self.entities)
         self._starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
     @property
-    def stop(self) -> int:
-        """The number of the relation that ends a path."""
+    def stay(self) -> int:
+        """The number of the relation that leads from every entity to itself."""
         return self.relations
 
     def relation(self, name: str) -> int:
@@ -91,17 +91,20 @@ class Graph:
         return Sets(found // self.entities, found % self.entities)
 
     def walk(self, starts: Tensor, paths: Tensor) -> Sets:
-        """What paths reach; from the first STOP on they stay where they are.
+        """What paths reach.
 
         Args:
             starts: an entity each, int64 `[N]`.
             paths: relations, int64 `[N, V]`.
         """
-        stopped = (paths == self.stop).cummax(-1).values.bool() if paths.numel() else paths.bool()
         sets = Sets(torch.arange(len(starts), device=starts.device), starts)
-        for relations in paths.masked_fill(stopped, self.stop).unbind(-1):
+        for relations in paths.unbind(-1):
             sets = self.follow(sets, relations)
         return sets
+
+    def ended(self, paths: Tensor) -> Tensor:
+        """Paths `[*, V]` that stay from the first relation on that stays, whatever stands behind it."""
+        return paths.masked_fill((paths == self.stay).cummax(-1).values.bool(), self.stay)
 
     def overlap(self, found: Sets, wanted: Sets, count: int, repeats: int = 1) -> Tensor:
         """How many entities of each found set are wanted, int64 `[repeats * count]`.

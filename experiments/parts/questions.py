@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class Questions:
     starts: Tensor
     """int64 `[N]`, the entity that is asked about."""
     paths: Tensor
-    """int64 `[N, V]`, relations that lead to the answers, STOP behind them; -1 where none is known."""
+    """int64 `[N, V]`, relations that lead to the answers, behind them that of staying; -1 where none is known."""
     answers: Sets
     """`N` sets: any of its entities answers a question."""
     group: Tensor
@@ -225,18 +226,24 @@ def _asked(
 ) -> Questions:
     """Of each entity, in one of all ways to ask by the path."""
     names = graph.knowledge.relations
-    ways = [phrases.relations[names[relation]] for relation in path] + [ASKED]
-    forms: list[str] = []
-    for parts in itertools.product(*(way.new if new else way.learned for way in ways)):
-        text = BLANK
-        for part in parts:
-            text = part.replace(BLANK, text)
-        forms.append(text)
-    padded = torch.tensor([*path, *[graph.stop] * (HOPS - len(path))]).expand(len(starts), HOPS)
+    wordings = [phrases.relations[names[relation]] for relation in path] + [ASKED]
+    ways = [wording.new if new else wording.learned for wording in wordings]
+    chosen, form = (hashes[starts] % math.prod(len(way) for way in ways)).unique(return_inverse=True)
+    forms = tuple(_put_together(ways, number) for number in chosen.tolist())
+    padded = torch.tensor([*path, *[graph.stay] * (HOPS - len(path))]).expand(len(starts), HOPS)
     group = Group(", ".join(names[relation] for relation in path), len(path))
     zeros = torch.zeros(len(starts), dtype=torch.int64)
     answers = graph.walk(starts, padded)
-    return Questions(tuple(forms), hashes[starts] % len(forms), starts, padded, answers, zeros, (group,))
+    return Questions(forms, form, starts, padded, answers, zeros, (group,))
+
+
+def _put_together(ways: Sequence[Sequence[str]], number: int) -> str:
+    """One of all combinations, each way around the one before."""
+    text = BLANK
+    for way in ways:
+        number, own = divmod(number, len(way))
+        text = way[own].replace(BLANK, text)
+    return text
 
 
 def _together(parts: Sequence[Questions]) -> Questions:

@@ -99,7 +99,7 @@ def walked(knowledge, start, path):
     reached = {start}
     for relation in path:
         if relation == len(knowledge.relations):
-            break
+            continue  # it stays where it is
         reached = {t.object for t in knowledge.triples if t.subject in reached and t.relation == relation}
     return reached
 
@@ -115,6 +115,21 @@ def test_paths_reach_what_brute_force_reaches(seed):
         assert sets == [walked(knowledge, start, path) for path in paths.tolist()]
         assert found.sizes(64).tolist() == [len(each) for each in sets]
         assert {*graph.objects(start, 1).tolist()} == walked(knowledge, start, [1])
+
+
+def test_a_path_ends_where_it_first_stays():
+    graph = Graph(small(0))
+    paths = torch.tensor([[3, 1, 2], [1, 3, 2], [1, 2, 3], [0, 1, 2]])
+    assert graph.ended(paths).tolist() == [[3, 3, 3], [1, 3, 3], [1, 2, 3], [0, 1, 2]]
+
+
+def test_sets_are_taken_in_any_order():
+    graph = Graph(small(1))
+    sets = graph.walk(torch.arange(12), torch.zeros(12, 1, dtype=torch.int64))
+    index = torch.tensor([7, 0, 7, 3])
+    taken = sets.take(index, 12)
+    rows = [[*sets.entities[sets.rows == row].tolist()] for row in index.tolist()]
+    assert [[*taken.entities[taken.rows == row].tolist()] for row in range(4)] == rows
 
 
 def test_sets_overlap_as_sets_do():

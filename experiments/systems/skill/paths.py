@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +13,15 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
 from experiments.parts.batches import Shuffled
-from experiments.parts.graph import Graph
+from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, HOPS, Questions, QuestionSet
 from experiments.parts.reader import Reader
 from experiments.systems.skill.policy import PathPolicy
 
 ENTITY = "this"
 """What a policy reads in the place of the entity's name."""
+REWARDS = ("f1", "exact")
+STOPS = ("stays", "ends")
 CHUNK = 512
 """Questions that are read at a time, where nothing is learned."""
 
@@ -37,6 +38,7 @@ class PathTask(Task):
         model: makes the policy from `hops`, `relations`, `vocabulary` and `length`.
         estimator: of the gradient w.r.t. the policy's logits.
         supervised: whether the path is told, and learned by cross-entropy without any look-up: the ceiling.
+        stop: ends: what stands behind the first STOP does not count; stays: STOP leads from every entity to itself.
         reward: f1: of the two sets; exact: 1 where they are equal, else 0.
         entropy: weight of the policy's entropy in nats, which keeps it trying.
         vocabulary: tokens at most of the tokenizer that is trained on the training questions; a pretrained encoder has
@@ -47,14 +49,13 @@ class PathTask(Task):
         UserError: where the parts do not fit together.
     """
 
-    rewards: ClassVar = ("f1", "exact")
-
     def __init__(
         self,
         data: QuestionSet,
         model: Callable[..., PathPolicy],
         estimator: dg.Estimator,
         supervised: bool = False,
+        stop: str = "stays",
         reward: str = "f1",
         entropy: float = 0.01,
         vocabulary: int = 2000,
@@ -62,8 +63,9 @@ class PathTask(Task):
     ) -> None:
         super().__init__()
         require_number("task.entropy", entropy, least=0, below=math.inf)
-        if reward not in self.rewards:
-            raise UserError(f"task.reward is one of {', '.join(self.rewards)}, not {reward!r}.")
+        for setting, value, known in (("stop", stop, STOPS), ("reward", reward, REWARDS)):
+            if value not in known:
+                raise UserError(f"task.{setting} is one of {', '.join(known)}, not {value!r}.")
         if not isinstance(supervised, bool):
             raise UserError(f"task.supervised is true or false, not {supervised!r}.")
         if estimator.latent != "categorical" or estimator.of_bound or not estimator.takes_ids:
@@ -75,7 +77,7 @@ class PathTask(Task):
             raise UserError(f"the questions of {data.name} come without paths; give task.supervised=false.")
         self.reader = Reader(vocabulary, length, None)
         self.data, self.estimator, self.supervised = data, estimator, supervised
-        self.reward, self.entropy = reward, entropy
+        self.stop, self.reward, self.entropy = stop, reward, entropy
         relations = len(data.knowledge.relations) + 1
         self.model = model(hops=HOPS, relations=relations, vocabulary=vocabulary, length=length)
         self.learners = dg.nn.Learners(estimator)
@@ -149,11 +151,17 @@ class PathTask(Task):
     def rewarded(self, questions: Questions, paths: Tensor) -> Tensor:
         """What paths `[S, N, V]` of N questions are worth, `[S, N]`; a look-up each."""
         samples, count = paths.shape[:2]
-        found = self.graph.walk(questions.starts.repeat(samples), paths.flatten(0, 1))
+        found = self.walk(questions.starts.repeat(samples), paths.flatten(0, 1))
         hits = self.graph.overlap(found, questions.answers, count, samples)
         sizes, wanted = found.sizes(samples * count), questions.answers.sizes(count).repeat(samples)
         f1 = 2 * hits / (sizes + wanted)
         return (f1 if self.reward == "f1" else (f1 == 1).float()).view(samples, count)
+
+    def walk(self, starts: Tensor, paths: Tensor) -> Sets:
+        """What paths `[N, V]` reach from `[N]` besides these: no question's answer is the entity it asks about."""
+        reached = self.graph.walk(starts, self.graph.ended(paths) if self.stop == "ends" else paths)
+        others = reached.entities != starts[reached.rows]
+        return Sets(reached.rows[others], reached.entities[others])
 
     @torch.no_grad()
     def paths(self, part: int, questions: Questions) -> Tensor:
@@ -165,7 +173,7 @@ class PathTask(Task):
     @torch.no_grad()
     def found(self, part: int, questions: Questions) -> Tensor:
         """Whether the likeliest path of each question reaches all its answers and nothing else, bool `[N]`."""
-        reached = self.graph.walk(questions.starts, self.paths(part, questions))
+        reached = self.walk(questions.starts, self.paths(part, questions))
         count = len(questions)
         hits, wanted = self.graph.overlap(reached, questions.answers, count), questions.answers.sizes(count)
         return (hits == wanted) & (reached.sizes(count) == wanted)
