@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from experiments.data.records import folder_of, lines
 from experiments.data.wordnet import checked_lines, wordnet
-from experiments.engine.errors import UserError
+from experiments.engine.errors import UserError, require_count
 
 GEONAMES = Path(__file__).parent / "geonames" / "triples.tsv.gz"
 GEONAMES_SHA256 = "f875c63fd2d6b4e553474c6ec68e0cf0d740073449d730e514d800237c227548"
@@ -115,12 +116,19 @@ def graph_of(
 
 
 @functools.cache
-def geonames() -> KnowledgeGraph:
+def geonames(cities: int | None = None) -> KnowledgeGraph:
     """64,059 facts on 30,842 cities and 252 countries, shipped with the experiments.
 
+    Args:
+        cities: that facts are about, in the order of a hash of their names, so that the smaller of two graphs is within
+            the larger; None: all.
+
     Raises:
-        UserError: where the file is damaged.
+        UserError: where the file is damaged, or for what is no count.
     """
+    if cities is not None:
+        require_count("data.cities", cities)
+        return _about(geonames(), cities)
     rows = checked_lines(GEONAMES, GEONAMES_SHA256)
     facts = (_fact(GEONAMES, number, row, "\t") for number, row in enumerate(rows, start=1))
     return graph_of("GeoNames", GEONAMES, facts, KINDS)
@@ -168,6 +176,18 @@ def wiki_movies(root: str | None) -> KnowledgeGraph:
     numbered = ((number, line) for number, line in enumerate(lines(path), start=1) if line.strip())
     read = _wiki_movies(path, numbered) if path.name == names[1] else (_fact(path, *line, "|") for line in numbered)
     return graph_of("WikiMovies", path, read).both_ways()
+
+
+def _about(graph: KnowledgeGraph, cities: int) -> KnowledgeGraph:
+    """The facts about countries, and about so many cities."""
+    subjects = {triple.subject for triple in graph.triples if graph.entities[triple.subject].kind == "city"}
+    order = sorted(subjects, key=lambda number: hashlib.sha256(graph.entities[number].name.encode()).digest())
+    left_out = {*order[cities:]}
+    kept = [triple for triple in graph.triples if triple.subject not in left_out]
+    numbers = {number: None for triple in kept for number in (triple.subject, triple.object)}
+    place = {number: own for own, number in enumerate(numbers)}
+    triples = tuple(Triple(place[subject], relation, place[tail]) for subject, relation, tail in kept)
+    return graph._replace(entities=tuple(graph.entities[number] for number in numbers), triples=triples)
 
 
 def _fact(path: Path, number: int, line: str, separator: str) -> Fact:

@@ -66,6 +66,13 @@ class Questions:
         }
         return replace(self, **columns, answers=Sets(*(column.to(device) for column in self.answers)))
 
+    def some(self, most: int | None) -> Tensor:
+        """The numbers `[n]` of at most so many, and a few more: spread over all, and one of every group."""
+        device = self.form.device
+        step = 1 if most is None else max(math.ceil(len(self) / most), 1)
+        first = torch.searchsorted(self.group, torch.arange(len(self.groups), device=device))
+        return torch.cat([torch.arange(0, len(self), step, device=device), first]).unique()
+
     def texts(self, knowledge: KnowledgeGraph) -> list[str]:
         """As people ask them."""
         pairs = zip(self.form.tolist(), self.starts.tolist(), strict=True)
@@ -94,6 +101,7 @@ class QuestionSet(NamedTuple):
 def geonames_questions(
     split: str = "cities",
     hops: Sequence[int] = (1, 2, 3),
+    cities: int | None = None,
     questions: int | None = 2000,
     held_out: int | None = 200,
     cache: str = CACHE,
@@ -104,6 +112,7 @@ def geonames_questions(
         split: cities: every tenth city or country is held out, by a hash of its name. All cities of a country have the
             same answers of two and three hops, so that training questions hold those of test questions too. countries:
             every tenth country is held out with all its cities, and training questions lead through none of them.
+        cities: of the graph: see `geonames`.
         hops, questions, held_out, cache: see `template_questions`.
 
     Raises:
@@ -111,7 +120,7 @@ def geonames_questions(
     """
     if split not in SPLITS:
         raise UserError(f"data.split is one of {', '.join(SPLITS)}, not {split!r}.")
-    knowledge = geonames()
+    knowledge = geonames(cities)
     owners = torch.arange(len(knowledge.entities))
     if split == "countries":
         located = knowledge.relations.index("located_in")

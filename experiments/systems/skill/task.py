@@ -16,6 +16,7 @@ from experiments.parts.batches import Shuffled
 from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, HOPS, Questions, QuestionSet
 from experiments.parts.reader import Reader
+from experiments.systems.skill.language import macro
 from experiments.systems.skill.policy import PathPolicy
 
 ENTITY = "this"
@@ -192,17 +193,10 @@ class PathTask(Task):
 
     def shares(self, part: int, questions: Questions, most: int | None) -> list[float]:
         """Of each group, the share of questions whose answers are found; at most so many in all, spread over them."""
-        step = 1 if most is None else max(math.ceil(len(questions) / most), 1)
-        rows = torch.arange(0, len(questions), step, device=self.world.device)
-        first = torch.searchsorted(questions.group, torch.arange(len(questions.groups), device=self.world.device))
-        rows = torch.cat([rows, first]).unique()  # one of each at least
-        own = rows[self.world.share(len(rows))]
+        own = questions.some(most)
+        own = own[self.world.share(len(own))]
         asked = questions.take(own)
-        sums = torch.zeros(2, len(questions.groups), dtype=torch.float64, device=self.world.device)
-        sums[0].index_add_(0, asked.group, self.found(part, asked).double())
-        sums[1].index_add_(0, asked.group, torch.ones(len(own), dtype=torch.float64, device=self.world.device))
-        hits, counts = self.world.sum([sums])[0]
-        return (hits / counts).tolist()
+        return macro(self.found(part, asked), asked.group, len(questions.groups), self.world)
 
     def noted(self) -> dict[str, float | None]:
         """How much has been looked up."""
@@ -210,9 +204,12 @@ class PathTask(Task):
 
     def pictures(self, folder: Path) -> list[Path]:
         """What is found of the questions that each path answers."""
-        from experiments.systems.skill.pictures import draw  # takes matplotlib with it
+        from experiments.systems.skill.pictures import draw_shares  # takes matplotlib with it
 
-        return draw(folder, self)
+        asked = enumerate(self.held_out.items(), start=1)
+        shares = {part: self.shares(number, questions, None) for number, (part, questions) in asked}
+        what = "share of questions whose answers are found"
+        return draw_shares(folder / "paths.png", self.data.held_out, shares, what, self.title)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """For the checkpoint."""
