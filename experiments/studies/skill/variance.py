@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 
 from discretegrad import analysis
-from experiments.engine.files import write_table
+from experiments.files import write_table
 from experiments.studies.page import digits
 from experiments.studies.skill.runs import CEILING, METHODS
 from experiments.studies.trials import composed

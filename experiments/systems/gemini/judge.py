@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiments.data.images import Images, binarise
 from experiments.engine import UserError, World
-from experiments.engine.files import write_whole
+from experiments.files import write_whole
 from experiments.locks import locked
 
 BATCH, RATE = 128, 2e-3
