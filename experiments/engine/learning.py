@@ -97,16 +97,21 @@ class Learning:
         return parts if self.monitor is None else parts | {"monitor": self.monitor}
 
     def _average(self, stopped: bool) -> bool:
-        """Sum every parameter's gradients over the processes; whether any was stopped. One exchange for all of it."""
+        """Sum all gradients over the processes, in one exchange all that are dense; whether any was stopped."""
         if self.world.size == 1:
             return stopped
-        learning = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
+        every = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
+        sparse = [p for p in every if p.grad is not None and p.grad.is_sparse]
+        learning = [p for p in every if p.grad is None or not p.grad.is_sparse]
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
         flags = [*(p.grad is not None for p in learning), stopped]
         *gradients, raised = self.world.sum([*own, torch.tensor(flags, dtype=torch.float32, device=self.world.device)])
         *found, stopped = raised.bool().tolist()
         for parameter, gradient, anywhere in zip(learning, gradients, found, strict=True):
             parameter.grad = gradient if anywhere else None  # as in one process: an optimiser skips it
+        for parameter in sparse:
+            assert parameter.grad is not None
+            parameter.grad = self.world.sum_rows(parameter.grad)
         return stopped
 
     def _marks(self) -> dict[tuple[int, int], Tensor]:

@@ -46,6 +46,13 @@ class World:
         parts = flat.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def sum_rows(self, rows: Tensor) -> Tensor:
+        """Of sparse tensors, as the gradients of large tables are, the sum over all processes: what they hold alone."""
+        rows = rows.coalesce()
+        own = rows.indices().cpu(), rows.values().cpu()
+        parts = [torch.sparse_coo_tensor(*each, rows.shape, check_invariants=False) for each in self.every(own)]
+        return torch.stack(parts).sum(0).coalesce().to(rows.device)
+
     def mean(self, total: Tensor | float, count: int) -> float:
         """The mean over all processes, of each one's sum and how many it has summed."""
         [pair] = self.sum([torch.tensor([float(total), count], dtype=torch.float64, device=self.device)])

@@ -74,7 +74,7 @@ class Frozen(NamedTuple):
             UserError: where the cache cannot be written, or holds a broken file.
         """
         if self.encoder == HASHED:
-            return _hashed(texts)
+            return hashed(texts)
         folder = pretrained_folder(self.encoder, "task.encoder")
         contents = [hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in FILES]
         recipe = hashlib.sha256(repr((contents, self.length, *texts)).encode()).hexdigest()[:32]
@@ -120,7 +120,8 @@ def _read(path: Path) -> Tensor:
         raise UserError(f"{path} is damaged; remove it, and it is made again.") from error
 
 
-def _hashed(texts: Sequence[str]) -> Tensor:
+def hashed(texts: Sequence[str]) -> Tensor:
+    """Counts of hashed trigrams `[N, WIDTH]`, of length 1."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
     counts = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 3), n_features=WIDTH).transform(texts)

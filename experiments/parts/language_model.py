@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.engine import UserError
+from experiments.data.entity_facts import MASK, Corpus
+from experiments.engine import UserError, World
 from experiments.parts.architectures import configuration
+from experiments.parts.reader import Reader
 from experiments.parts.starts import saved, take
 from experiments.parts.text import Tokens
 from experiments.parts.towers import TextModel, pretrained_folder, quietly
@@ -21,6 +23,10 @@ FILES = (
     ("tokenizer.json", "spiece.model"),
 )
 """Of pretrained weights; T5 1.1 has the older ones."""
+
+
+SENTINELS = 32
+"""Of a tokenizer that is trained."""
 
 
 class Encoded(NamedTuple):
@@ -65,7 +71,7 @@ class LanguageModel(TextModel):
         self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
         if start is not None:
             weights, self.tokenizer = saved("model.start", start, "model.network.")
-            take("model.start", start, self.network, weights)
+            take("model.start", start, self.network, weights, f"{setting} and task.vocabulary")
 
     @property
     def padding(self) -> int:
@@ -110,6 +116,24 @@ class LanguageModel(TextModel):
             do_sample=False,
             num_beams=1,
         )[:, 1:]
+
+
+def read_columns(
+    reader: Reader, model: LanguageModel, corpus: Corpus, columns: Sequence[Sequence[str]], progress: bool, world: World
+) -> None:
+    """Read columns of texts by the model's tokenizer, or by one that is trained on the corpus.
+
+    Args:
+        reader: that reads.
+        model: its texts' model.
+        corpus: of the tokenizer.
+        columns: of texts.
+        progress: whether to show how far it is.
+        world: the processes.
+    """
+    stated = (text.replace(MASK, "") for pair in corpus.statements for text in pair)
+    trained_on = () if model.tokenizer else (*corpus.train, *corpus.judged, *corpus.names, *stated)
+    reader.begin(columns, trained_on, model.tokenizer, corpus.cache, model.padding, model.subwords, world, progress)
 
 
 def _new(sizes: Mapping[str, Any], vocabulary: int, setting: str) -> Any:

@@ -40,6 +40,9 @@ class Spans:
 
     def __call__(self, texts: Tokens, generator: torch.Generator | None) -> Corrupted:
         """Corrupt texts of at least one token and an end."""
+        if generator is not None:  # one on the CPU, from which places are drawn without waiting for a GPU each time
+            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+            generator = torch.Generator().manual_seed(int(seed))
         lengths, rows = texts.lengths.tolist(), texts.ids.tolist()
         split = [self._row(row[:length], generator) for row, length in zip(rows, lengths, strict=True)]
         inputs, answers = (padded(column, self.padding, texts.ids.device) for column in zip(*split, strict=True))
@@ -94,7 +97,6 @@ def sentinel_ids(tokenizer: object) -> list[int]:
 
 def _parts(total: int, count: int, generator: torch.Generator | None) -> Sequence[int]:
     """A total as so many parts of at least 1, all ways with the same probability."""
-    device: torch.device | str = "cpu" if generator is None else generator.device
-    cuts = torch.randperm(total - 1, generator=generator, device=device)[: count - 1].sort().values
+    cuts = torch.randperm(total - 1, generator=generator)[: count - 1].sort().values
     ends = [0, *(cuts + 1).tolist(), total]
     return [end - start for start, end in itertools.pairwise(ends)]

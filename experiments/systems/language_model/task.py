@@ -1,0 +1,150 @@
+"""A language model as a task: texts whose parts are left out in, those parts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from experiments.data.entity_facts import EntityFacts
+from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
+from experiments.parts.batches import Shuffled
+from experiments.parts.language_model import SENTINELS, LanguageModel, read_columns
+from experiments.parts.reader import Reader
+from experiments.parts.retrieval import spread
+from experiments.parts.spans import Corrupted, Spans
+from experiments.parts.text import Tokens
+
+SHOWN = 16
+"""Texts in the picture."""
+CHUNK = 128
+"""Texts that are judged at a time."""
+
+
+class Batch(NamedTuple):
+    """Of a step."""
+
+    texts: Tokens
+    statements: Corrupted | None
+
+
+class LanguageModelTask(Task):
+    """Train a language model by span corruption, as T5, and by facts about others than it is asked for later.
+
+    Args:
+        facts: whose corpus is trained on; of the facts themselves nothing but the words, for the tokenizer.
+        model: makes it from `vocabulary`.
+        vocabulary: tokens at most of the tokenizer that is trained; pretrained weights have their own.
+        length: in tokens, to which longer texts are cut off.
+        statements: the share of a batch that are facts about other entities, each with its object left out: how one
+            answers, and nothing of what there is to know; 0: texts alone.
+        density, span: the share of tokens that is left out, and the mean length of what is left out: see `Spans`.
+
+    Raises:
+        UserError: where the parts do not fit together.
+    """
+
+    measures: ClassVar = {"train_loss": "nats per token", "held_out_loss": "nats per token of texts"}
+
+    def __init__(
+        self,
+        facts: EntityFacts,
+        model: Callable[..., LanguageModel],
+        vocabulary: int = 8000,
+        length: int = 32,
+        statements: float = 0.5,
+        density: float = 0.15,
+        span: float = 3.0,
+    ) -> None:
+        super().__init__()
+        require_number("task.statements", statements, least=0, below=1)
+        self.statements = statements
+        self.reader = Reader(vocabulary, length, None, SENTINELS)
+        self.facts, self.density, self.span = facts, density, span
+        self.model = model(vocabulary=vocabulary)
+
+    @property
+    def title(self) -> str:
+        """Model and data."""
+        return f"A language model on texts without facts of {self.facts.name}"
+
+    def begin(self, settings: Settings, world: World) -> None:
+        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        self.world, corpus = world, self.facts.corpus
+        stated = round(self.statements * settings.batch) if corpus.statements else 0
+        if stated == settings.batch:
+            raise UserError(
+                f"run.batch={settings.batch} leaves no text beside the facts; give more, or less statements."
+            )
+        self.order = Shuffled(len(corpus.train), settings.batch - stated, settings.seed, world)
+        self.order_of_statements = Shuffled(len(corpus.statements), stated, settings.seed, world) if stated else None
+        columns = [corpus.train, corpus.judged]
+        columns += [[pair[part] for pair in corpus.statements] for part in range(2)] if stated else []
+        read_columns(self.reader, self.model, corpus, columns, settings.progress, world)
+        self.spans = Spans(self.reader.own, self.model.padding, self.density, self.span)
+
+    def batch(self, step: int) -> Batch:
+        """Texts, and facts."""
+        texts, _, *stated = self.reader.columns
+        if self.order_of_statements is None:
+            return Batch(texts.take(self.order(step)), None)
+        rows = self.order_of_statements(step)
+        return Batch(texts.take(self.order(step)), Corrupted(*(column.take(rows) for column in stated)))
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """All in one."""
+        return {"optimizer": list(self.model.parameters())}
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> Step:
+        """The mean over the tokens that were left out."""
+        total, count = self._nats(self.spans(batch.texts, generator))
+        if batch.statements is not None:
+            more = self._nats(batch.statements)
+            total, count = total + more[0], count + more[1]
+        finite({"nats": total})
+        return Step(total / count, {"train_loss": total.detach() / count})
+
+    @torch.no_grad()
+    def evaluate(self, most: int | None = None) -> dict[str, float]:
+        """Of texts that were not trained on, always with the same parts left out."""
+        column, device = self.reader.columns[1], self.world.device
+        chosen = spread(len(column.ids), most, device)
+        share = self.world.share(len(chosen))
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        for start in range(share.start, share.stop, CHUNK):
+            part = chosen[start : min(start + CHUNK, share.stop)]
+            sums += torch.stack(self._nats(self.spans(column.take(part), _seeded(int(part[0]), device)))).double()
+        [sums] = self.world.sum([sums])
+        return {"held_out_loss": float(sums[0] / sums[1])}
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """What is said in the place of the parts that are left out, beside them."""
+        from experiments.systems.language_model.pictures import draw  # takes matplotlib with it
+
+        rows = spread(len(self.reader.columns[1].ids), SHOWN, self.world.device)
+        corrupted = self.spans(self.reader.columns[1].take(rows), _seeded(0, self.world.device))
+        said = self.model.complete(self.model.encode(corrupted.texts), corrupted.answers.ids.shape[1])
+        decode = self.reader.own.decode_batch
+        texts = decode(corrupted.texts.ids.tolist(), skip_special_tokens=False)
+        return draw(folder, texts, decode(corrupted.answers.ids.tolist()), decode(said.tolist()), self.title)
+
+    def _nats(self, corrupted: Corrupted) -> tuple[Tensor, Tensor]:
+        """Of the left-out tokens together, and how many they are."""
+        found = self.model.log_probability(self.model.encode(corrupted.texts), corrupted.answers)
+        return -found.sum(), corrupted.answers.lengths.sum()
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """For the checkpoint."""
+        return self.reader.state()
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """From the checkpoint."""
+        self.reader.load(state)
+        self.spans = Spans(self.reader.own, self.model.padding, self.density, self.span)
+
+
+def _seeded(number: int, device: torch.device) -> torch.Generator:
+    return torch.Generator(device).manual_seed(number)
