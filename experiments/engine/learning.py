@@ -101,17 +101,19 @@ class Learning:
         if self.world.size == 1:
             return stopped
         every = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
-        sparse = [p for p in every if p.grad is not None and p.grad.is_sparse]
-        learning = [p for p in every if p.grad is None or not p.grad.is_sparse]
+        tables = {
+            id(m.weight) for m in self.task.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse
+        }
+        learning = [parameter for parameter in every if id(parameter) not in tables]
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
         flags = [*(p.grad is not None for p in learning), stopped]
         *gradients, raised = self.world.sum([*own, torch.tensor(flags, dtype=torch.float32, device=self.world.device)])
         *found, stopped = raised.bool().tolist()
         for parameter, gradient, anywhere in zip(learning, gradients, found, strict=True):
             parameter.grad = gradient if anywhere else None  # as in one process: an optimiser skips it
-        for parameter in sparse:
-            assert parameter.grad is not None
-            parameter.grad = self.world.sum_rows(parameter.grad)
+        for table in (parameter for parameter in every if id(parameter) in tables):
+            own_rows = torch.zeros_like(table).to_sparse(1) if table.grad is None else table.grad
+            table.grad = self.world.sum_rows(own_rows)
         return stopped
 
     def _marks(self) -> dict[tuple[int, int], Tensor]:

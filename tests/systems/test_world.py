@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from torch import nn
 import discretegrad as dg
 from experiments.data import idx
 from experiments.engine import Interrupted, Run, Settings, Step, Task, UserError, World, finite
+from experiments.engine.learning import Learning
 from experiments.engine.world import joined
 from experiments.parts.batches import Shuffled
 from experiments.train import build, train
@@ -342,6 +344,31 @@ def test_parameters_and_statistics_are_equal_in_all_processes(found):
     for run in ("whole", "resumed"):
         mine, others = (one["resumes"]["states"][run] for one in found)
         assert all(torch.equal(value, others[key]) for key, value in mine.items())
+
+
+class OneOfTwo(World):
+    """A process whose other one looked up rows 1 and 3 of a table, and has no gradient of what is dense."""
+
+    def sum(self, tensors):
+        return list(tensors)
+
+    def every(self, own):
+        return [own, (torch.tensor([[1, 3]]), torch.ones(2, 2))]
+
+
+@pytest.mark.parametrize("looked_up", [[], [0, 3, 3]])
+def test_rows_of_a_sparse_table_are_summed_even_where_a_process_looked_up_none(looked_up):
+    task = nn.ModuleList([nn.Embedding(5, 2, sparse=True), nn.Linear(2, 1)])
+    loss = task[1](torch.ones(1, 2)).sum()
+    if looked_up:
+        loss = loss + task[0](torch.tensor(looked_up)).sum()
+    loss.backward()
+    assert not Learning._average(SimpleNamespace(world=OneOfTwo(0, 2), task=task), False)
+    gradient = task[0].weight.grad
+    counts = torch.bincount(torch.tensor([1, 3, *looked_up]), minlength=5)
+    assert gradient.is_sparse and gradient.coalesce().indices().tolist() == [counts.nonzero().squeeze(1).tolist()]
+    assert torch.equal(gradient.to_dense(), counts[:, None].float().expand(5, 2))
+    assert torch.equal(task[1].weight.grad, torch.ones(1, 2))
 
 
 def test_noise_does_not_repeat_between_processes(found):
