@@ -9,9 +9,9 @@ import torch
 
 from experiments.data.knowledge import ANY, Entity, wiki_movies
 from experiments.data.published_questions import Question, meta_qa
-from experiments.engine import UserError, require_count
+from experiments.engine import UserError
 from experiments.parts.graph import Sets
-from experiments.parts.questions import CACHE, HOPS, Group, Questions, QuestionSet
+from experiments.parts.questions import CACHE, HOPS, Group, Questions, QuestionSet, require_part
 
 
 def meta_qa_questions(
@@ -35,12 +35,7 @@ def meta_qa_questions(
     Raises:
         UserError: where a file is missing or broken, or names what the graph has not.
     """
-    hops = [*hops]
-    if not hops or any(hop not in range(1, HOPS + 1) for hop in hops):
-        raise UserError(f"data.hops lists numbers from 1 to {HOPS}, not {hops}.")
-    for setting, count in (("questions", questions), ("held_out", held_out)):
-        if count is not None:
-            require_count(f"data.{setting}", count)
+    hops = require_part(hops, questions, held_out)
     knowledge = wiki_movies(root)
     numbers = knowledge.numbers()
 

@@ -11,7 +11,7 @@ from experiments.data.published_questions import freebase_qa, meta_qa, wiki_hop
 from experiments.engine import UserError
 from experiments.parts.graph import Graph
 from experiments.parts.meta_qa import meta_qa_questions
-from experiments.parts.questions import geonames_questions
+from experiments.parts.templates import geonames_questions
 
 KB = """\
 Kismet|directed_by|William Dieterle

@@ -82,7 +82,7 @@ def carry_out(trial: Trial, config: DictConfig) -> list[dict[str, str]]:
     named = {name: str(value) for name, value in trial._asdict().items()}
     rows = page.read(Path(config.run.dir) / "metrics.csv")
     measured = [row for row in rows if row["held_out"] and int(row["step"]) <= config.run.steps]
-    return [{name: _short((named | row)[name]) for name in COLUMNS} for row in measured]
+    return [{name: _short((named | row).get(name, "")) for name in COLUMNS} for row in measured]
 
 
 def keep(rows: Sequence[dict[str, str]], path: Path) -> None:

@@ -21,7 +21,7 @@ ROWS = "skill_variance.csv"
 """In docs/."""
 STAGES = {"start": 0, "half way": 150, "most found": 400}
 """Steps of a training with RLOO(8)."""
-COLUMNS = ("stage", "step", "method", "evaluations", "variance", "variance_se", "bias2", "bias2_se")
+COLUMNS = ("stage", "step", "method", "evaluations", "variance", "variance_se", "bias_p_value")
 REPLICATES = 400
 
 
@@ -55,8 +55,8 @@ def _compared(task: PathTask, arguments: Sequence[str]) -> list[dict[str, Any]]:
         return -task.rewarded(questions, paths).double()
 
     found = analysis.compare(f, logits, candidates, on="ids", replicates=REPLICATES, rounds=0, progress=False)
-    names = ("evaluations", "variance", "variance_se", "bias2", "bias2_se")
+    names = ("evaluations", "variance", "variance_se", "bias_p_value")
     return [
-        {"method": row["estimator"]} | {name: digits(row[name]) for name in names}
-        for row in sorted(found.rows(), key=lambda row: [*METHODS].index(row["estimator"]))
+        {"method": row["name"]} | {name: digits(row[name]) for name in names}
+        for row in sorted(found.rows(), key=lambda row: [*METHODS].index(row["name"]))
     ]
