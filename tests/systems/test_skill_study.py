@@ -36,7 +36,7 @@ def test_look_ups_are_counted_until_most_is_found(tmp_path):
     assert [curve.until(0.81) for curve in found["RLOO(8)"]] == [2000, None]
     lines = {line["method"]: line for line in page.table(found)}
     assert (lines["RLOO(8)"]["until"], lines["RLOO(8)"]["reached"]) == ("2", "1 of 2")
-    assert (lines["Exact"]["until"], lines["Exact"]["held_out"]) == ("1", "90")
+    assert (lines["Exact"]["until"], lines["Exact"]["held_out"]) == ("1", "90.0")
     page.write(tmp_path)
     text = (tmp_path / "skill.md").read_text()
     assert "| RLOO(8) | 2 | 2 | 1 of 2 |" in text and "## Variance" not in text

@@ -118,7 +118,7 @@ def draw(graphs: Mapping[str, Curves]) -> Figure:
     """What is found over look-ups: every run, and the mean of each method."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.5 * len(graphs), 4.6), layout="constrained")
+    figure = Figure(figsize=(6.5 * len(graphs), 5.2), layout="constrained")
     for axis, (graph, found) in zip(figure.subplots(1, len(graphs), squeeze=False)[0], graphs.items(), strict=True):
         axis.axhline(SHARE * ceiling(found), color="0.5", linestyle=":", label=f"{SHARE:.0%} of the ceiling")
         for number, (method, own) in enumerate(each for each in found.items() if each[0] != CEILING):
@@ -130,13 +130,14 @@ def draw(graphs: Mapping[str, Curves]) -> Figure:
         axis.set(xscale="log", xlabel="look-ups", ylabel="share of held-out answer sets that are found", ylim=(0, 1.02))
         axis.set_title(TITLES[graph])
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="upper left")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", ncols=4)
     return figure
 
 
 def _thousands(value: Mean) -> str:
-    return page.number(value.mean / 1000, None if value.error is None else value.error / 1000)
+    return f"{value.mean / 1000:,.0f}" + ("" if value.error is None else f" ± {value.error / 1000:,.0f}")
 
 
 def _hundredths(value: Mean) -> str:
-    return page.number(100 * value.mean, None if value.error is None else 100 * value.error)
+    return f"{100 * value.mean:.1f}" + ("" if not value.error else f" ± {100 * value.error:.1f}")
