@@ -192,12 +192,20 @@ def _statements(
     names: Mapping[int, Sequence[str]],
     most: int,
 ) -> list[tuple[str, str]]:
-    """The facts of entities that are not chosen, about each other alone, in the order of their hashes."""
+    """The facts of entities that are not chosen, about each other alone, in the order of their hashes.
+
+    Every other one is told before it is asked, "dog, kind of, canine; dog, kind of, [MASK]": what stands before a
+    question is to be read, which long texts teach and definitions do not.
+    """
     graph = graph._replace(triples=tuple(triple for triple in graph.triples if triple.object not in chosen))
     facts = _facts(graph, others, names, 0.0, most)[0] if others else ()
     called = [*others.values()]
     found = {(asked(called[fact.entity], fact.relation), f"{MASK} {name}") for fact in facts for name in fact.objects}
-    return sorted(found, key=lambda statement: _hash("\t".join(statement)))
+    order = sorted(found, key=lambda statement: _hash("\t".join(statement)))
+    return [
+        (f"{text.replace(MASK, said.removeprefix(MASK).strip())}; {text}" if n % 2 else text, said)
+        for n, (text, said) in enumerate(order)
+    ]
 
 
 def _corpus(

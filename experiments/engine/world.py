@@ -50,7 +50,10 @@ class World:
         """Of sparse tensors, as the gradients of large tables are, the sum over all processes: what they hold alone."""
         rows = rows.coalesce()
         own = rows.indices().cpu(), rows.values().cpu()
-        parts = [torch.sparse_coo_tensor(*each, rows.shape, check_invariants=False) for each in self.every(own)]
+        parts = [
+            torch.sparse_coo_tensor(places, values, size=rows.shape, check_invariants=False)
+            for places, values in self.every(own)
+        ]
         return torch.stack(parts).sum(0).coalesce().to(rows.device)
 
     def mean(self, total: Tensor | float, count: int) -> float:

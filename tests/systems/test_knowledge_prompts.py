@@ -333,7 +333,7 @@ PLAIN = ("system=knowledge_prompts",)
         ((*PLAIN, "data.judged=20000"), "data.judged=20000 is more than 10000"),
         ((*PLAIN, "data.most=0"), "data.most must be an integer of at least 1"),
         ((*PLAIN, "model.start=nowhere"), "model.start=nowhere holds no run"),
-        ((*PLAIN, "model.sizes.model_type=bert"), "model.sizes.model_type=bert|model.sizes.d_kv is nothing that bert"),
+        ((*PLAIN, "model.sizes.model_type=bert"), "is nothing that bert has"),
         ((*CODES, "task.categories=1"), "task.categories must be an integer of at least 2"),
         ((*CODES, "estimator=vimco"), "VIMCO does not fit codes|latent"),
         ((*LINKING, "task.candidates=1"), "task.candidates must be an integer of at least 2"),

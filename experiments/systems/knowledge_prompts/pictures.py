@@ -61,8 +61,8 @@ def _map(axis: Axes, task: PromptsTask) -> None:
             place for place, found in zip(places, kinds, strict=True) if (found if found in common else None) == kind
         ]
         if own:
-            style = {"color": "0.85", "label": "others"} if kind is None else {"label": kind}
-            axis.scatter(*zip(*own, strict=True), s=8, **style)
+            across, up = zip(*own, strict=True)
+            axis.scatter(across, up, s=8, color="0.85" if kind is None else None, label=kind or "others")
     axis.set(xticks=[], yticks=[])
     axis.set_title(f"t-SNE of the prompts of {len(shown)} entities, by class")
     axis.legend(loc="best", fontsize=8)

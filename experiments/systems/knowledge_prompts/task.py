@@ -118,7 +118,7 @@ class PromptsTask(Task):
 
     def _take_up(self) -> None:
         """What depends on the tokenizer."""
-        self.asked = {
+        self.asked: dict[str, Asked] = {
             name: Asked(getattr(self.facts, name), self.column(name), self.model, self.reader, self.answer, self.world)
             for name in ("learned", "held_out")
             if name in self.named
@@ -140,7 +140,7 @@ class PromptsTask(Task):
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """The table, whose gradients are sparse, and all else that learns."""
-        table = self.memory.table.weight
+        table: nn.Parameter = self.memory.table.weight  # type: ignore[assignment]
         others = [p for p in self.parameters() if p.requires_grad and p is not table]
         return {"optimizer": others, "prompt_optimizer": [table]}
 
