@@ -19,6 +19,23 @@ TINY = ("data=digits", "run.batch=10", "task.bound_samples=2", "run.evaluate_mos
 TINY += ("run.progress=false", "device=cpu")
 
 
+ALONE = (
+    "data.cities=30",
+    "data.questions=4",
+    "data.held_out=2",
+    "task.vocabulary=400",
+    "model.start=null",
+    "run.batch=8",
+)
+ALONE += (
+    "model.sizes.d_model=16",
+    "model.sizes.d_ff=16",
+    "model.sizes.num_layers=1",
+    "model.sizes.num_decoder_layers=1",
+)
+"""A language model in seconds."""
+
+
 def configure(*overrides, run_dir="unused"):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("train", [*TINY, f"run.dir={run_dir}", *overrides])
@@ -156,6 +173,8 @@ def test_every_experiment_trains(experiment, tmp_path):
             fixed += [f"+tiny={system}"]
         elif "bound_samples" in whole.task:
             fixed += ["data=digits", "run.batch=4", "task.bound_samples=2", "run.progress=false"]
+        elif system is None:  # the experiment has all of it
+            fixed += [*ALONE, f"data.cache={tmp_path}", *(["task.texts=40"] if "texts" in whole.task else [])]
         else:
             fixed += [f"+tiny={system}", "model.start=null"]
         run = train(compose("train", [*fixed, "run.steps=1"]))
