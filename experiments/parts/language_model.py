@@ -70,7 +70,7 @@ class LanguageModel(TextModel):
             return
         self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
         if start is not None:
-            weights, self.tokenizer = saved("model.start", start, "model.network.")
+            weights, self.tokenizer, _ = saved("model.start", start, "model.network.")
             take("model.start", start, self.network, weights, f"{setting} and task.vocabulary")
 
     @property

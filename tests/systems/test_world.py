@@ -23,7 +23,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from test_conf import options
-from together import Both, average_step
+from together import Both, average_step, gradients_of
 from torch import nn
 
 import discretegrad as dg
@@ -155,7 +155,7 @@ def observed(run):
     gradients = []
     for _ in range(STEPS):
         run.train_step()
-        gradients.append({n: None if p.grad is None else p.grad.clone() for n, p in run.task.named_parameters()})
+        gradients.append(gradients_of(run.task))
     return {"gradients": gradients, "state": state_of(run)}
 
 

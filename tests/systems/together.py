@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,6 +76,11 @@ class Together(World):
             tensor.copy_(first)
 
 
+def gradients_of(task):
+    """Of every parameter, whole; None where there is none."""
+    return {n: None if p.grad is None else p.grad.to_dense().clone() for n, p in task.named_parameters()}
+
+
 def average_step(both, runs, step):
     """A step of both models by the mean of their losses; the gradients, which are those of both models summed."""
     for run in runs:
@@ -85,8 +91,8 @@ def average_step(both, runs, step):
     for pair in zip(*(run.task.parameters() for run in runs), strict=True):
         gradients = [p.grad for p in pair if p.grad is not None]
         for p in pair if gradients else ():
-            p.grad = sum(gradients)
-    summed = {name: None if p.grad is None else p.grad.clone() for name, p in runs[0].task.named_parameters()}
+            p.grad = functools.reduce(torch.add, gradients)  # of sparse ones too, which add to no number
+    summed = gradients_of(runs[0].task)
     for run in runs:
         for optimizer in run.learning.optimizers.values():
             optimizer.step()
