@@ -10,7 +10,7 @@ from test_conf import CONF
 from together import Both
 
 import discretegrad as dg
-from experiments.data.entity_facts import Corpus, EntityFact, EntityFacts, Mention, geonames_facts, wordnet_facts
+from experiments.data.entity_facts import MASK, Corpus, EntityFact, EntityFacts, Mention, geonames_facts, wordnet_facts
 from experiments.data.knowledge import Entity
 from experiments.engine import Run, Settings, UserError, World
 from experiments.engine.world import CPU
@@ -294,6 +294,14 @@ def test_facts_are_split_by_relation_and_the_text_does_not_have_them():
     texts = [*facts.corpus.train, *facts.corpus.judged]
     assert len(own) > 50 and not any(text.split(": ", 1)[1] in own for text in texts)
     assert len(facts.corpus.judged) == 10 and len(texts) == len({*texts}) > 78_000
+    named = {entity.name.lower() for entity in facts.entities}
+    told = 0
+    for text, said in facts.corpus.statements:
+        name = said.removeprefix(MASK).strip()
+        assert text.endswith(MASK) and name and name.lower() not in named
+        assert text.split(", ")[0].lower() not in named
+        told += f", {name}; " in text
+    assert 0.4 < told / len(facts.corpus.statements) < 0.6
     for mention in facts.mentions:
         assert mention.entity in mention.senses and len(mention.senses) > 1
     more = wordnet_facts(entities=200, judged=10)
