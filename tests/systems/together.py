@@ -44,7 +44,7 @@ class Both:
 
     def wait_for(self, rank):
         with self.condition:
-            assert self.condition.wait_for(lambda: self.turn == rank, timeout=60)
+            assert self.condition.wait_for(lambda: self.turn == rank, timeout=600)
 
     def pass_on(self, rank):
         with self.condition:
