@@ -117,6 +117,10 @@ def test_every_estimator_trains_a_decoder_of_ids_or_says_that_it_cannot(estimato
             train(config)
 
 
+PARTS = ("train", "learned"), ("test", "held_out")
+"""What data sets call what is trained on, and what is judged by."""
+
+
 @pytest.mark.parametrize("data", options("data"))
 def test_every_data_set_composes(data):
     config = configure(f"data={data}").data
@@ -131,7 +135,8 @@ def test_every_data_set_composes(data):
         found = instantiate(config)
         parts = [asked.pairs for asked in found.tasks.values()] if data == "wordnet_tasks" else [found]
         for part in parts:
-            assert len(part.train) > len(part.test if hasattr(part, "test") else part.held_out) > 0
+            learned, judged = (next(getattr(part, n) for n in names if hasattr(part, n)) for names in PARTS)
+            assert len(learned) > len(judged) > 0
 
 
 @pytest.mark.parametrize("estimator", [[], ["estimator=rloo"]])
