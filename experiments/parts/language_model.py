@@ -23,10 +23,10 @@ FILES = (
     ("tokenizer.json", "spiece.model"),
 )
 """Of pretrained weights; T5 1.1 has the older ones."""
-
-
 SENTINELS = 32
 """Of a tokenizer that is trained."""
+CHUNK = 128
+"""Texts that are completed or judged at a time."""
 
 
 class Encoded(NamedTuple):
@@ -134,6 +134,13 @@ def read_columns(
     stated = (text.replace(MASK, "") for pair in corpus.statements for text in pair)
     trained_on = () if model.tokenizer else (*corpus.train, *corpus.judged, *corpus.names, *stated)
     reader.begin(columns, trained_on, model.tokenizer, corpus.cache, model.padding, model.subwords, world, progress)
+
+
+@torch.no_grad()
+def said(reader: Reader, model: LanguageModel, texts: Tokens, length: int, prompts: Tensor | None = None) -> list[str]:
+    """What the model says of texts `[N]` in at most `length` tokens, after soft prompts `[N, P, D]` if there are."""
+    found: list[str] = reader.own.decode_batch(model.complete(model.encode(texts, prompts), length).tolist())
+    return found
 
 
 def _new(sizes: Mapping[str, Any], vocabulary: int, setting: str) -> Any:

@@ -12,12 +12,10 @@ from torch import Tensor
 from experiments.data.entity_facts import MASK, EntityFact, EntityFacts, asked
 from experiments.engine import World
 from experiments.parts.answers import exact_match, normalised
-from experiments.parts.language_model import LanguageModel
+from experiments.parts.language_model import CHUNK, LanguageModel, said
 from experiments.parts.reader import Reader
 from experiments.parts.text import Tokens
 
-CHUNK = 128
-"""Questions that are answered at a time."""
 Lookup = Callable[[Tensor], Tensor]
 """From numbers of facts `[N]` to prompts `[N, P, D]`."""
 
@@ -89,9 +87,9 @@ class Asked:
         own: list[bool] = []
         for start in range(share.start, share.stop, CHUNK):
             part = chosen[start : min(start + CHUNK, share.stop)]
-            encoded = self.model.encode(self.questions.take(part), None if prompts is None else prompts(part))
-            said = self.reader.own.decode_batch(self.model.complete(encoded, self.length).tolist())
-            own += exact_match(said, [self.facts[number].right for number in part.tolist()])
+            read = None if prompts is None else prompts(part)
+            answers = said(self.reader, self.model, self.questions.take(part), self.length, read)
+            own += exact_match(answers, [self.facts[number].right for number in part.tolist()])
         found = [match for each in self.world.every(own) for match in each]
         return torch.tensor(found, dtype=torch.bool)
 

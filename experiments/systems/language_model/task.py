@@ -7,21 +7,19 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.data.entity_facts import EntityFacts
-from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
+from experiments.engine import Settings, Step, UserError, World, finite, require_number
 from experiments.parts.batches import Shuffled
-from experiments.parts.language_model import SENTINELS, LanguageModel, read_columns
-from experiments.parts.reader import Reader
+from experiments.parts.language_model import LanguageModel, read_columns, said
+from experiments.parts.language_task import LanguageTask
 from experiments.parts.retrieval import spread
 from experiments.parts.spans import Corrupted, Spans
 from experiments.parts.text import Tokens
 
 SHOWN = 16
 """Texts in the picture."""
-CHUNK = 128
-"""Texts that are judged at a time."""
 
 
 class Batch(NamedTuple):
@@ -31,7 +29,7 @@ class Batch(NamedTuple):
     statements: Corrupted | None
 
 
-class LanguageModelTask(Task):
+class LanguageModelTask(LanguageTask):
     """Train a language model by span corruption, as T5, and by facts about others than it is asked for later.
 
     Args:
@@ -59,12 +57,9 @@ class LanguageModelTask(Task):
         density: float = 0.15,
         span: float = 3.0,
     ) -> None:
-        super().__init__()
         require_number("task.statements", statements, least=0, below=1)
-        self.statements = statements
-        self.reader = Reader(vocabulary, length, None, SENTINELS)
-        self.facts, self.density, self.span = facts, density, span
-        self.model = model(vocabulary=vocabulary)
+        super().__init__(model, vocabulary, length)
+        self.facts, self.statements, self.density, self.span = facts, statements, density, span
 
     @property
     def title(self) -> str:
@@ -94,57 +89,33 @@ class LanguageModelTask(Task):
         rows = self.order_of_statements(step)
         return Batch(texts.take(self.order(step)), Corrupted(*(column.take(rows) for column in stated)))
 
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        """All in one."""
-        return {"optimizer": list(self.model.parameters())}
-
     def forward(self, batch: Batch, generator: torch.Generator) -> Step:
         """The mean over the tokens that were left out."""
-        total, count = self._nats(self.spans(batch.texts, generator))
+        corrupted = self.spans(batch.texts, generator)
+        total, count = self.nats(*corrupted), corrupted.answers.lengths.sum()
         if batch.statements is not None:
-            more = self._nats(batch.statements)
-            total, count = total + more[0], count + more[1]
+            total = total + self.nats(*batch.statements)
+            count = count + batch.statements.answers.lengths.sum()
         finite({"nats": total})
         return Step(total / count, {"train_loss": total.detach() / count})
 
-    @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Of texts that were not trained on, always with the same parts left out."""
-        column, device = self.reader.columns[1], self.world.device
-        chosen = spread(len(column.ids), most, device)
-        share = self.world.share(len(chosen))
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        for start in range(share.start, share.stop, CHUNK):
-            part = chosen[start : min(start + CHUNK, share.stop)]
-            sums += torch.stack(self._nats(self.spans(column.take(part), _seeded(int(part[0]), device)))).double()
-        [sums] = self.world.sum([sums])
-        return {"held_out_loss": float(sums[0] / sums[1])}
+        return {"held_out_loss": self.held_out_loss(self.reader.columns[1], self.spans, most)}
 
     def pictures(self, folder: Path) -> list[Path]:
         """What is said in the place of the parts that are left out, beside them."""
         from experiments.systems.language_model.pictures import draw  # takes matplotlib with it
 
         rows = spread(len(self.reader.columns[1].ids), SHOWN, self.world.device)
-        corrupted = self.spans(self.reader.columns[1].take(rows), _seeded(0, self.world.device))
-        said = self.model.complete(self.model.encode(corrupted.texts), corrupted.answers.ids.shape[1])
+        seeded = torch.Generator(self.world.device).manual_seed(0)
+        corrupted = self.spans(self.reader.columns[1].take(rows), seeded)
+        answers = said(self.reader, self.model, corrupted.texts, corrupted.answers.ids.shape[1])
         decode = self.reader.own.decode_batch
         texts = decode(corrupted.texts.ids.tolist(), skip_special_tokens=False)
-        return draw(folder, texts, decode(corrupted.answers.ids.tolist()), decode(said.tolist()), self.title)
-
-    def _nats(self, corrupted: Corrupted) -> tuple[Tensor, Tensor]:
-        """Of the left-out tokens together, and how many they are."""
-        found = self.model.log_probability(self.model.encode(corrupted.texts), corrupted.answers)
-        return -found.sum(), corrupted.answers.lengths.sum()
-
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """For the checkpoint."""
-        return self.reader.state()
+        return draw(folder, texts, decode(corrupted.answers.ids.tolist()), answers, self.title)
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """From the checkpoint."""
-        self.reader.load(state)
+        super().set_extra_state(state)
         self.spans = Spans(self.reader.own, self.model.padding, self.density, self.span)
-
-
-def _seeded(number: int, device: torch.device) -> torch.Generator:
-    return torch.Generator(device).manual_seed(number)

@@ -12,8 +12,9 @@ from torch import Tensor
 from experiments.engine import Settings, Step, World, finite, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel
+from experiments.parts.language_task import LanguageTask
 from experiments.parts.questions import Questions, QuestionSet
-from experiments.systems.skill.language import LanguageTask, macro
+from experiments.systems.skill.groups import macro
 
 
 class AnsweringTask(LanguageTask):

@@ -9,15 +9,17 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from experiments.data.entity_facts import MASK
 from experiments.data.sentences import Cloze, clozes
 from experiments.data.wordnet import wordnet
 from experiments.engine import Settings, Step, UserError, World, finite, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel
+from experiments.parts.language_task import LanguageTask
 from experiments.parts.questions import QuestionSet
 from experiments.parts.retrieval import spread
 from experiments.parts.spans import Spans
-from experiments.systems.skill.language import CHUNK, GAP, LanguageTask, macro
+from experiments.systems.skill.groups import macro
 
 ARMS = ("text", "triples", "sentences")
 JUDGED = 1000
@@ -83,11 +85,11 @@ class PretrainingTask(LanguageTask):
         nouns = wordnet()
         order = nouns.shuffled()[: None if self.texts is None else JUDGED + self.texts]
         texts = [f"{', '.join(nouns.synsets[n].lemmas)}: {nouns.synsets[n].gloss}" for n in order]
-        without = clozes(self.data.knowledge, "sentences" if self.arm == "sentences" else "triples", GAP)
+        without = clozes(self.data.knowledge, "sentences" if self.arm == "sentences" else "triples", MASK)
         self.facts: tuple[Cloze, ...] = (*without[0], *without[1])
         names = [entity.name for entity in self.data.knowledge.entities]
         place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        columns = [texts[JUDGED:], texts[:JUDGED], [fact.text for fact in self.facts], [f"{GAP} {n}" for n in place]]
+        columns = [texts[JUDGED:], texts[:JUDGED], [fact.text for fact in self.facts], [f"{MASK} {n}" for n in place]]
         self.read(columns, (*texts, *names), self.data.cache, settings.progress, world)
         self.left_out = torch.tensor([place[fact.left_out] for fact in self.facts], device=world.device)
         self.spans = Spans(self.reader.own, self.model.padding)
@@ -115,15 +117,8 @@ class PretrainingTask(LanguageTask):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Of texts that were not trained on; and of facts, which were, how many the model completes."""
-        device = self.world.device
-        chosen = spread(JUDGED, most, device)
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        for rows in chosen[self.world.share(len(chosen))].split(CHUNK):
-            seeded = torch.Generator(device).manual_seed(int(rows[0]))
-            corrupted = self.spans(self.reader.columns[1].take(rows), seeded)
-            sums += torch.stack([self.nats(*corrupted), corrupted.answers.lengths.sum()]).double()
-        [sums] = self.world.sum([sums])
-        return {"held_out_loss": float(sums[0] / sums[1]), "known": self._known(most)}
+        loss = self.held_out_loss(self.reader.columns[1], self.spans, most)
+        return {"held_out_loss": loss, "known": self._known(most)}
 
     def _known(self, most: int | None) -> float:
         """Facts without their object, the mean over relations; any object of the subject's is right."""

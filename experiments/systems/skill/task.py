@@ -16,7 +16,7 @@ from experiments.parts.batches import Shuffled
 from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, HOPS, Questions, QuestionSet
 from experiments.parts.reader import Reader
-from experiments.systems.skill.language import macro
+from experiments.systems.skill.groups import macro
 from experiments.systems.skill.policy import PathPolicy
 
 ENTITY = "this"

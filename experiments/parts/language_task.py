@@ -1,4 +1,4 @@
-"""What pre-training and closed-book answers have in common: a language model, and texts that it completes."""
+"""What tasks that train a language model have in common: the model, and texts that it completes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from torch import Tensor, nn
 
 from experiments.engine import Task, World
 from experiments.parts.answers import exact_match
-from experiments.parts.language_model import LanguageModel
+from experiments.parts.language_model import CHUNK, SENTINELS, LanguageModel, said
 from experiments.parts.reader import Reader
-from experiments.parts.text import SENTINEL, Tokens
-
-SENTINELS = 32
-"""Of a tokenizer that is trained."""
-GAP = SENTINEL.format(0)
-CHUNK = 128
-"""Texts that are completed at a time."""
+from experiments.parts.retrieval import spread
+from experiments.parts.spans import Spans
+from experiments.parts.text import Tokens
 
 
 class LanguageTask(Task):
@@ -28,6 +24,8 @@ class LanguageTask(Task):
         vocabulary: tokens at most of the tokenizer that is trained; one that is started from has its own.
         length: in tokens, to which longer texts are cut off.
     """
+
+    world: World
 
     def __init__(self, model: Callable[..., LanguageModel], vocabulary: int, length: int) -> None:
         super().__init__()
@@ -50,13 +48,24 @@ class LanguageTask(Task):
         return -self.model.log_probability(self.model.encode(texts), answers).sum()
 
     @torch.no_grad()
+    def held_out_loss(self, texts: Tokens, spans: Spans, most: int | None) -> float:
+        """Nats per left-out token of at most so many texts, always with the same parts left out."""
+        device = self.world.device
+        chosen = spread(len(texts.ids), most, device)
+        share = self.world.share(len(chosen))
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        for start in range(share.start, share.stop, CHUNK):
+            part = chosen[start : min(start + CHUNK, share.stop)]
+            corrupted = spans(texts.take(part), torch.Generator(device).manual_seed(int(part[0])))
+            sums += torch.stack([self.nats(*corrupted), corrupted.answers.lengths.sum()]).double()
+        [sums] = self.world.sum([sums])
+        return float(sums[0] / sums[1])
+
     def right(self, texts: Tokens, answers: Sequence[Sequence[str]], length: int) -> Tensor:
         """Whether what the model says is one of the answers, bool `[N]`: exact match, as in SQuAD."""
-        said: list[str] = []
-        for rows in torch.arange(len(texts.ids), device=texts.ids.device).split(CHUNK):
-            found = self.model.complete(self.model.encode(texts.take(rows)), length)
-            said += self.reader.own.decode_batch(found.tolist())
-        return torch.tensor(exact_match(said, answers), dtype=torch.bool, device=texts.ids.device)
+        rows = torch.arange(len(texts.ids), device=texts.ids.device)
+        found = [text for part in rows.split(CHUNK) for text in said(self.reader, self.model, texts.take(part), length)]
+        return torch.tensor(exact_match(found, answers), dtype=torch.bool, device=texts.ids.device)
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """For the checkpoint."""
@@ -65,13 +74,3 @@ class LanguageTask(Task):
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """From the checkpoint."""
         self.reader.load(state)
-
-
-def macro(right: Tensor, groups: Tensor, count: int, world: World) -> list[float]:
-    """The share of each of `count` groups `[N]` that is right `[N]`, over all processes."""
-    sums = torch.zeros(2, count, dtype=torch.float64, device=world.device)
-    sums[0].index_add_(0, groups, right.double())
-    sums[1].index_add_(0, groups, torch.ones_like(right, dtype=torch.float64))
-    hits, counts = world.sum([sums])[0]
-    shares: list[float] = (hits / counts).tolist()
-    return shares
