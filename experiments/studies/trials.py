@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,39 @@ def result_of(config: DictConfig) -> dict[str, Any]:
     """
     result = last_result(config)
     return result if result["step"] >= config.run.steps else train(config).result or {}
+
+
+def study(name: str, parts: Sequence[str], seeds: Sequence[int] | None, runs: str) -> argparse.ArgumentParser:
+    """The command of a study: its part, and what all studies are told.
+
+    Args:
+        name: of its package, and of the command.
+        parts: of the work.
+        seeds: None: as the part wants.
+        runs: the folder for the runs, below runs/.
+    """
+    parser = argparse.ArgumentParser(f"python -m experiments.studies.{name}", allow_abbrev=False)
+    parser.add_argument("part", choices=tuple(parts))
+    parser.add_argument("--seeds", type=numbers, default=seeds, help="0,1,2")
+    parser.add_argument("--runs", type=Path, default=Path("runs", runs), help="folder for the runs")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
+    return parser
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """What commas separate."""
+    return tuple(int(part) for part in text.split(","))
+
+
+def file_name(text: str) -> str:
+    """With a dash in the place of all but letters and digits."""
+    return "".join(letter if letter.isalnum() else "-" for letter in text)
+
+
+def cells(values: Mapping[str, Any], columns: Sequence[str], digits: int = 5) -> Row:
+    """A line of a CSV file: floats with so many digits, nothing for None and what there is not."""
+    found = {name: values.get(name) for name in columns}
+    return {n: f"{v:.{digits}g}" if isinstance(v, float) else "" if v is None else str(v) for n, v in found.items()}
 
 
 def read(path: Path) -> list[Row]:

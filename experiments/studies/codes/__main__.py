@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from experiments.studies.codes import page
 from experiments.studies.codes.runs import ROWS, carry_out, composed, floats, keep, trials
-from experiments.studies.trials import ROOT, parsed, told
+from experiments.studies.trials import parsed, study, told
 
 
 def main() -> None:
     """Go through the runs, and keep the rows of each as soon as it is done; or write the page."""
-    parser = argparse.ArgumentParser("python -m experiments.studies.codes", description="Codes.", allow_abbrev=False)
-    parser.add_argument("part", choices=("runs", "page"))
-    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0, 1, 2), help="0,1,2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/codes_study"), help="folder for the runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
-    options, arguments = parsed(parser)
+    options, arguments = parsed(study("codes", ("runs", "page"), (0, 1, 2), "codes_study"))
     torch.set_num_threads(1)
     with told():
         if options.part == "page":

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from experiments.files import write_json
 from experiments.parts.quantisers import principal_axes
 from experiments.parts.retrieval import first_answers
+from experiments.studies.trials import cells, file_name, last_result
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows
-from experiments.studies.trials import last_result
 from experiments.train import build, train
 
 ROWS = "codes.csv"
@@ -84,7 +84,7 @@ class Trial(NamedTuple):
     @property
     def folder(self) -> Path:
         """Of the run, below that of the study."""
-        method = "".join(letter if letter.isalnum() else "-" for letter in self.method)
+        method = file_name(self.method)
         return Path(f"{self.structure}{self.variables}x{self.categories}", f"{method}-seed{self.seed}")
 
 
@@ -142,5 +142,4 @@ def keep(rows: Sequence[dict[str, str]], path: Path) -> None:
 
 def _row(trial: Trial, beam: int, result: dict[str, Any]) -> dict[str, str]:
     values = trial._asdict() | {"beam": beam} | result | {"steps": result["step"]}
-    values = {name: values.get(name) for name in COLUMNS}
-    return {n: f"{v:.5g}" if isinstance(v, float) else "" if v is None else str(v) for n, v in values.items()}
+    return cells(values, COLUMNS)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from experiments.engine import UserError
 from experiments.studies.dual_encoders import maps, page
 from experiments.studies.dual_encoders.runs import FEW, MANY, ROWS, STEPS, carry_out, composed, keep, trials
-from experiments.studies.trials import ROOT, parsed, told
+from experiments.studies.trials import numbers, parsed, study, told
 
 PARTS = ("variants", "ties", "searches", "maps", "page")
 SEEDS = {"variants": 5, "ties": 3, "searches": 3}
@@ -18,14 +15,8 @@ SEEDS = {"variants": 5, "ties": 3, "searches": 3}
 
 def main() -> None:
     """Go through the runs of a part, and keep the row of each as soon as it is done."""
-    parser = argparse.ArgumentParser(
-        "python -m experiments.studies.dual_encoders", description="Dual encoders.", allow_abbrev=False
-    )
-    parser.add_argument("part", choices=PARTS)
+    parser = study("dual_encoders", PARTS, None, "dual_encoders")
     parser.add_argument("--sizes", type=numbers, help="of training sets, such as 500,2000; ties: 2000,77000")
-    parser.add_argument("--seeds", type=numbers, help="0,1,2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/dual_encoders"), help="folder for the runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
     options, arguments = parsed(parser)
     torch.set_num_threads(1)
     with told():
@@ -43,11 +34,6 @@ def main() -> None:
             row = carry_out(trial, composed(trial, arguments, options.runs))
             keep(row, options.out / ROWS)
             print(*trial, row["found"], row["mrr"], flush=True)
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """What commas separate."""
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
+from experiments.studies.trials import cells, result_of
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows
-from experiments.studies.trials import result_of
 
 ROWS = "dual_encoders.csv"
 """In docs/."""
@@ -98,7 +98,7 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
     shares = [module for module in MODULES if result.get(f"share_{module}", 0.0) > 0.5]
     row = trial._asdict() | result | {"steps": result["step"]}
     row["found"] = TIED.get(tuple(shares), "+".join(shares)) if trial.part == "searches" else ""
-    return {name: f"{row[name]:.5g}" if isinstance(row[name], float) else str(row[name]) for name in COLUMNS}
+    return cells(row, COLUMNS)
 
 
 def keep(row: dict[str, str], path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from omegaconf import DictConfig
 
 from experiments.studies import page
-from experiments.studies.trials import Row, result_of
+from experiments.studies.trials import Row, cells, file_name, result_of
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows
 from experiments.systems.gemini.stages import PASSES
@@ -67,7 +67,7 @@ class Trial(NamedTuple):
     @property
     def folder(self) -> str:
         """Of the run, below that of the study."""
-        method = "".join(letter if letter.isalnum() else "-" for letter in self.method)
+        method = file_name(self.method)
         return f"{method}-{self.steps}-seed{self.seed}"
 
 
@@ -108,5 +108,4 @@ def keep(rows: Sequence[Row], path: Path) -> None:
 
 
 def _row(values: dict[str, object]) -> Row:
-    found = {name: values.get(name) for name in COLUMNS}
-    return {n: f"{v:.6g}" if isinstance(v, float) else "" if v is None else str(v) for n, v in found.items()}
+    return cells(values, COLUMNS, digits=6)

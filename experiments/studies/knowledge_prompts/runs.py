@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig
 
+from experiments.studies.trials import cells, result_of
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows
-from experiments.studies.trials import result_of
 
 ROWS = "knowledge_prompts.csv"
 """In docs/."""
@@ -90,8 +90,7 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
         UserError, Interrupted: see `train`.
     """
     result = result_of(config)
-    row = dict.fromkeys(COLUMNS, "") | trial._asdict() | result | {"steps": result["step"]}
-    return {name: f"{row[name]:.5g}" if isinstance(row[name], float) else str(row[name]) for name in COLUMNS}
+    return cells(trial._asdict() | result | {"steps": result["step"]}, COLUMNS)
 
 
 def keep(row: dict[str, str], path: Path) -> None:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import torch
 
 from experiments.studies.skill import page
 from experiments.studies.skill.runs import GRAPHS, ROWS, carry_out, composed, keep, trials
 from experiments.studies.skill.variance import measure
-from experiments.studies.trials import ROOT, parsed, told
+from experiments.studies.trials import parsed, study, told
 
 
 def main() -> None:
     """Go through the runs, and keep the rows of each as soon as it is done; or measure variances, or write the page."""
-    parser = argparse.ArgumentParser("python -m experiments.studies.skill", description="SKILL.", allow_abbrev=False)
-    parser.add_argument("part", choices=("paths", "variance", "page"))
+    parser = study("skill", ("paths", "variance", "page"), range(5), "skill_study")
     parser.add_argument("--graph", choices=GRAPHS, default=GRAPHS[0])
-    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=range(5), help="0,1,2")
-    parser.add_argument("--runs", type=Path, default=Path("runs/skill_study"), help="folder for the runs")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="folder for the rows and the page")
     options, arguments = parsed(parser)
     torch.set_num_threads(1)
     with told():

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from experiments.studies import page
 from experiments.studies.trials import composed as composed_of
+from experiments.studies.trials import file_name, result_of
 from experiments.studies.trials import keep as keep_rows
-from experiments.studies.trials import result_of
 
 ROWS = "skill_paths.csv"
 """In docs/."""
@@ -57,7 +57,7 @@ class Trial(NamedTuple):
     @property
     def folder(self) -> Path:
         """Of the run, below that of the study."""
-        method = "".join(letter if letter.isalnum() else "-" for letter in self.method)
+        method = file_name(self.method)
         return Path(self.graph, f"{method}-seed{self.seed}")
 
 
