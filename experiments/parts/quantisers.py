@@ -112,7 +112,8 @@ def fit(form: Form, inputs: Tensor, seed: int) -> Quantiser:
         heads, biases = codebooks[:, :, :-1], codebooks[:, :, -1]
         projected = inputs @ projection.T
         signs = (torch.einsum("nw,vcw->nvc", projected, heads) + biases > 0).squeeze(-1).float() * 2 - 1
-        decoder = torch.linalg.lstsq(signs, projected).solution.unsqueeze(1)
+        # in double: the last bits of float32's solution depend on where the numbers lie in memory
+        decoder = torch.linalg.lstsq(signs.double(), projected.double()).solution.float().unsqueeze(1)
         return Quantiser(projection, decoder.contiguous(), heads.contiguous(), biases.contiguous())
     return Quantiser(projection, codebooks, codebooks, -codebooks.square().sum(-1) / 2)
 
