@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiments.data.entity_facts import MASK, Corpus
 from experiments.engine import UserError, World
 from experiments.parts.architectures import configuration
 from experiments.parts.reader import Reader
-from experiments.parts.starts import saved, take
+from experiments.parts.starts import saved
 from experiments.parts.text import Tokens
 from experiments.parts.towers import TextModel, pretrained_folder, quietly
 
@@ -45,8 +46,8 @@ class LanguageModel(TextModel):
         sizes: of a new model: `model_type` and what else the configuration of that architecture has.
         pretrained: a folder, or a name on the Hugging Face hub, with weights and their tokenizer, in the place of
             `sizes`.
-        start: the folder of a run whose task has a language model of these sizes as its `model`: its weights and its
-            tokenizer are started from.
+        start: the folder of a run whose task has a language model as its `model`, which is started from, with its
+            tokenizer, in the place of `sizes`.
         vocabulary: the number of tokens, for a new model; the first, 0, pads, and 2 ends a text, as a `Reader` with
             sentinels has them.
         setting: the place of `sizes` in the configuration, for refusals.
@@ -67,11 +68,10 @@ class LanguageModel(TextModel):
         super().__init__(pretrained, start)
         if pretrained is not None:
             self.network, self.tokenizer = _pretrained(pretrained)
-            return
-        self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
-        if start is not None:
-            weights, self.tokenizer, _ = saved("model.start", start, "model.network.")
-            take("model.start", start, self.network, weights, f"{setting} and task.vocabulary")
+        elif start is not None:
+            self.network, self.tokenizer = _started(start)
+        else:
+            self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
 
     @property
     def padding(self) -> int:
@@ -82,6 +82,14 @@ class LanguageModel(TextModel):
     def width(self) -> int:
         """D, of token embeddings."""
         return int(self.network.config.hidden_size)
+
+    def get_extra_state(self) -> Tensor:
+        """For the checkpoint: the architecture, which pretrained weights bring along; JSON as bytes."""
+        stated = self.network.config.to_json_string(use_diff=False)
+        return torch.frombuffer(bytearray(stated.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing: what is loaded into a model was one that was made alike."""
 
     def encode(self, texts: Tokens, prompts: Tensor | None = None) -> Encoded:
         """Read texts `[N, L]`, after soft prompts `[N, P, D]` in the place of token embeddings, if there are any."""
@@ -151,6 +159,27 @@ def _new(sizes: Mapping[str, Any], vocabulary: int, setting: str) -> Any:
     if type(config) not in AutoModelForSeq2SeqLM._model_mapping:
         raise UserError(f"{setting}.model_type={sizes['model_type']} does not have an encoder and a decoder; give t5.")
     return AutoModelForSeq2SeqLM.from_config(config)
+
+
+def _started(folder: str) -> tuple[Any, str]:
+    """The network of a run, and its tokenizer as JSON."""
+    from transformers import AutoConfig, AutoModelForSeq2SeqLM
+
+    weights, tokenizer, _ = saved("model.start", folder, "model.")
+    architecture = weights.pop("_extra_state", None)
+    if architecture is None:
+        raise UserError(f"model.start={folder} holds a run that has not kept its architecture; train it again.")
+    config = AutoConfig.for_model(**json.loads(bytes(architecture.tolist())))
+    own = {name.removeprefix("network."): weight for name, weight in weights.items()}
+    network = AutoModelForSeq2SeqLM.from_config(config)
+    first, last = network.get_input_embeddings(), network.get_output_embeddings()
+    last.weight = nn.Parameter(
+        last.weight.detach().clone()
+    )  # that of T5 1.1 is its own, whatever its configuration says
+    network.load_state_dict(own)
+    if torch.equal(first.weight, last.weight):
+        network.tie_weights()
+    return network, tokenizer
 
 
 def _pretrained(name: str) -> tuple[Any, str]:

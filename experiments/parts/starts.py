@@ -45,25 +45,19 @@ def saved(setting: str, folder: str, prefix: str) -> Saved:
     return Saved(weights, saved_tokenizer(extra), checkpoint["identity"].get("run.seed"))
 
 
-def take(
-    setting: str,
-    folder: str,
-    module: nn.Module,
-    weights: dict[str, Tensor],
-    sizes: str = "model.encoder, model.dimensions, task.vocabulary, task.length and task.trigrams",
-) -> None:
+def take(setting: str, folder: str, module: nn.Module, weights: dict[str, Tensor]) -> None:
     """Give a module a run's weights.
 
     Args:
         setting, folder: see `saved`.
         module: that takes them.
         weights: of the run.
-        sizes: the settings that the module's sizes depend on.
 
     Raises:
         UserError: where its sizes are others.
     """
     own = module.state_dict()
     if {n: w.shape for n, w in weights.items()} != {n: w.shape for n, w in own.items()}:
+        sizes = "model.encoder, model.dimensions, task.vocabulary, task.length and task.trigrams"
         raise UserError(f"{setting}={folder} holds a run with another model; give {sizes} as there.")
     module.load_state_dict(weights)

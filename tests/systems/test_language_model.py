@@ -1,6 +1,7 @@
 """The language model of systems: its tokenizer, spans that are left out, probabilities of answers, others' weights."""
 
 import itertools
+import json
 from collections import Counter
 
 import pytest
@@ -14,6 +15,8 @@ from experiments.parts.language_model import LanguageModel
 from experiments.parts.reader import Reader
 from experiments.parts.spans import Spans
 from experiments.parts.text import Tokens
+from experiments.studies.trials import composed
+from experiments.train import build, train
 
 TEXTS = ["The dog barked all night.", "Côte d'Ivoire (a country) is in Africa; its capital is Yamoussoukro", "a cat"]
 SIZES = {"model_type": "t5", "d_model": 16, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.0}
@@ -196,25 +199,40 @@ def test_weights_of_others_come_with_their_tokenizer(tmp_path, reader):
     assert len(Spans(found.own, model.padding).sentinels) == 3
 
 
-def test_heads_of_their_own_stay_their_own(tmp_path):
-    """T5 1.1 does not share the embeddings of tokens with its last layer."""
+def test_a_run_from_a_t5_1_1_is_started_from_whole(tmp_path, reader):
+    """It has a last layer of its own, and does not scale what that reads, unlike what `model.sizes` would make."""
     from safetensors.torch import save_file
 
-    own = small()
-    state = {name: value.clone() for name, value in own.network.state_dict().items()}
+    network = small().network
+    state = {name: value.clone() for name, value in network.state_dict().items()}
     state["lm_head.weight"] = torch.randn_like(state["lm_head.weight"])
-    own.network.save_pretrained(tmp_path)
-    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "tokenizer.json").write_text(plain_tokenizer())
-    model = small(pretrained=str(tmp_path))
+    stated = network.config.to_dict()
+    del stated["scale_decoder_outputs"]  # which published ones do not say
+    folder = tmp_path / "t5"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(stated | {"tie_word_embeddings": False}))
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "tokenizer.json").write_text(reader.tokenizer)
+    model = small(pretrained=str(folder))
     assert torch.equal(model.network.lm_head.weight, state["lm_head.weight"])
     assert torch.equal(model.network.shared.weight, state["shared.weight"])
+    assert not model.network.config.scale_decoder_outputs
 
-
-def plain_tokenizer():
-    from tokenizers import Tokenizer, models
-
-    return Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).to_str()
+    few = [
+        "system=language_model",
+        f"data.cache={tmp_path / 'cache'}",
+        "+tiny=language_model",
+        "threads=1",
+        "device=cpu",
+        "run.steps=1",
+    ]
+    first = train(composed([*few, f"model.pretrained={folder}", f"run.dir={tmp_path / 'first'}"])).task
+    second = build(composed([*few, f"model.start={tmp_path / 'first'}", f"run.dir={tmp_path / 'second'}"])).task
+    texts = first.reader.columns[1].take(slice(2))
+    with torch.no_grad():
+        said = [task.model.eval().log_probability(task.model.encode(texts), texts) for task in (first, second)]
+    assert torch.equal(*said) and second.model.network.encoder.embed_tokens.weight is second.model.network.shared.weight
+    assert not torch.equal(second.model.network.lm_head.weight, state["lm_head.weight"])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +268,7 @@ def test_a_folder_without_weights_and_a_hub_that_is_not_there_are_named(tmp_path
 
 
 def test_tokenizers_without_sentinels_are_refused():
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, models
 
     with pytest.raises(UserError, match="has no sentinel <extra_id_0>"):
-        Spans(Tokenizer.from_str(plain_tokenizer()), 0)
+        Spans(Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")), 0)
