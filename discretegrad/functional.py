@@ -179,7 +179,7 @@ def reinforce(
     """See `discretegrad.Reinforce`; the points are independent.
 
     With `discretegrad.BatchLeaveOneOut` it is leave-one-out over points that have logits of their own, as where those
-    depend on the ids before (README, "Sequences").
+    depend on the ids before (docs/guide/training.md, "Sequences").
 
     Example:
         >>> import torch

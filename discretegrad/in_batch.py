@@ -52,7 +52,7 @@ def contrastive(
         TypeError, ValueError: for shapes, targets or a mask that cannot be meant.
 
     Reference: the softmax of Henderson et al. 2017, arXiv 1705.00652, and van den Oord et al. 2018, arXiv 1807.03748;
-    the separation is ours. See docs/shared_values.md.
+    the separation is ours. See docs/guide/shared_values.md.
 
     Example:
         >>> import torch, discretegrad as dg

@@ -1,4 +1,4 @@
-"""The tables in README.md, CONTRIBUTING.md and discretegrad/ops/README.md leave nothing out and name what there is."""
+"""The tables in README, guide, CONTRIBUTING and discretegrad/ops/README.md leave nothing out and name what there is."""
 
 import inspect
 import re
@@ -10,6 +10,8 @@ import discretegrad as dg
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+ESTIMATORS = (ROOT / "docs" / "guide" / "estimators.md").read_text().split("## What they cost")[0]
 CLASSES = {
     name: kind
     for name, kind in vars(dg.estimators).items()
@@ -17,16 +19,22 @@ CLASSES = {
 }
 ROWS = {
     match[1]: (match[2].split(", "), [cell.strip() for cell in match[3].split("|")])
-    for match in re.finditer(r"^\| `(\w+)\(([^)]*)\)` \|(.*)\|$", README, re.MULTILINE)
+    for match in re.finditer(r"^\| `(\w+)\(([^)]*)\)` \|(.*)\|$", ESTIMATORS, re.MULTILINE)
 }
 
 
-def test_every_estimator_has_a_row_in_the_readme():
+def test_every_estimator_has_a_row_in_the_guide_and_a_family_in_the_readme():
     assert set(ROWS) == set(CLASSES)
+    families = README[README.index("| family |") : README.index("[All of them]")]
+    assert sorted(re.findall(r"`(\w+)`", families)) == sorted(CLASSES)
+
+
+def test_the_readme_is_a_page():
+    assert len(README.splitlines()) <= 120 and len(README.split()) <= 900
 
 
 @pytest.mark.parametrize("name", list(CLASSES))
-def test_the_readme_s_rows_are_true(name):
+def test_the_guide_s_rows_are_true(name):
     """Arguments that exist; bias, gradient of f and latents as declared."""
     arguments, (_, unbiased, gradient_of_f, latents, _) = ROWS[name]
     kind = CLASSES[name]
@@ -51,7 +59,18 @@ def test_every_operation_and_test_file_is_listed():
 
 
 def test_links_lead_somewhere():
-    pages = ("README.md", "CONTRIBUTING.md", "docs/ports.md", "docs/shared_values.md", "discretegrad/ops/README.md")
-    for path in (ROOT / page for page in pages):
-        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
-            assert "://" in target or (path.parent / target).exists(), (path.name, target)
+    pages = ("README.md", "CONTRIBUTING.md", "docs/ports.md", "discretegrad/ops/README.md")
+    for path in (*(ROOT / page for page in pages), *GUIDE):
+        for target, section in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", path.read_text()):
+            if "://" in target:
+                continue
+            there = path.parent / target if target else path
+            assert there.exists(), (path.name, target)
+            heads = (
+                [re.sub(r"[^\w -]", "", head).replace(" ", "-").lower() for head in headings(there)] if section else []
+            )
+            assert not section or section in heads, (path.name, target, section)
+
+
+def headings(path):
+    return re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)

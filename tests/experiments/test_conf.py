@@ -153,7 +153,7 @@ def test_the_issue_s_spelling_of_sizes_works():
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_has_its_budgets_and_a_row_in_the_readme(experiment):
+def test_every_experiment_has_its_budgets_and_a_row_in_the_guide(experiment):
     """Small is shorter than full, which it can go on to; a GPU does all of it."""
     steps = {}
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -164,7 +164,7 @@ def test_every_experiment_has_its_budgets_and_a_row_in_the_readme(experiment):
             for part in ("task", "optimizer", "learner_optimizer"):
                 OmegaConf.to_container(config[part], resolve=True, throw_on_missing=True)
     assert steps["small"] < steps["full"] == steps["gpu"]
-    assert f"`{experiment}`" in (CONF.parent / "README.md").read_text()
+    assert f"`{experiment}`" in (CONF.parent / "docs" / "guide" / "systems.md").read_text()
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

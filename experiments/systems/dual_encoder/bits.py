@@ -128,8 +128,8 @@ def own_terms(
 ) -> Tensor:
     """What of the loss depends on each document's own code, while the others keep their first: `[S, B]`.
 
-    The mean over documents has the loss's gradient in the codes; see docs/shared_values.md. A code is in the softmax
-    of every query; in that of its own document; and, with same-tower negatives, in those of the other documents.
+    The mean over documents has the loss's gradient in the codes; see docs/guide/shared_values.md. A code is in the
+    softmax of every query; in that of its own document; and, with same-tower negatives, in those of other documents.
 
     Args:
         queries: of this process, `[B, D]`, without a graph.

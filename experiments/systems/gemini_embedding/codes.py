@@ -84,7 +84,7 @@ class CodesTask(GeminiEmbeddingTask):
 
     A document has V numbers below C, from the posterior of `Codebooks`. The loss is the masked softmax over the
     documents of the batch, as the first few numbers decode them, the sum over all levels; a document's logits follow an
-    estimator's gradient of its own terms (docs/shared_values.md), and all else the loss's.
+    estimator's gradient of its own terms (docs/guide/shared_values.md), and all else the loss's.
 
     Args:
         mixture, model, vocabulary, length, temperature, trigrams, prompts, mask: see `GeminiEmbeddingTask`.
