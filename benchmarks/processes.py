@@ -20,7 +20,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks.results import FOLDER, provenance, write
 from benchmarks.sizes import FEWEST, SMALL
 from benchmarks.timing import Row, median, ratio, timed
-from discretegrad.measure import keep_freed_memory
+from discretegrad.analysis.replicator import keep_freed_memory
 from experiments.engine import Run, World
 from experiments.engine.world import joined
 from experiments.train import build

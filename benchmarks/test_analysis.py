@@ -17,8 +17,8 @@ from benchmarks.steps import Step
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.analysis.measuring import Stream
 from discretegrad.analysis.record import Record
+from discretegrad.analysis.replicator import Problem
 from discretegrad.analysis.sources import OfFunction
-from discretegrad.measure import Problem
 
 COUNTS = {"toy": 64 if SMALL else 1024, "vae": 4 if SMALL else 32}
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.sizes import FEWEST, MOST, SECONDS
-from discretegrad.measure import keep_freed_memory
+from discretegrad.analysis.replicator import keep_freed_memory
 
 Row = dict[str, Any]
 WARMUPS = 2

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
+from discretegrad.analysis.estimate import Estimate, mean, p_value
+from discretegrad.analysis.known import NOTHING_UNBIASED, sentence
+from discretegrad.analysis.moments import GROUPS, Moments, Truth
+from discretegrad.analysis.replicator import Problem, Replicator, named
+from discretegrad.analysis.restore import restored
 from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
-from discretegrad.estimate import Estimate, mean, p_value
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
-from discretegrad.known import NOTHING_UNBIASED, sentence
-from discretegrad.measure import Problem, Replicator, named
-from discretegrad.moments import GROUPS, Moments, Truth
-from discretegrad.restore import restored
 
 CRITERIA = ("variance", "variance_evaluations", "variance_time")
 REFERENCE = 4

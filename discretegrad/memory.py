@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from discretegrad.analysis.moments import GROUPS
 from discretegrad.checks import installed
-from discretegrad.moments import GROUPS
 
 KEPT = GROUPS + 4
 """Doubles for each entry of the gradient and each estimator: group means, spread, unit vectors, and the result."""

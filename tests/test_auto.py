@@ -1,5 +1,7 @@
 """The choice among estimators by measurement: right where the answer is known, silent where there is none."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,11 +12,20 @@ from failing import Failing
 from scipy import stats
 
 import discretegrad as dg
-from discretegrad.estimate import Estimate
-from discretegrad.measure import Problem, Replicator
-from discretegrad.moments import Moments, Truth
+from discretegrad.analysis.estimate import Estimate
+from discretegrad.analysis.moments import Moments, Truth
+from discretegrad.analysis.replicator import Problem, Replicator
 
 COMPARISONS = 8
+ALONE = """
+import sys
+sys.modules |= dict.fromkeys(("scipy", "matplotlib"))  # whose import then fails
+import torch
+import discretegrad as dg
+from discretegrad import analysis
+f = lambda points: (points * torch.arange(4.0)).sum((-1, -2)).square()
+print(dg.Auto([dg.Reinforce(2), dg.RLOO(2)])(f, torch.zeros(5, 3, 4)).name, analysis.Estimate.__name__)
+"""
 
 
 def seeded(seed=0):
@@ -278,3 +289,9 @@ def test_names_can_be_given():
 def test_refusals(arguments, error, sentence):
     with pytest.raises(error, match=sentence):
         dg.Auto(**arguments)
+
+
+def test_it_needs_torch_alone():
+    """And so does importing what measures."""
+    found = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["RLOO", "Estimate"]

@@ -14,11 +14,12 @@ from failing import Failing
 from torch import nn
 
 import discretegrad as dg
-from discretegrad import analysis, measure
+from discretegrad import analysis
+from discretegrad.analysis import replicator
+from discretegrad.analysis.estimate import Estimate
 from discretegrad.analysis.ranking import rank
+from discretegrad.analysis.replicator import Problem
 from discretegrad.analysis.result import ESTIMATES
-from discretegrad.estimate import Estimate
-from discretegrad.measure import Problem
 
 B, V, C = 4, 2, 3
 
@@ -204,7 +205,7 @@ def test_replicates_that_share_a_call_know_nothing_of_each_other():
 
 def test_a_file_is_taken_up_where_it_was_left(tmp_path, monkeypatch):
     """Interrupted twice, by the user, and as good as never interrupted: to the last bit."""
-    monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
+    monkeypatch.setattr(replicator, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
     f, logits = problem()
     path, interrupted = tmp_path / "found.pt", Failing(f, KeyboardInterrupt(), at=(12, 25))
     arguments = {"precision": 0.03, "path": path, **QUICK}
@@ -232,7 +233,7 @@ def test_a_file_is_taken_up_where_it_was_left(tmp_path, monkeypatch):
 
 def test_a_record_that_is_added_to_is_not_interrupted(tmp_path, monkeypatch):
     """Ctrl-C in the midst of it comes after: what is saved are whole replicates, which others follow."""
-    monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)
+    monkeypatch.setattr(replicator, "ENTRIES", 50 * 2 * B * V * C)
     f, logits = problem()
     path, calls = tmp_path / "found.pt", 0
     merge = analysis.Moments._add

@@ -10,10 +10,10 @@ from catalogue import drawn_where
 from scipy import stats
 
 from discretegrad.analysis import Estimate, Moments, Truth, bias, p_value
+from discretegrad.analysis.estimate import joint_error, two_sided, typical
 from discretegrad.analysis.inference import positive_interval
+from discretegrad.analysis.moments import GROUPS
 from discretegrad.analysis.ranking import rank
-from discretegrad.estimate import joint_error, two_sided, typical
-from discretegrad.moments import GROUPS
 
 COMPARISONS = 40
 """Binomial tests in this file."""

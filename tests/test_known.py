@@ -9,8 +9,9 @@ from torch import nn
 
 import discretegrad as dg
 from discretegrad import analysis
-from discretegrad.known import sentence
-from discretegrad.measure import Problem
+from discretegrad.analysis.estimate import mean
+from discretegrad.analysis.known import UNKNOWN, sentence
+from discretegrad.analysis.replicator import Problem
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 QUICK = {"rounds": 0, "progress": False}
@@ -52,7 +53,7 @@ def test_rounding_is_not_taken_for_mixing(batch, offset, dtype):
         return values
 
     for logits in (torch.randn(batch, 6, 4), SHARP.expand(batch, 6, 4)):
-        assert seen(f, logits) == dg.known.UNKNOWN
+        assert seen(f, logits) == UNKNOWN
     alone, *among = differences[:3]
     assert batch == 1 or not all(torch.equal(alone, other) for other in among)
 
@@ -137,7 +138,7 @@ def test_variances_of_a_random_f_are_those_of_single_calls(measure):
         for _ in range(256):
             torch.rand(100)  # as the next step's numbers; else all rows had the same
             monitor.after(estimator, f, logits)
-        variance = dg.estimate.mean(torch.tensor([row["variance"] for row in monitor.rows]))
+        variance = mean(torch.tensor([row["variance"] for row in monitor.rows]))
     assert variance.error < 0.06 * exact
     assert abs(variance.value - exact) < 5 * variance.error
 

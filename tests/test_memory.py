@@ -65,7 +65,7 @@ def test_freed_memory_is_kept_where_replicates_are_drawn(kept):
     program = f"""if True:
         import resource, torch
         from discretegrad import RLOO
-        from discretegrad.measure import Problem, Replicator
+        from discretegrad.analysis.replicator import Problem, Replicator
 
         def three_blocks():
             return [torch.ones(10 * 2**18) for _ in range(3)]

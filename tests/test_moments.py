@@ -8,7 +8,7 @@ from calibration import FALSE_ALARM
 from scipy import stats
 
 from discretegrad.analysis import Moments, Truth
-from discretegrad.moments import GROUPS
+from discretegrad.analysis.moments import GROUPS
 
 
 def gradients(count, seed=0):

@@ -10,7 +10,7 @@ from torch import nn
 
 import discretegrad as dg
 from discretegrad import analysis
-from discretegrad.restore import default_generators, held, restored
+from discretegrad.analysis.restore import default_generators, held, restored
 
 LOGITS = torch.zeros(5, 3, 4)
 

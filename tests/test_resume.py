@@ -9,8 +9,8 @@ from failing import Failing
 from torch import nn
 
 import discretegrad as dg
-from discretegrad import analysis, measure
-from discretegrad.analysis import measuring
+from discretegrad import analysis
+from discretegrad.analysis import measuring, replicator
 
 QUICK = {"rounds": 0, "progress": False}
 TWO = {"RLOO(2)": dg.RLOO(2), "tree": dg.DisARMTree()}
@@ -248,7 +248,7 @@ def test_an_estimator_that_was_trained_on_is_another(tmp_path):
 
 
 def test_an_interrupted_long_run_goes_on_where_it_was(long_run, monkeypatch, tmp_path):
-    monkeypatch.setattr(measure, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
+    monkeypatch.setattr(replicator, "ENTRIES", 50 * 2 * B * V * C)  # 50 replicates of two points in a call
     path, interrupted = tmp_path / "found.pt", Failing(f, KeyboardInterrupt(), at=(24, 39))
     arguments = {"precision": 0.05, "reference": dg.RLOO(2), **QUICK}
     whole = analysis.compare(f, LOGITS, TWO, **arguments)
@@ -309,7 +309,7 @@ def test_times_are_of_one_sitting(monkeypatch, tmp_path):
 
     def in_turns(calls, rounds, device):
         sittings.append(len(calls))
-        return [measure.Estimate(len(sittings), 0.0)] * len(calls)
+        return [replicator.Estimate(len(sittings), 0.0)] * len(calls)
 
     monkeypatch.setattr(measuring, "in_turns", in_turns)
     arguments = {"replicates": 64, "progress": False, "path": tmp_path / "found.pt"}

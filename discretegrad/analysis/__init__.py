@@ -9,12 +9,12 @@ from typing import Any
 
 from discretegrad.analysis.compare import compare
 from discretegrad.analysis.comparison import Comparison
+from discretegrad.analysis.estimate import Estimate, p_value
+from discretegrad.analysis.moments import Moments, Truth
 from discretegrad.analysis.monitor import Monitor
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.recommendation import Recommendation
 from discretegrad.analysis.result import Result
-from discretegrad.estimate import Estimate, p_value
-from discretegrad.moments import Moments, Truth
 
 __all__ = [
     "Comparison",

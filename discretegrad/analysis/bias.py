@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from scipy import optimize, stats
+from discretegrad.analysis.moments import Moments, Truth
 
-from discretegrad.moments import Moments, Truth
+if TYPE_CHECKING:
+    from scipy import stats
 
 FAR = 1e4
 """Standard deviations from the truth, from which on the noise is small beside the distance whatever its direction."""
@@ -52,6 +53,8 @@ def interval(found: Distance, confidence: float) -> tuple[float, float]:
     is largest. Without a bias 96 % and more cover: a distance below its mean then counts as that mean, for no interval
     to be empty.
     """
+    from scipy import stats  # not imported before it is needed: torch alone does without intervals
+
     square, noise = found.square, found.noise
     # The normal quantile at this level is Student's.
     level = float(stats.norm.sf(stats.t.isf((1 - confidence) / 2, found.freedom)))
@@ -76,6 +79,8 @@ def interval(found: Distance, confidence: float) -> tuple[float, float]:
 
 
 def _root(increasing: Callable[[float], float], high: float) -> float:
+    from scipy import optimize
+
     while increasing(high) < 0:
         high *= 2
     return float(optimize.brentq(increasing, 0.0, high))

@@ -15,10 +15,10 @@ from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring
 from discretegrad.analysis.record import FEWEST
+from discretegrad.analysis.replicator import Problem, named
+from discretegrad.analysis.restore import restored
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
 from discretegrad.core import Estimator
-from discretegrad.measure import Problem, named
-from discretegrad.restore import restored
 
 
 def compare(
@@ -50,7 +50,7 @@ def compare(
 
     Nothing is changed: no `.grad`; no parameter, buffer or mode of a module that f or the step holds; neither the
     default random generators, Python's and numpy's among them, nor a `torch.Generator` that it holds. What cannot be
-    found, such as a global of another file, is not put back: see `discretegrad.restore.held`. Modules
+    found, such as a global of another file, is not put back: see `discretegrad.analysis.restore.held`. Modules
     inside estimators are judged as they are now.
 
     Memory: 36 doubles on the CPU for each entry of the gradient and each estimator, the long run among them, and 100

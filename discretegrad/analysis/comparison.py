@@ -16,17 +16,17 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.analysis import bias
 from discretegrad.analysis.digest import alike
+from discretegrad.analysis.estimate import Estimate, p_value
 from discretegrad.analysis.inference import interval, positive_interval
+from discretegrad.analysis.known import NOTHING_UNBIASED
 from discretegrad.analysis.merging import merged
+from discretegrad.analysis.moments import Truth
 from discretegrad.analysis.ranking import Ranking, rank
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
-from discretegrad.estimate import Estimate, p_value
 from discretegrad.files import write_whole
-from discretegrad.known import NOTHING_UNBIASED
-from discretegrad.moments import Truth
 
 CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
 FORMAT = 3

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretegrad.estimate import Estimate, joint_error
-from discretegrad.moments import Truth
+from discretegrad.analysis.estimate import Estimate, joint_error
+from discretegrad.analysis.moments import Truth
 
 
 class Cosines:

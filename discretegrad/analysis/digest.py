@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad.analysis.replicator import level
+from discretegrad.analysis.restore import default_generators, held, restored
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import Reinforce
-from discretegrad.measure import level
-from discretegrad.restore import default_generators, held, restored
 
 ROUNDING = 1e-4
 """By how much of its length a vector may differ from itself elsewhere; of half floats by more."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
-
-from discretegrad.estimate import Estimate, logarithm
+from discretegrad.analysis.estimate import Estimate, logarithm
 
 
 def interval(estimate: Estimate, confidence: float) -> tuple[float, float]:
     """Of a quantity of either sign."""
+    from scipy import stats  # not imported before it is needed: torch alone does without intervals
+
     reach = float(stats.t.isf((1 - confidence) / 2, estimate.freedom)) * estimate.error
     return estimate.value - reach, estimate.value + reach
 

@@ -13,15 +13,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from discretegrad.analysis.comparison import Comparison
+from discretegrad.analysis.known import sentence
+from discretegrad.analysis.moments import GROUPS, Moments
 from discretegrad.analysis.record import FEWEST, Record
+from discretegrad.analysis.replicator import Replicator, in_turns
+from discretegrad.analysis.restore import default_generators
 from discretegrad.analysis.sources import Source
 from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
-from discretegrad.known import sentence
-from discretegrad.measure import Replicator, in_turns
 from discretegrad.memory import peak
-from discretegrad.moments import GROUPS, Moments
-from discretegrad.restore import default_generators
 
 PILOT = 64
 """Replicates of each candidate for the long run."""

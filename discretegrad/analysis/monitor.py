@@ -16,6 +16,10 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.budget import Budget
+from discretegrad.analysis.estimate import Estimate
+from discretegrad.analysis.known import NOTHING_UNBIASED, Known
+from discretegrad.analysis.replicator import Problem, wait
+from discretegrad.analysis.restore import restored
 from discretegrad.analysis.snapshot import (
     GROUPS,
     SATURATED,
@@ -29,12 +33,8 @@ from discretegrad.analysis.snapshot import (
 from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summed_up
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimate import Estimate
 from discretegrad.estimators import RLOO
 from discretegrad.files import write_table, write_whole
-from discretegrad.known import NOTHING_UNBIASED, Known
-from discretegrad.measure import Problem, wait
-from discretegrad.restore import restored
 
 
 class Monitor:
@@ -63,7 +63,7 @@ class Monitor:
         reference: an unbiased estimator with which any other is compared. By default RLOO(4), with biased ones only.
         seed: of the replicates.
         modules: those that f calls, if they have buffers that a call moves, as batch normalisation has: they are put
-            back. Not needed for those that f holds: see `discretegrad.restore.held`.
+            back. Not needed for those that f holds: see `discretegrad.analysis.restore.held`.
         path: a file that is written at every row, whole: JSON lines if it ends in .jsonl, else CSV.
         clock: seconds, never going back.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from discretegrad.estimate import Estimate, p_value
+from discretegrad.analysis.estimate import Estimate, p_value
 
 
 @dataclass(frozen=True)

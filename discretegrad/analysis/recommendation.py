@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from discretegrad.analysis.estimate import Estimate
 from discretegrad.analysis.ranking import Ranking
 from discretegrad.analysis.result import Result
-from discretegrad.estimate import Estimate
 
 WORDS = {
     "variance_time": "variance x time",

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from discretegrad.analysis.cosines import Cosines
 from discretegrad.analysis.digest import learned
+from discretegrad.analysis.estimate import Estimate
+from discretegrad.analysis.moments import GROUPS, Moments
 from discretegrad.core import Estimator
-from discretegrad.estimate import Estimate
-from discretegrad.moments import GROUPS, Moments
 
 FEWEST = 2 * GROUPS
 """Replicates for a standard error, at least; twice as many before it is relied on."""

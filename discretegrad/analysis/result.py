@@ -10,9 +10,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from discretegrad.analysis.bias import Distance, distance
+from discretegrad.analysis.estimate import Estimate, joint_error
+from discretegrad.analysis.moments import Truth
 from discretegrad.analysis.record import Record
-from discretegrad.estimate import Estimate, joint_error
-from discretegrad.moments import Truth
 
 ESTIMATES = (
     "evaluations",

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad.analysis.estimate import Estimate, mean
+from discretegrad.analysis.moments import Moments, Truth
+from discretegrad.analysis.replicator import Problem, Replicator
 from discretegrad.analysis.stages import ESTIMATED
 from discretegrad.autograd import append_dims
 from discretegrad.core import Estimator
 from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
-from discretegrad.estimate import Estimate, mean
 from discretegrad.latent import Latent
-from discretegrad.measure import Problem, Replicator
-from discretegrad.moments import Moments, Truth
 
 GROUPS = 8
 """Replicates are measured by so many, the fewest of which a standard error is made."""

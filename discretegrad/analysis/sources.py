@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.analysis.digest import AtLevel, digest, reproduced, tensors_in, weights
+from discretegrad.analysis.replicator import ENTRIES, Problem, Replicates, level
 from discretegrad.core import Estimator
 from discretegrad.draw import Draw
 from discretegrad.estimators import RLOO, Exact
-from discretegrad.measure import ENTRIES, Problem, Replicates, level
 
 ENUMERATED = 2**24
 """The most entries of points over which the exact gradient of a function is summed, part by part."""

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any
 
 from discretegrad import checks
+from discretegrad.analysis.estimate import Estimate
 from discretegrad.analysis.table import WIDTH
-from discretegrad.estimate import Estimate
 
 EXACT = ("entropy", "effective_categories", "saturated")
 ESTIMATED = ("value", "evaluations", "variance", "norm2", "snr", "bias2", "reference_norm2", "cosine")

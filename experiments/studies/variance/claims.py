@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from discretegrad.estimate import Estimate, p_value
-from discretegrad.moments import GROUPS
+from discretegrad.analysis.estimate import Estimate, p_value
+from discretegrad.analysis.moments import GROUPS
 from experiments.studies.variance.report import Claim, Report
 
 

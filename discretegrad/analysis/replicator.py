@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from discretegrad import checks
+from discretegrad.analysis.estimate import Estimate, typical
+from discretegrad.analysis.known import UNKNOWN, Known, look
+from discretegrad.analysis.restore import restored
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
 from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.draw import Draw
-from discretegrad.estimate import Estimate, typical
 from discretegrad.estimators import RLOO
-from discretegrad.known import UNKNOWN, Known, look
-from discretegrad.restore import restored
 
 ENTRIES = 2**20
 """How many entries of points are stacked for one call of f: enough for calls to cost little, and so few that what f
@@ -179,7 +179,7 @@ class Replicator:
         estimator: whose.
     """
 
-    def __init__(self, source: Source, estimator: Estimator) -> None:
+    def __init__(self, source: Replicable, estimator: Estimator) -> None:
         self.source, self.estimator = source, estimator
         self.size: tuple[int, int] | None = None
         """How many together, and `Replicates.batch_dims`; the first replicate alone tells."""
@@ -219,7 +219,7 @@ class Replicator:
             yield found
 
 
-class Source(Protocol):
+class Replicable(Protocol):
     """What replicates come from."""
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:

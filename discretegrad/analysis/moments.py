@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from discretegrad.estimate import Estimate, joint_error
+from discretegrad.analysis.estimate import Estimate, joint_error
 
 GROUPS = 32
 """G: Student's t has 31 degrees of freedom, whose quantiles are 4 % above the normal ones at 95 %."""
