@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from experiments.data.aerial import Scene, Thing
+from experiments.data.aerial import Scene, Thing, buildings
+from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, rectangle, turned
+from experiments.engine.errors import UserError
 from experiments.parts.boxes import canonical, corners, smallest_box
 
 
@@ -71,3 +74,111 @@ def test_a_scene_lists_its_boxes_and_blocks():
     assert scene.blocks.tolist() == [3]
     empty = scene._replace(things=())
     assert (empty.boxes.shape, empty.blocks.shape) == ((0, 5), (0,))
+
+
+def covered(outline, height, width):
+    found = np.zeros((height, width), dtype=np.int64)
+    patch = coverage(outline, height, width)
+    if patch is not None:
+        found[patch.rows, patch.columns] = patch.covered
+    return found
+
+
+def test_coverage_counts_the_points_inside():
+    """By brute force over 16 points of every pixel, also where outlines cross themselves or reach beyond the image."""
+    random = np.random.RandomState(0)
+    places = np.arange(24 * 4) * 4 + 2
+    y, x = np.meshgrid(places, places, indexing="ij")
+    for _ in range(50):
+        outline = random.randint(-150, 24 * UNIT + 150, (random.randint(3, 9), 2)).astype(np.int64)
+        inside = np.zeros_like(x)
+        for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, 0), strict=True):
+            between = ((y0 <= y) & (y < y1)) | ((y1 <= y) & (y < y0))
+            inside ^= between & (((x - x0) * (y1 - y0) - (y - y0) * (x1 - x0)) * np.sign(y1 - y0) >= 0)
+        assert (covered(outline, 24, 24) == inside.reshape(24, 4, 24, 4).sum((1, 3))).all()
+
+
+def test_what_is_cut_off_covers_the_same_of_the_image():
+    random = np.random.RandomState(1)
+    for _ in range(50):
+        outline = turned(rectangle(2 * random.randint(20, 200), 2 * random.randint(20, 200)), random.randint(360))
+        outline = outline + random.randint(-50, 24 * UNIT + 50, 2)
+        part = clipped(outline, 24, 24)
+        whole = covered(outline, 24, 24)
+        assert len(part) > 2 or whole.sum() == 0
+        if len(part) > 2:  # but for points on an edge that was rounded
+            assert np.abs(covered(part, 24, 24) - whole).sum() <= 24
+            assert abs(doubled_area(part) / 2 / UNIT - whole.sum()) < 4 * 24 * 2
+
+
+@pytest.fixture(scope="module")
+def layouts():
+    return buildings(size=96, scenes=6, held_out=12)
+
+
+def test_a_scene_is_the_same_whenever_it_is_asked_for(layouts):
+    again = buildings(size=96, scenes=50, held_out=12)
+    for number in (3, 0):
+        ours, theirs = layouts.train[number], again.train[number]
+        assert torch.equal(ours.image, theirs.image) and torch.equal(ours.boxes, theirs.boxes)
+    assert not torch.equal(layouts.train[0].image, layouts.test[0].image)
+    assert layouts.train[-1].image.shape == (1, 96, 96)
+    with pytest.raises(IndexError, match="none is number 6"):
+        layouts.train[6]
+
+
+def test_boxes_are_the_least_around_the_outlines(layouts):
+    for scene in layouts.test:
+        for thing in scene.things:
+            least = smallest_box(thing.polygon.double())
+            torch.testing.assert_close(thing.box[2] * thing.box[3], (least[2] * least[3]).float(), rtol=0.03, atol=0.5)
+            torch.testing.assert_close(thing.box[:2], least[:2].float(), rtol=0, atol=0.2)
+
+
+def sizes(things):
+    return sorted(tuple(sorted(map(float, thing.box[2:4]))) for thing in things)
+
+
+def apart(a, b):
+    """The smaller angle between two boxes' sides, in degrees."""
+    turn = math.degrees(float(a.box[4] - b.box[4])) % 90
+    return min(turn, 90 - turn)
+
+
+def test_rows_share_their_angle_and_clutter_does_not(layouts):
+    seen = 0
+    for scene in layouts.test:
+        whole = [t for t in scene.things if all(4 < x < 92 for x in t.polygon.flatten())]
+        for thing in whole:
+            assert all(apart(thing, other) <= 4.1 for other in whole if other.block == thing.block)
+        for odd in (t for t in scene.clutter if all(4 < x < 92 for x in t.polygon.flatten())):
+            near = min(scene.things, key=lambda t: float((t.box[:2] - odd.box[:2]).norm()))
+            seen += apart(odd, near) > 15
+    assert seen > 5
+
+
+def test_shuffled_scenes_have_the_same_buildings_and_no_layout(layouts):
+    """Nothing is lost, no box overlaps another, and angles are uniform: a chi-square test, false alarm 1e-6."""
+    turns = []
+    for ordered, mixed in zip(layouts.test, layouts.others["shuffled"], strict=True):
+        assert len(ordered.things) == len(mixed.things) and len(ordered.clutter) == len(mixed.clutter)
+        assert (mixed.blocks == -1).all()
+        taken = sum(covered(np.round(t.polygon.numpy() * UNIT).astype(np.int64), 96, 96) > 8 for t in mixed.things)
+        assert taken.max() == 1
+        turns += [math.degrees(float(t.box[4])) % 90 for t in mixed.things]
+    counts = np.histogram(turns, 3, (0, 90))[0]
+    assert ((counts - len(turns) / 3) ** 2).sum() / (len(turns) / 3) < 27.7
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"size": 8}, r"data\.size must be an integer of at least 16"),
+        ({"scenes": 0}, r"data\.scenes must be"),
+        ({"clutter": -1}, r"data\.clutter must be"),
+        ({"pixel_size": 0.3}, r"data\.pixel_size is 0\.5, 1 or 2 metres, not 0\.3"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused(given, match):
+    with pytest.raises(UserError, match=match):
+        buildings(**given)

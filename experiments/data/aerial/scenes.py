@@ -45,6 +45,8 @@ class Scene(NamedTuple):
     image: Tensor
     """uint8 `[bands, H, W]`."""
     things: tuple[Thing, ...]
+    clutter: tuple[Thing, ...] = ()
+    """What looks like them and is none, where that is known."""
 
     @property
     def boxes(self) -> Tensor:
