@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from experiments.data.aerial import Scene, Thing, buildings
+from experiments.data.aerial.footprints import Footprint
 from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, rectangle, turned
+from experiments.data.aerial.shipped import atlanta, atlanta_layouts, resized, sentinel
+from experiments.data.aerial.traced import blocks, plans
 from experiments.engine.errors import UserError
 from experiments.parts.boxes import canonical, corners, smallest_box
 
@@ -113,11 +116,11 @@ def test_what_is_cut_off_covers_the_same_of_the_image():
 
 @pytest.fixture(scope="module")
 def layouts():
-    return buildings(size=96, scenes=6, held_out=12)
+    return buildings(scenes=6, held_out=8)
 
 
 def test_a_scene_is_the_same_whenever_it_is_asked_for(layouts):
-    again = buildings(size=96, scenes=50, held_out=12)
+    again = buildings(scenes=50, held_out=8)
     for number in (3, 0):
         ours, theirs = layouts.train[number], again.train[number]
         assert torch.equal(ours.image, theirs.image) and torch.equal(ours.boxes, theirs.boxes)
@@ -173,7 +176,7 @@ def test_shuffled_scenes_have_the_same_buildings_and_no_layout(layouts):
 @pytest.mark.parametrize(
     ("given", "match"),
     [
-        ({"size": 8}, r"data\.size must be an integer of at least 16"),
+        ({"size": 8}, r"data\.size must be an integer of at least 64"),
         ({"scenes": 0}, r"data\.scenes must be"),
         ({"clutter": -1}, r"data\.clutter must be"),
         ({"pixel_size": 0.3}, r"data\.pixel_size is 0\.5, 1 or 2 metres, not 0\.3"),
@@ -182,3 +185,58 @@ def test_shuffled_scenes_have_the_same_buildings_and_no_layout(layouts):
 def test_what_cannot_be_rendered_is_refused(given, match):
     with pytest.raises(UserError, match=match):
         buildings(**given)
+
+
+def test_what_is_shipped_is_what_it_says():
+    """Its hashes are checked at every load; here what is in it, and that halves lose no building."""
+    tile, scene = atlanta(), sentinel()
+    assert (tile.image.shape, len(tile.things)) == ((1, 900, 900), 43)
+    assert sum(len(tile.crop(0, left, 900, 450).things) for left in (0, 450)) == 43
+    assert (scene.image.shape, len(scene.things), sum(bool(t.name) for t in scene.things)) == ((3, 768, 1536), 604, 17)
+    assert (len(atlanta_layouts()), sum(map(len, atlanta_layouts()))) == (33, 2319)
+    small = resized(tile, 2)
+    assert small.image.shape == (1, 450, 450)
+    torch.testing.assert_close(
+        small.image[0, 7, 9].float(), tile.image[0, 14:16, 18:20].float().mean(), atol=0.5, rtol=0
+    )
+    torch.testing.assert_close(small.boxes, torch.cat((tile.boxes[:, :4] / 2, tile.boxes[:, 4:]), 1))
+
+
+def test_masks_have_holes_and_crops_cut():
+    square = torch.tensor([[2.0, 2], [10, 2], [10, 10], [2, 10]])
+    lake = Thing.of("water", square, rest=(square / 2 + 3,))
+    scene = Scene(torch.arange(144, dtype=torch.uint8).reshape(1, 12, 12), (lake,))
+    assert scene.mask(0).sum() == 64 - 16 and not scene.mask(0)[5, 5] and scene.mask(0)[2, 2]
+    part = scene.crop(1, 6, 8, 6)
+    assert torch.equal(part.mask(0), scene.mask(0)[1:9, 6:12])
+    assert torch.equal(part.image, scene.image[:, 1:9, 6:12])
+    around = corners(part.things[0].box)
+    torch.testing.assert_close(torch.stack((around.amin(0), around.amax(0))), torch.tensor([[0.0, 1], [4, 8]]))
+    assert scene.crop(0, 9, 12, 3).things == ()  # an eighth is left
+
+
+def test_traced_layouts_are_the_real_ones():
+    """Outlines turned upright and back are the shipped ones, to the rounding of a sixteenth."""
+    for tile, outlines in zip(plans(), atlanta_layouts(), strict=True):
+        assert len(tile) == len(outlines)
+        for plan, outline in list(zip(tile, outlines, strict=True))[::10]:
+            assert np.abs(plan.polygon - np.round(outline.numpy() * UNIT)).max() <= 3
+            wide, high = plan.outline.max(0) - plan.outline.min(0)
+            assert wide >= high - 4
+
+
+def test_blocks_are_chains_of_neighbours_that_are_turned_alike():
+    house, metre = rectangle(20 * UNIT, 12 * UNIT), 2 * UNIT
+    places = [(0, 0), (25, 3), (50, 174), (75, 45), (140, 90), (20, 181)]
+    row = [Footprint((x * metre, 0), house, degrees % 180, -1) for x, degrees in places]
+    assert [plan.block for plan in blocks(row)] == [0, 0, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_scenes_on_real_layouts(shuffle):
+    data = buildings(layouts="atlanta", shuffle=shuffle, scenes=3, held_out=2, pixel_size=0.5)
+    for scene in (*data.train, *data.test):
+        assert len(scene.things) > 0 and scene.image.float().std() > 3
+        assert ((scene.blocks == -1) == shuffle).all()
+    assert data.others["atlanta"][0].image.shape == (1, 900, 900)
+    assert "synthetic" in data.name

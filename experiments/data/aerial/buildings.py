@@ -2,41 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from typing import NamedTuple
 
-from experiments.data.aerial.footprints import shuffled
+from experiments.data.aerial.footprints import TRIES, shuffled
 from experiments.data.aerial.geometry import UNIT
 from experiments.data.aerial.layouts import cluttered, drawn
 from experiments.data.aerial.painting import Room, dice
 from experiments.data.aerial.panchromatic import render
 from experiments.data.aerial.scenes import Aerial, Scene, Scenes
+from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, atlanta_layouts, resized
+from experiments.data.aerial.traced import traced
 from experiments.engine.errors import UserError, require_count
 
 LEAST = 4
 """Buildings of a scene."""
+KINDS = ("structured", "shuffled")
+LAYOUTS = ("drawn", "atlanta")
+SOUTH = 27
+"""The first of Atlanta's 33 tiles, from north to south, that are held out."""
 
 
-def building_scene(key: tuple[int, ...], size: int, pixel_size: float, shuffle: bool, clutter: int) -> Scene:
-    """One scene of `size` x `size` pixels, whatever the machine, from its numbers.
+class Style(NamedTuple):
+    """What scenes have in common."""
+
+    size: int
+    """Pixels, of height and width."""
+    pixel_size: float
+    """Metres."""
+    clutter: int
+    """Percent of the buildings."""
+    tiles: tuple[int, ...] | None
+    """Of Atlanta, whose layouts they have; None: drawn ones."""
+    shuffled: bool
+    """Whether buildings and clutter are put at random places and angles, so that there is no layout."""
+
+
+def building_scene(key: tuple[int, ...], style: Style) -> Scene:
+    """One scene: the same one on every machine.
 
     Args:
         key: which one: seed, part of the data set and number.
-        size: its height and width.
-        pixel_size: in metres.
-        shuffle: whether the buildings and the clutter are put at random places and angles, so that there is no layout.
-        clutter: percent of the buildings.
+        style: what it has in common with others.
     """
-    metre = round(UNIT / pixel_size)
-    for attempt in range(100):
+    size, metre = style.size, round(UNIT / style.pixel_size)
+    for attempt in itertools.count():
         random = dice(*key, attempt)
-        layout = drawn(random, size, size, metre)
-        if len(layout.footprints) >= LEAST:
+        if style.tiles is None:
+            layout = drawn(random, size, size, metre)
+        else:
+            layout = traced(random, style.tiles, size, size, metre)
+        if len(layout.footprints) >= LEAST or attempt == TRIES:
             break
     room = Room(size, size)
     for outline in (*layout.roads, *(house.polygon for house in layout.footprints)):
         room.take(outline)
-    layout = cluttered(random, layout, room, metre, clutter)
-    if shuffle:
+    layout = cluttered(random, layout, room, metre, style.clutter)
+    if style.shuffled:
         room = Room(size, size)
         for road in layout.roads:
             room.take(road)
@@ -47,6 +69,7 @@ def building_scene(key: tuple[int, ...], size: int, pixel_size: float, shuffle: 
 def buildings(
     size: int = 96,
     pixel_size: float = 1.0,
+    layouts: str = "drawn",
     shuffle: bool = False,
     clutter: int = 40,
     scenes: int = 4000,
@@ -57,11 +80,13 @@ def buildings(
 
     The blocks of buildings are known, and there is clutter that looks like a building but breaks the layout. `others`
     has "shuffled" scenes, with the same buildings and clutter at random places and angles; or, where those are what is
-    trained on, "structured" ones.
+    trained on, "structured" ones. It also has "atlanta", one scene of real pixels: the whole tile.
 
     Args:
         size: of an image, in pixels.
         pixel_size: in metres: 0.5, 1 or 2.
+        layouts: drawn: rows along roads; or atlanta: windows of 27 tiles of SpaceNet 4, and six to judge by, without
+            roads.
         shuffle: whether the scenes to train on and to judge by are shuffled.
         clutter: percent of the buildings.
         scenes: to train on.
@@ -71,20 +96,26 @@ def buildings(
     Raises:
         UserError: for what cannot be meant.
     """
-    for name, count, least in (("size", size, 16), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
+    for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
         require_count(f"data.{name}", count, least)
     require_count("data.clutter", clutter, 0)
     if pixel_size not in (0.5, 1, 2):
         raise UserError(f"data.pixel_size is 0.5, 1 or 2 metres, not {pixel_size!r}.")
+    if layouts not in LAYOUTS:
+        raise UserError(f"data.layouts is {' or '.join(LAYOUTS)}, not {layouts!r}.")
+    tiles = [tuple(range(SOUTH)), tuple(range(SOUTH, len(atlanta_layouts())))] if layouts == "atlanta" else [None] * 2
 
-    def part(number: int, shuffle: bool) -> Callable[[int], Scene]:
-        return lambda index: building_scene((seed, number, index), size, pixel_size, shuffle, clutter)
+    def part(number: int, shuffled: bool, count: int) -> Scenes:
+        style = Style(size, pixel_size, clutter, tiles[number], shuffled)
+        return Scenes(count, lambda index: building_scene((seed, number, index), style))
 
-    kinds = ("shuffled", "structured")
     return Aerial(
-        f"synthetic buildings, {kinds[not shuffle]}",
+        f"synthetic buildings, {layouts} and {KINDS[shuffle]}",
         float(pixel_size),
-        Scenes(scenes, part(0, shuffle)),
-        Scenes(held_out, part(1, shuffle)),
-        {kinds[shuffle]: Scenes(held_out, part(1, not shuffle))},
+        part(0, shuffle, scenes),
+        part(1, shuffle, held_out),
+        {
+            KINDS[not shuffle]: part(1, not shuffle, held_out),
+            "atlanta": [resized(atlanta(), round(pixel_size / ATLANTA_PIXEL))],
+        },
     )

@@ -11,11 +11,9 @@ from numpy.random import RandomState
 
 from experiments.data.aerial.geometry import UNIT, Ints, clipped, doubled_area, rectangle, turned
 from experiments.data.aerial.painting import Room
-from experiments.data.aerial.scenes import Thing
+from experiments.data.aerial.scenes import SEEN, Thing
 from experiments.parts.boxes import canonical
 
-LEAST = 3
-"""What is seen of a building has at least a third of its area; one with less is not painted."""
 TRIES = 300
 """For a place that is free."""
 
@@ -46,9 +44,14 @@ class Footprint(NamedTuple):
         return turned(around, self.degrees) + np.array(self.centre, dtype=np.int64)
 
     def seen(self, height: int, width: int) -> bool:
-        """Whether enough of it is within an image."""
-        whole, part = self.polygon, clipped(self.polygon, height, width)
-        return len(part) > 2 and LEAST * doubled_area(part) >= doubled_area(whole)
+        """Whether enough of it is within an image; where there is less, it is not painted."""
+        reach = 3 * int(np.abs(self.outline).max()) // 2
+        if not all(-reach < c < size * UNIT + reach for c, size in zip(self.centre, (width, height), strict=True)):
+            return False
+        if all(reach < c < size * UNIT - reach for c, size in zip(self.centre, (width, height), strict=True)):
+            return True
+        part = clipped(self.polygon, height, width)
+        return len(part) > 2 and SEEN * doubled_area(part) >= doubled_area(self.outline)
 
     def thing(self, kind: str, height: int, width: int, **known: object) -> Thing:
         """What an image of that size has of it: the outline is cut off at the edges."""

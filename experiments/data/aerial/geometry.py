@@ -48,14 +48,14 @@ def ellipse(width: int, height: int, wobble: Ints) -> Ints:
 def turned(outline: Ints, degrees: int) -> Ints:
     """An outline `[P, 2]` turned about (0, 0), from x towards y."""
     cosine, sine = COSINE[degrees % 360], COSINE[(degrees - 90) % 360]
-    x, y = outline[:, 0], outline[:, 1]
-    return (np.stack((x * cosine - y * sine, x * sine + y * cosine), -1) + ONE // 2) // ONE
+    turn = np.array([(cosine, sine), (-sine, cosine)])
+    return (outline[:, :1] * turn[0] + outline[:, 1:] * turn[1] + ONE // 2) // ONE
 
 
 def doubled_area(outline: Ints) -> int:
     """Twice the area of an outline `[P, 2]`, in squared sixteenths."""
-    x, y = outline.T
-    return abs(int((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()))
+    points = outline.tolist()
+    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True)))
 
 
 def coverage(outline: Ints, height: int, width: int) -> Patch | None:
@@ -70,9 +70,8 @@ def coverage(outline: Ints, height: int, width: int) -> Patch | None:
         return None
     columns, rows = 4 * (right - left), 4 * (bottom - top)
     crossed = np.zeros((rows, columns + 1), dtype=np.uint8)
-    for (x0, y0), (x1, y1) in zip(
-        (outline - (UNIT * left, UNIT * top)).tolist(), _next(outline, left, top), strict=True
-    ):
+    points = (outline - (UNIT * left, UNIT * top)).tolist()
+    for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         if y0 == y1:
             continue
         if y0 > y1:
@@ -92,7 +91,7 @@ def coverage(outline: Ints, height: int, width: int) -> Patch | None:
 
 def clipped(outline: Ints, height: int, width: int) -> Ints:
     """The part of an outline `[P, 2]` within an image (Sutherland, Hodgman 1974); `[0, 2]`: none."""
-    points = [(int(x), int(y)) for x, y in outline]
+    points: list[tuple[int, int]] = [(x, y) for x, y in outline.tolist()]
     for axis, bound, sign in ((0, 0, 1), (0, width * UNIT, -1), (1, 0, 1), (1, height * UNIT, -1)):
         kept: list[tuple[int, int]] = []
         for before, point in zip(points[-1:] + points[:-1], points, strict=True):
@@ -105,9 +104,3 @@ def clipped(outline: Ints, height: int, width: int) -> Ints:
                 kept.append(point)
         points = kept
     return np.array(points, dtype=np.int64).reshape(-1, 2)
-
-
-def _next(outline: Ints, left: int, top: int) -> list[list[int]]:
-    """The other ends of an outline's sides."""
-    found: list[list[int]] = (np.roll(outline, -1, 0) - (UNIT * left, UNIT * top)).tolist()
-    return found

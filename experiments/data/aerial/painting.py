@@ -77,7 +77,7 @@ class Canvas:
 
     def cast(self, outline: Ints, toward: tuple[int, int]) -> None:
         """Note the shadow of something as tall as its shadow is long, which ends `toward` away."""
-        steps = max(1, max(abs(toward[0]), abs(toward[1])) // (3 * UNIT))
+        steps = max(1, max(abs(toward[0]), abs(toward[1])) // (2 * UNIT))
         for step in range(1, steps + 1):
             moved = outline + np.array(toward, dtype=np.int64) * step // steps
             patch = self.patch(moved)

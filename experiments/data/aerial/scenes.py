@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.data.aerial.geometry import FULL, UNIT, Ints, clipped, coverage, doubled_area
 from experiments.parts.boxes import smallest_box
+
+SEEN = 3
+"""What is cut off by an image's edge is a thing of that image if at least a third of its area is left."""
 
 
 class Thing(NamedTuple):
@@ -27,6 +32,8 @@ class Thing(NamedTuple):
     """Where it has one that is known."""
     name: str = ""
     """Where it has one of its own, such as a lake."""
+    rest: tuple[Tensor, ...] = ()
+    """Further outlines `[*, 2]`: of holes, and of other parts. The box is around the first outline alone."""
 
     @classmethod
     def of(cls, kind: str, polygon: Tensor, **known: object) -> Thing:
@@ -37,6 +44,29 @@ class Thing(NamedTuple):
         """
         polygon = polygon.to(torch.float32)
         return cls(kind, polygon, smallest_box(polygon), **known)  # type: ignore[arg-type]
+
+    def mask(self, height: int, width: int) -> Tensor:
+        """Bool `[height, width]`: the pixels at least half of which lie within its outlines."""
+        found = np.zeros((height, width), dtype=bool)
+        for outline in (self.polygon, *self.rest):
+            patch = coverage(_sixteenths(outline), height, width)
+            if patch is not None:
+                found[patch.rows, patch.columns] ^= patch.covered >= FULL // 2
+        return torch.from_numpy(found)
+
+    def cropped(self, top: int, left: int, height: int, width: int) -> Thing | None:
+        """What is left of it in a part of the image; None: less than a third of the first outline's area."""
+        corner = torch.tensor([left, top], dtype=self.polygon.dtype)
+        rings = [ring - corner for ring in (self.polygon, *self.rest)]
+        whole = [_sixteenths(ring) for ring in rings]
+        parts = [clipped(ring, height, width) for ring in whole]
+        if len(parts[0]) < 3 or SEEN * doubled_area(parts[0]) < doubled_area(whole[0]):
+            return None
+        if np.array_equal(parts[0], whole[0]):
+            moved = torch.cat((self.box[:2] - corner, self.box[2:]))
+            return self._replace(polygon=rings[0], box=moved, rest=tuple(rings[1:]))
+        first, *rest = (torch.from_numpy(part).float() / UNIT for part in parts if len(part) > 2)
+        return self._replace(polygon=first, box=smallest_box(first), rest=tuple(rest))
 
 
 class Scene(NamedTuple):
@@ -57,6 +87,19 @@ class Scene(NamedTuple):
     def blocks(self) -> Tensor:
         """int64 `[N]`: the number of each thing's block; -1: of none."""
         return torch.tensor([thing.block for thing in self.things], dtype=torch.long)
+
+    def mask(self, number: int) -> Tensor:
+        """Bool `[H, W]`: the pixels of a thing."""
+        return self.things[number].mask(*self.image.shape[1:])
+
+    def crop(self, top: int, left: int, height: int, width: int) -> Scene:
+        """A part of the image, with the things that are left there."""
+        parts = [
+            [part for thing in things if (part := thing.cropped(top, left, height, width)) is not None]
+            for things in (self.things, self.clutter)
+        ]
+        image = self.image[:, top : top + height, left : left + width].contiguous()
+        return Scene(image, tuple(parts[0]), tuple(parts[1]))
 
 
 class Scenes(Sequence[Scene]):
@@ -93,3 +136,7 @@ class Aerial(NamedTuple):
     test: Sequence[Scene]
     others: Mapping[str, Sequence[Scene]]
     """Further scenes to judge by, by what they are called."""
+
+
+def _sixteenths(outline: Tensor) -> Ints:
+    return np.round(outline.double().numpy() * UNIT).astype(np.int64)
