@@ -1,6 +1,19 @@
 """Images of the earth from above, with what is on them: rendered ones, and real ones."""
 
 from experiments.data.aerial.buildings import buildings
-from experiments.data.aerial.scenes import Aerial, Scene, Scenes, Thing
+from experiments.data.aerial.referring import referring
+from experiments.data.aerial.scenes import Aerial, Later, Lazy, Referred, Referring, Scene, Thing
+from experiments.data.aerial.sentinel import referring_on_sentinel
 
-__all__ = ["Aerial", "Scene", "Scenes", "Thing", "buildings"]
+__all__ = [
+    "Aerial",
+    "Later",
+    "Lazy",
+    "Referred",
+    "Referring",
+    "Scene",
+    "Thing",
+    "buildings",
+    "referring",
+    "referring_on_sentinel",
+]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from experiments.data.aerial.footprints import TRIES, shuffled
+from experiments.data.aerial.frozen import require_frozen, sampled
 from experiments.data.aerial.geometry import UNIT
 from experiments.data.aerial.layouts import cluttered, drawn
 from experiments.data.aerial.painting import Room, dice
 from experiments.data.aerial.panchromatic import render
-from experiments.data.aerial.scenes import Aerial, Scene, Scenes
+from experiments.data.aerial.scenes import Aerial, Lazy, Scene
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, atlanta_layouts, resized
 from experiments.data.aerial.traced import traced
 from experiments.engine.errors import UserError, require_count
@@ -75,6 +77,7 @@ def buildings(
     scenes: int = 4000,
     held_out: int = 200,
     seed: int = 0,
+    digest: str | None = None,
 ) -> Aerial:
     """Rendered scenes of buildings, which are their things; everything measured on them is synthetic.
 
@@ -92,9 +95,10 @@ def buildings(
         scenes: to train on.
         held_out: to judge by.
         seed: of all scenes.
+        digest: see `require_frozen`.
 
     Raises:
-        UserError: for what cannot be meant.
+        UserError: for what cannot be meant, or where the code renders something else than the digest is of.
     """
     for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
         require_count(f"data.{name}", count, least)
@@ -103,11 +107,12 @@ def buildings(
         raise UserError(f"data.pixel_size is 0.5, 1 or 2 metres, not {pixel_size!r}.")
     if layouts not in LAYOUTS:
         raise UserError(f"data.layouts is {' or '.join(LAYOUTS)}, not {layouts!r}.")
+    require_frozen("buildings", digest, _samples())
     tiles = [tuple(range(SOUTH)), tuple(range(SOUTH, len(atlanta_layouts())))] if layouts == "atlanta" else [None] * 2
 
-    def part(number: int, shuffled: bool, count: int) -> Scenes:
+    def part(number: int, shuffled: bool, count: int) -> Lazy[Scene]:
         style = Style(size, pixel_size, clutter, tiles[number], shuffled)
-        return Scenes(count, lambda index: building_scene((seed, number, index), style))
+        return Lazy(count, lambda index: building_scene((seed, number, index), style))
 
     return Aerial(
         f"synthetic buildings, {layouts} and {KINDS[shuffle]}",
@@ -119,3 +124,11 @@ def buildings(
             "atlanta": [resized(atlanta(), round(pixel_size / ATLANTA_PIXEL))],
         },
     )
+
+
+def _samples() -> Iterator[bytes]:
+    """What the digest is of."""
+    for tiles in (None, tuple(range(SOUTH))):
+        for shuffle in (False, True):
+            for pixel_size in (1.0, 0.5):
+                yield from sampled(building_scene((0, 0, 1), Style(96, pixel_size, 40, tiles, shuffle)))

@@ -53,12 +53,15 @@ class Footprint(NamedTuple):
         part = clipped(self.polygon, height, width)
         return len(part) > 2 and SEEN * doubled_area(part) >= doubled_area(self.outline)
 
-    def thing(self, kind: str, height: int, width: int, **known: object) -> Thing:
-        """What an image of that size has of it: the outline is cut off at the edges."""
+    def thing(self, kind: str, height: int, width: int, exact: bool = True, **known: object) -> Thing:
+        """What an image of that size has of it: the outline is cut off at the edges.
+
+        `exact`: the outline's least box is upright, so that it need not be looked for.
+        """
         polygon = self.polygon
         part = clipped(polygon, height, width)
         points = torch.from_numpy(part).float() / UNIT
-        if len(part) == len(polygon) and (part == polygon).all():
+        if exact and np.array_equal(part, polygon):
             box = self._box()
             return Thing(kind, points, box, block=self.block, **known)  # type: ignore[arg-type]
         return Thing.of(kind, points, block=self.block, **known)

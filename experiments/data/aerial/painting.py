@@ -25,14 +25,14 @@ def chance(random: RandomState, percent: int) -> bool:
 def noise(random: RandomState, height: int, width: int, cell: int, most: int) -> Ints:
     """Smooth noise `[height, width]` between -most and most: values at every `cell` pixels, and lines between them."""
     shape = (height // cell + 2, width // cell + 2)
-    values = random.randint(-most, most + 1, shape).astype(np.int64)
+    values: Ints = random.randint(-most, most + 1, shape).astype(np.int64)
     if cell == 1:
         return values[:height, :width]
-    share = np.arange(cell)
+    share: Ints = np.arange(cell, dtype=np.int64)
     rows = values[:-1, None] * (cell - share)[:, None] + values[1:, None] * share[:, None]
     rows = rows.reshape(-1, shape[1])
-    both = rows[:, :-1, None] * (cell - share) + rows[:, 1:, None] * share
-    return both.reshape(len(rows), -1)[:height, :width] // (cell * cell)
+    both: Ints = rows[:, :-1, None] * (cell - share) + rows[:, 1:, None] * share
+    return np.floor_divide(both.reshape(len(rows), -1)[:height, :width], cell * cell)
 
 
 class Canvas:

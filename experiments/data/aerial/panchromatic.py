@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ def lower_half(outline: Ints) -> Ints:
     return clipped(outline + shift, FAR, FAR) - shift
 
 
-def roof(canvas: Canvas, plan: Footprint, sun: Sun, colour: list[int], slope: int, texture: Ints) -> None:
+def roof(canvas: Canvas, plan: Footprint, sun: Sun, colour: Sequence[int], slope: int, texture: Ints) -> None:
     """Paint a roof: flat, or two slopes that differ by so much in brightness."""
     canvas.fill(plan.polygon, colour, texture)
     if slope:
@@ -116,8 +117,10 @@ def render(random: RandomState, layout: Layout, room: Room, metre: int) -> Scene
 
 
 def _ground(random: RandomState, height: int, width: int, base: int) -> Ints:
-    parts = ((32, 18), (16, 12), (4, 8), (1, 6))
-    return base + sum(noise(random, height, width, cell, most) for cell, most in parts)[None]  # type: ignore[return-value]
+    found = np.full((height, width), base, dtype=np.int64)
+    for cell, most in ((32, 18), (16, 12), (4, 8), (1, 6)):
+        found += noise(random, height, width, cell, most)
+    return found[None]
 
 
 def _plant(random: RandomState, canvas: Canvas, layout: Layout, ground: int, metre: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -102,27 +103,47 @@ class Scene(NamedTuple):
         return Scene(image, tuple(parts[0]), tuple(parts[1]))
 
 
-class Scenes(Sequence[Scene]):
-    """Scenes that are made when they are asked for: the same one every time, by its number.
+Made = TypeVar("Made")
+
+
+class Lazy(Sequence[Made]):
+    """What is made when it is asked for: the same every time, by its number.
 
     Args:
-        count: of them.
+        size: how many there are.
         make: makes one.
     """
 
-    def __init__(self, count: int, make: Callable[[int], Scene]) -> None:
-        self.count, self.make = count, make
+    def __init__(self, size: int, make: Callable[[int], Made]) -> None:
+        self.size, self.make = size, make
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
-    def __getitem__(self, index: int) -> Scene:  # type: ignore[override]
-        if not -self.count <= index < self.count:
-            raise IndexError(f"there are {self.count} scenes, and none is number {index}.")
-        return self.make(index % self.count)
+    def __getitem__(self, index: int) -> Made:  # type: ignore[override]
+        if not -self.size <= index < self.size:
+            raise IndexError(f"there are {self.size}, and none is number {index}.")
+        return self.make(index % self.size)
 
-    def __iter__(self) -> Iterator[Scene]:
-        return (self[index] for index in range(self.count))
+    def __iter__(self) -> Iterator[Made]:
+        return (self[index] for index in range(self.size))
+
+
+class Later(Sequence[Made]):
+    """What is made all at once, when it is first asked for.
+
+    Args:
+        make: makes it.
+    """
+
+    def __init__(self, make: Callable[[], Sequence[Made]]) -> None:
+        self._made = functools.cache(make)
+
+    def __len__(self) -> int:
+        return len(self._made())
+
+    def __getitem__(self, index: int) -> Made:  # type: ignore[override]
+        return self._made()[index]
 
 
 class Aerial(NamedTuple):
@@ -136,6 +157,38 @@ class Aerial(NamedTuple):
     test: Sequence[Scene]
     others: Mapping[str, Sequence[Scene]]
     """Further scenes to judge by, by what they are called."""
+
+
+class Referred(NamedTuple):
+    """An image, and an expression that refers to one thing on it."""
+
+    image: Tensor
+    """uint8 `[3, H, W]`."""
+    expression: str
+    mask: Tensor
+    """bool `[H, W]`: the pixels of what it refers to."""
+    relational: bool
+    """Whether it names another thing."""
+    things: tuple[Thing, ...] = ()
+    """What is on the image, where that is known."""
+
+    @property
+    def share(self) -> float:
+        """Of the image, that the mask has."""
+        return float(self.mask.float().mean())
+
+
+class Referring(NamedTuple):
+    """A data set of expressions."""
+
+    name: str
+    """See `Aerial`."""
+    train: Sequence[Referred]
+    test: Sequence[Referred]
+    others: Mapping[str, Sequence[Referred]]
+    """See `Aerial`."""
+    words: tuple[str, ...]
+    """Of the expressions to train on, in the alphabet's order."""
 
 
 def _sixteenths(outline: Tensor) -> Ints:

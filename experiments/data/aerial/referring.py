@@ -1,0 +1,89 @@
+"""Coloured images with an expression that refers to one thing on each, rendered: those of CroBIM."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from experiments.data.aerial.coloured import arranged, render, roads
+from experiments.data.aerial.expressions import referring as expressed
+from experiments.data.aerial.frozen import require_frozen
+from experiments.data.aerial.geometry import UNIT
+from experiments.data.aerial.painting import Room, chance, dice
+from experiments.data.aerial.phrases import vocabulary
+from experiments.data.aerial.scenes import Later, Lazy, Referred, Referring
+from experiments.data.aerial.sentinel import HALVES, on_half
+from experiments.engine.errors import UserError, require_count
+
+
+def referred(key: tuple[int, ...], size: int, relational: int) -> Referred:
+    """One image and its expression: the same on every machine.
+
+    Args:
+        key: which one: seed, part of the data set and number.
+        size: of the image, in pixels.
+        relational: percent of the expressions that name another thing.
+    """
+    names_another = chance(dice(*key), relational)
+    for attempt in itertools.count():
+        random = dice(*key, attempt)
+        room = Room(size, size)
+        degrees, ways = roads(random, size)
+        for way in ways:
+            room.take(way)
+        items = arranged(random, room, degrees)
+        found = expressed(random, [item.facts for item in items], size * UNIT, names_another)
+        if found is not None:
+            scene = render(random, items, ways, size)
+            return Referred(scene.image, found.text, scene.mask(found.target), names_another, scene.things)
+    raise AssertionError("the loop ends by a return")
+
+
+def referring(
+    size: int = 96,
+    relational: int = 50,
+    scenes: int = 8000,
+    held_out: int = 1000,
+    seed: int = 0,
+    digest: str | None = None,
+) -> Referring:
+    """Rendered scenes with an expression for each; everything measured on them is synthetic.
+
+    `others` has "sentinel_west" and "sentinel_east", real pixels: see `referring_on_sentinel`.
+
+    Args:
+        size: of an image, in pixels.
+        relational: percent of the expressions that name another thing, such as "the tree left of the red building".
+        scenes: to train on.
+        held_out: to judge by.
+        seed: of all scenes.
+        digest: see `require_frozen`.
+
+    Raises:
+        UserError: for what cannot be meant, or where the code renders something else than the digest is of.
+    """
+    for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
+        require_count(f"data.{name}", count, least)
+    require_count("data.relational", relational, 0)
+    if relational > 100:
+        raise UserError(f"data.relational is a percentage, at most 100, not {relational}.")
+
+    require_frozen("referring", digest, _samples())
+
+    def part(number: int, count: int) -> Lazy[Referred]:
+        return Lazy(count, lambda index: referred((seed, number, index), size, relational))
+
+    return Referring("synthetic referring expressions", part(0, scenes), part(1, held_out), _real(size), vocabulary())
+
+
+def _samples() -> Iterator[bytes]:
+    """What the digest is of."""
+    for index in range(8):
+        found = referred((0, 0, index), 96, 50)
+        yield from (found.expression.encode(), found.mask.numpy().tobytes(), found.image.numpy().tobytes())
+
+
+def _real(size: int) -> Mapping[str, Sequence[Referred]]:
+    """Looked for when they are asked for."""
+    return {f"sentinel_{half}": Later(partial(on_half, half, size)) for half in HALVES}
