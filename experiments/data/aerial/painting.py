@@ -29,7 +29,7 @@ def noise(random: RandomState, height: int, width: int, cell: int, most: int) ->
     if cell == 1:
         return values[:height, :width]
     share: Ints = np.arange(cell, dtype=np.int64)
-    rows = values[:-1, None] * (cell - share)[:, None] + values[1:, None] * share[:, None]
+    rows: Ints = np.add(values[:-1, None] * (cell - share)[:, None], values[1:, None] * share[:, None])
     rows = rows.reshape(-1, shape[1])
     both: Ints = rows[:, :-1, None] * (cell - share) + rows[:, 1:, None] * share
     return np.floor_divide(both.reshape(len(rows), -1)[:height, :width], cell * cell)

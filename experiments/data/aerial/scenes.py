@@ -152,7 +152,7 @@ class Aerial(NamedTuple):
     name: str
     """Says "synthetic" where the images are rendered."""
     pixel_size: float
-    """In metres."""
+    """In metres; NaN: not known."""
     train: Sequence[Scene]
     test: Sequence[Scene]
     others: Mapping[str, Sequence[Scene]]
