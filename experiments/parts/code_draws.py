@@ -13,6 +13,7 @@ import discretegrad as dg
 from experiments.engine import UserError
 from experiments.parts import code_search
 from experiments.parts.codes import Codes
+from experiments.parts.estimators import drawn, require_estimator
 
 
 class Sampled(NamedTuple):
@@ -40,8 +41,7 @@ def sample(codes: Codes, projected: Tensor, estimator: dg.Estimator, generator: 
     if not codes.chain:
         logits = codes.logits(projected)
         draw = estimator.sample(logits, generator)
-        code = draw.indices if estimator.takes_ids else draw.points
-        return Sampled(code, logits, lambda values: estimator.surrogate(draw, values), draw)
+        return Sampled(drawn(estimator, draw), logits, lambda values: estimator.surrogate(draw, values), draw)
     return _chain(codes, projected, estimator, generator)
 
 
@@ -78,13 +78,9 @@ def require_draws(estimator: dg.Estimator, latent: str, learners: bool = True) -
     Raises:
         UserError: that says which one does.
     """
+    require_estimator(estimator, "codes", latent)
     name = type(estimator).__name__
-    if estimator.latent != latent:
-        raise UserError(
-            f"{name} is for {estimator.latent} latents, but these codes have {latent} ones; give "
-            f"estimator.latent={latent}, or another estimator."
-        )
-    if isinstance(estimator, dg.Exact | dg.SumAndSample | dg.UnorderedSet) or estimator.of_bound:
+    if isinstance(estimator, dg.Exact | dg.SumAndSample | dg.UnorderedSet):
         raise UserError(f"the points of {name} are no draws of codes, which a batch shares; use another, such as rloo.")
     if estimator.learners and not learners:
         raise UserError(f"{name} learns, and nothing trains what learns in it here; use another, such as rloo.")

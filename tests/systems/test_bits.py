@@ -135,9 +135,9 @@ def test_gradients_reach_all_that_learns(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (("estimator=disarm_tree",), "DisARMTree is for categorical latents, but these codes have bernoulli"),
+        (("estimator=disarm_tree",), "DisARMTree is for categorical latents, but these codes are bernoulli"),
         (("estimator=unordered_set", "estimator.latent=bernoulli"), "the points of UnorderedSet are no draws"),
-        (("estimator=vimco", "estimator.latent=bernoulli"), "the points of VIMCO are no draws"),
+        (("estimator=vimco", "estimator.latent=bernoulli"), "VIMCO differentiates a multi-sample bound, where codes"),
         (("estimator=nvil", "estimator.latent=bernoulli"), "NVIL learns, and nothing trains"),
         (("task.sharpness=0",), r"task\.sharpness must be a number in"),
     ],

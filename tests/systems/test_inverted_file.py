@@ -82,7 +82,7 @@ def test_estimators_train_it(estimator, tmp_path):
         (["task.probes=6"], r"task\.probes=6 of task\.lists=6 are all"),
         (["task.lists=61"], r"task\.lists=61 is more than the 60 training documents"),
         (["task.entropy=0"], r"task\.entropy must be a number in"),
-        (["estimator=vimco"], "VIMCO is no estimator for lists"),
+        (["estimator=vimco"], "VIMCO differentiates a multi-sample bound, where lists"),
     ],
 )
 def test_what_does_not_fit_is_refused(overrides, match, tmp_path):

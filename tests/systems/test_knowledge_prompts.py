@@ -343,7 +343,10 @@ PLAIN = ("system=knowledge_prompts",)
         ((*PLAIN, "model.start=nowhere"), "model.start=nowhere holds no run"),
         ((*PLAIN, "model.sizes.model_type=bert"), "is nothing that bert has"),
         ((*CODES, "task.categories=1"), "task.categories must be an integer of at least 2"),
-        ((*CODES, "estimator=vimco"), "VIMCO does not fit codes|latent"),
+        (
+            (*CODES, "estimator=vimco", "estimator.latent=categorical"),
+            "VIMCO differentiates a multi-sample bound, where codes",
+        ),
         ((*LINKING, "task.candidates=1"), "task.candidates must be an integer of at least 2"),
         ((*LINKING, "task.labels=yes"), "task.labels is true or false, not 'yes'"),
         ((*LINKING, "task.memory=nowhere"), "task.memory=nowhere holds no run"),

@@ -134,9 +134,9 @@ def test_codes_train_from_a_run_and_are_judged(estimator, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (("estimator=disarm",), "DisARM is for bernoulli latents, but these codes have categorical"),
+        (("estimator=disarm",), "DisARM is for bernoulli latents, but these codes are categorical"),
         (("estimator=unordered_set", "estimator.latent=categorical"), "the points of UnorderedSet are no draws"),
-        (("estimator=vimco", "estimator.latent=categorical"), "the points of VIMCO are no draws"),
+        (("estimator=vimco", "estimator.latent=categorical"), "VIMCO differentiates a multi-sample bound, where codes"),
         (("task.levels=[4]",), r"task\.levels=\[4\] must be numbers up to task\.variables=3"),
         (("task.levels=[]",), r"task\.levels=\[\] must be"),
         (("task.categories=1",), r"task\.categories must be an integer of at least 2"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import discretegrad as dg
 from experiments.engine import UserError, finite
+from experiments.parts.estimators import drawn, require_estimator
 from experiments.parts.images import log_likelihood
 from experiments.systems.gemini.model import Gemini, Terms
 
@@ -131,8 +132,7 @@ def refuse(estimator: dg.Estimator, credit: str) -> None:
     name = type(estimator).__name__
     if credit not in CREDITS:
         raise UserError(f"task.credit is {', '.join(CREDITS[:-1])} or {CREDITS[-1]}, not {credit!r}.")
-    if estimator.of_bound:
-        raise UserError(f"{name} differentiates a multi-sample bound, and this is E f; use another, such as rloo.")
+    require_estimator(estimator, "tokens", "categorical")
     if credit != "whole" and (not isinstance(estimator, LOCAL) or estimator.learners):
         raise UserError(
             f"{name} takes one value for all tokens; give task.credit=whole, or estimator=rloo, flow or disarm_tree."
@@ -161,7 +161,7 @@ def _drawn(
     logits = model.posterior_logits(images)
     finite({"log_posterior": logits})
     draw = estimator.sample(logits, generator)
-    return draw, draw.indices if estimator.takes_ids else draw.points
+    return draw, drawn(estimator, draw)
 
 
 def _from_here(terms: Tensor) -> Tensor:

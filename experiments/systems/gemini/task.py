@@ -13,6 +13,7 @@ import discretegrad as dg
 from experiments.data.captions import Captions
 from experiments.data.images import Images
 from experiments.engine import Settings, Step, UserError, Watch, World, require_count, require_number
+from experiments.parts.estimators import asked_on
 from experiments.parts.images import ImageTask, require_latent
 from experiments.parts.variance import GradientVariance
 from experiments.systems.gemini import estimation
@@ -234,5 +235,4 @@ class GeminiTask(ImageTask):
         def elbo(codes: Tensor) -> Tensor:
             return self.model.terms(images, captions, codes, logits.detach()).weighted(weight).elbo
 
-        on = "ids" if self.estimator.takes_ids else "points"
-        return Watch(self.estimator, elbo, logits, self.context(images), on)
+        return Watch(self.estimator, elbo, logits, self.context(images), asked_on(self.estimator))

@@ -16,6 +16,7 @@ from experiments.engine import Settings, Step, Task, UserError, World, require_c
 from experiments.parts.batches import Shuffled
 from experiments.parts.codes import scale_for
 from experiments.parts.embeddings import HASHED, Embedded, Frozen
+from experiments.parts.estimators import require_estimator
 from experiments.parts.retrieval import Judged, spread
 
 
@@ -63,8 +64,9 @@ class InvertedFileTask(Task):
             raise UserError(f"task.probes={probes} of task.lists={lists} are all; give fewer.")
         if lists > len(pairs.train):
             raise UserError(f"task.lists={lists} is more than the {len(pairs.train)} training documents.")
-        if estimator.latent != "categorical" or estimator.of_bound or estimator.learners:
-            raise UserError(f"{type(estimator).__name__} is no estimator for lists; use another, such as exact.")
+        require_estimator(estimator, "lists", "categorical")
+        if estimator.learners:
+            raise UserError(f"{type(estimator).__name__} learns, and nothing here trains it; use another, as exact.")
         self.frozen = Frozen(encoder, length, pairs.cache)
         self.frozen.check()
         self.pairs, self.estimator, self.lists, self.probes = pairs, estimator, lists, probes

@@ -8,7 +8,8 @@ import torch
 
 import discretegrad as dg
 from experiments.data.entity_facts import EntityFacts
-from experiments.engine import Step, UserError, Watch, finite
+from experiments.engine import Step, Watch, finite
+from experiments.parts.estimators import asked_on, drawn, require_estimator
 from experiments.parts.language_model import LanguageModel
 from experiments.systems.knowledge_prompts.memory import Codes, Form
 from experiments.systems.knowledge_prompts.questions import Example
@@ -46,7 +47,7 @@ class CodesTask(PromptsTask):
         length: int = 32,
         answer: int = 12,
     ) -> None:
-        refuse_estimator(estimator)
+        require_estimator(estimator, "codes", "categorical")
         self.categories = categories
         super().__init__(facts, model, prompts, shared, scale, vocabulary, length, answer)
         self.estimator = estimator
@@ -78,9 +79,7 @@ class CodesTask(PromptsTask):
         """The surrogate of minus the log-probability of the answers."""
         logits = self.memory.logits(self.rows(batch.entities))
         draw = self.estimator.sample(logits, generator)
-        values = -self.log_probability(
-            batch, self.memory.decode(draw.indices if self.estimator.takes_ids else draw.points)
-        )
+        values = -self.log_probability(batch, self.memory.decode(drawn(self.estimator, draw)))
         finite({"logits": logits, "nats": values})
         loss = self.estimator.surrogate(draw, values).mean() + self.learners.loss(draw, values)
         self._last = (batch, draw, values.detach())
@@ -108,13 +107,4 @@ class CodesTask(PromptsTask):
         def nats(inputs: torch.Tensor) -> torch.Tensor:
             return -self.log_probability(batch, self.memory.decode(inputs))
 
-        return Watch(self.estimator, nats, draw.logits, None, "ids" if self.estimator.takes_ids else "points")
-
-
-def refuse_estimator(estimator: dg.Estimator) -> None:
-    """Refuse an estimator of another latent, or of another objective than E f."""
-    name = type(estimator).__name__
-    if estimator.latent != "categorical" or estimator.of_bound:
-        raise UserError(
-            f"{name} does not fit codes, which are categorical and judged by E f; use another, such as rloo."
-        )
+        return Watch(self.estimator, nats, draw.logits, None, asked_on(self.estimator))

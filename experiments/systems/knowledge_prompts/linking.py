@@ -16,13 +16,13 @@ import discretegrad as dg
 from experiments.data.entity_facts import EntityFacts
 from experiments.engine import Settings, Step, UserError, Watch, World, finite, require_count
 from experiments.parts.batches import Shuffled
+from experiments.parts.estimators import asked_on, drawn, require_estimator
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.retrieval import spread
 from experiments.parts.text import Tokens
 from experiments.parts.towers import Tower
 from experiments.systems.knowledge_prompts.candidates import SENSES, Candidates
 from experiments.systems.knowledge_prompts.candidates import candidates as find
-from experiments.systems.knowledge_prompts.codes import refuse_estimator
 from experiments.systems.knowledge_prompts.memory import Prompts, saved_prompts
 from experiments.systems.knowledge_prompts.questions import Example
 from experiments.systems.knowledge_prompts.task import PromptsTask
@@ -88,7 +88,7 @@ class LinkingTask(PromptsTask):
         answer: int = 12,
     ) -> None:
         require_count("task.candidates", candidates, least=2)
-        refuse_estimator(estimator)
+        require_estimator(estimator, "choices among entities", "categorical")
         if not isinstance(labels, bool):
             raise UserError(f"task.labels is true or false, not {labels!r}.")
         if shared:
@@ -159,7 +159,7 @@ class LinkingTask(PromptsTask):
             loss = F.cross_entropy(logits.squeeze(1), right)
             return Step(loss, {"train_loss": loss.detach()})
         draw = self.estimator.sample(logits, generator)
-        values = self.nats(batch, prompts, draw.indices if self.estimator.takes_ids else draw.points)
+        values = self.nats(batch, prompts, drawn(self.estimator, draw))
         finite({"logits": logits, "nats": values})
         self._last = (batch, draw, values.detach())
         loss = self.estimator.surrogate(draw, values).mean() + self.learners.loss(draw, values)
@@ -226,5 +226,5 @@ class LinkingTask(PromptsTask):
             lambda inputs: self.nats(batch, prompts, inputs),
             draw.logits,
             None,
-            "ids" if self.estimator.takes_ids else "points",
+            asked_on(self.estimator),
         )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
 from experiments.parts.batches import Shuffled
+from experiments.parts.estimators import require_estimator
 from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, HOPS, Questions, QuestionSet
 from experiments.parts.reader import Reader
@@ -69,11 +70,7 @@ class PathTask(Task):
                 raise UserError(f"task.{setting} is one of {', '.join(known)}, not {value!r}.")
         if not isinstance(supervised, bool):
             raise UserError(f"task.supervised is true or false, not {supervised!r}.")
-        if estimator.latent != "categorical" or estimator.of_bound or not estimator.takes_ids:
-            raise UserError(
-                f"{type(estimator).__name__} is no estimator for paths that are looked up, which have no gradient; use "
-                "another, such as rloo."
-            )
+        require_estimator(estimator, "paths", "categorical", looked_up=True)
         if supervised and bool((data.train.paths < 0).any()):
             raise UserError(f"the questions of {data.name} come without paths; give task.supervised=false.")
         self.reader = Reader(vocabulary, length, None)
