@@ -254,6 +254,28 @@ def test_judged_names_are_not_trained_on(tmp_path):
     assert judged and not judged & seen and judged | seen == {*WORDS}
 
 
+def test_two_processes_share_the_names_that_are_judged(tmp_path, monkeypatch):
+    """And find what one does."""
+    read, plain = [], LinkingTask.logits
+
+    def counted(self, entities):
+        if not self.training:
+            read.append(len(entities))
+        return plain(self, entities)
+
+    def judged(world):
+        task = make(LinkingTask, tmp_path, estimator=dg.RLOO(2), candidates=3, copies=2)
+        run(task, tmp_path / f"run{world.size}", batch=2, world=world)
+        return task.eval().evaluate(None)
+
+    monkeypatch.setattr(LinkingTask, "logits", counted)
+    alone = judged(ALONE)
+    [whole] = read
+    read.clear()
+    first, second = Both()(judged)
+    assert first == second == alone and sum(read) == whole > len(read) - 1 == 1
+
+
 # Figures.
 
 

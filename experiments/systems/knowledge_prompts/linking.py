@@ -185,9 +185,8 @@ class LinkingTask(PromptsTask):
         facts = choices.judged[asked.entities].nonzero().squeeze(1)
         facts = facts[spread(len(facts), most, facts.device)]
         entities = asked.entities[facts].unique()
-        parts = [self.logits(part)[0].squeeze(1).argmax(-1) for part in entities.split(CHUNK)]
         best = torch.zeros(len(choices.own), dtype=torch.int64, device=facts.device)
-        best[entities] = torch.cat(parts)
+        best[entities] = self._likeliest(entities)
         drawn = (
             torch.rand(len(choices.own), generator=torch.Generator().manual_seed(0)).to(facts.device) * choices.senses
         )
@@ -208,6 +207,13 @@ class LinkingTask(PromptsTask):
             if f"accuracy_{name}" in self.measures:
                 measured[f"accuracy_{name}"] = float(right[inside].mean()) if bool(inside.any()) else 0.0
         return measured
+
+    def _likeliest(self, entities: Tensor) -> Tensor:
+        """The columns `[n]` of the candidates that are chosen for mentions; each process reads a part of them."""
+        share = entities[self.world.share(len(entities))]
+        own = [self.logits(part)[0].squeeze(1).argmax(-1) for part in share.split(CHUNK) if len(part)]
+        parts = self.world.every([column for part in own for column in part.tolist()])
+        return torch.tensor([column for part in parts for column in part], device=entities.device)
 
     def pictures(self, folder: Path) -> list[Path]:
         """How often the right entity is chosen, by how many have the name."""
