@@ -15,7 +15,18 @@ from experiments.engine.record import TIMES
 
 FILES = ("metrics.csv", "result.json", "checkpoint.pt")
 """Any of them makes a folder a run's."""
-OWN = ("run.seed", "run.dir", "run.progress", "run.keep", "run.checkpoint_every", "resume", "threads", "jobs", "device")
+OWN = (
+    "run.seed",
+    "run.dir",
+    "run.progress",
+    "run.keep",
+    "run.checkpoint_every",
+    "run.checkpoint_minutes",
+    "resume",
+    "threads",
+    "jobs",
+    "device",
+)
 """In what runs of one group may differ, besides where their data lie."""
 
 

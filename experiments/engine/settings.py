@@ -24,6 +24,7 @@ class Settings:
     clip: float | None
     monitor_share: float | None
     progress: bool
+    checkpoint_minutes: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "log_every", "evaluate_every", "checkpoint_every"):
@@ -35,6 +36,8 @@ class Settings:
             require_count("run.evaluate_most", self.evaluate_most)
         if self.clip is not None:
             require_number("run.clip", self.clip, least=0, below=float("inf"))
+        if self.checkpoint_minutes is not None:
+            require_number("run.checkpoint_minutes", self.checkpoint_minutes, least=0, below=float("inf"))
         if self.monitor_share is not None:
             require_number("run.monitor_share", self.monitor_share, least=0, below=1)
             if not self.monitor_share:

@@ -49,6 +49,7 @@ class Run:
         self.step = 0
         self.saved = 0
         """The checkpoint's step."""
+        self._saved_at = time.monotonic()
         self.result: dict[str, Any] | None = None
         """The last figures, once all steps are done."""
         world.every(None)  # nothing is written until all are built
@@ -89,7 +90,7 @@ class Run:
                     # At the head of a step, so that a run which was stopped in an evaluation repeats it.
                     if self.step % settings.log_every == 0 and self.step > self.record.since[0]:
                         self._record(stops, bar)
-                    due = self.step in (settings.steps, self.saved + settings.checkpoint_every, *settings.keep)
+                    due = self.step in (settings.steps, *settings.keep) or self._due()
                     if self.step > self.saved and (stopped or due):
                         self.save()
                     if stopped:
@@ -134,7 +135,7 @@ class Run:
             "processes": self.world.every(own),
         } | self.learning.state_dict()
         self._alone(self.folder.save, state, self.step in self.settings.keep)
-        self.saved = self.step
+        self.saved, self._saved_at = self.step, time.monotonic()
 
     def load(self, path: Path) -> None:
         """Take up the state of a checkpoint of this run.
@@ -153,6 +154,16 @@ class Run:
         self.learning.generator.set_state(own["generator"].cpu())
         self.record.load_state_dict(state["record"], own["sums"])
         self.step = self.saved = state["step"]
+
+    def _due(self) -> bool:
+        """Whether a checkpoint is due: by steps, or by the first process's clock, which is read with each row."""
+        minutes = self.settings.checkpoint_minutes
+        if minutes is None:
+            return self.step == self.saved + self.settings.checkpoint_every
+        if self.step % self.settings.log_every or self.step == self.saved:
+            return False
+        late: bool = self.world.every(time.monotonic() >= self._saved_at + 60 * minutes)[0]
+        return late
 
     def _record(self, stops: Stops, bar: tqdm[Any]) -> None:
         measured, every = dict(self.task.noted()), self.settings.evaluate_every

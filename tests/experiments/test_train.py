@@ -16,6 +16,7 @@ from test_conf import CONF, configure
 import discretegrad as dg
 from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
+from experiments.engine import training
 from experiments.engine.errors import UserError
 from experiments.engine.record import TIMES
 from experiments.engine.stops import Interrupted
@@ -30,6 +31,19 @@ SIZES = ("data=digits", "device=cpu", "threads=1", *SMALL)
 FEW = ("run.batch=10", "task.bound_samples=2", "run.evaluate_most=10")
 COMMANDS = ("run.batch=200", "task.bound_samples=100")
 """What the command has, unlike `configure`."""
+
+
+def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
+    """40 seconds a step, 2 minutes, looked at in every second step; and once more by what goes on."""
+    config = configure(*SMALL, *FEW, "run.steps=9", "run.log_every=2", "run.checkpoint_minutes=2", run_dir=tmp_path)
+    config.run.checkpoint_every = 1
+    run, saved = build(config), []
+    monkeypatch.setattr(training.time, "monotonic", lambda: 40 * run.step)
+    plain = run.save
+    monkeypatch.setattr(run, "save", lambda: (plain(), saved.append(run.step)))
+    run.start(False, "")
+    run.train()
+    assert saved == [0, 4, 8, 9]
 
 
 def rows_without_times(run):
