@@ -1,4 +1,4 @@
-"""The page: look-ups until most answers are found, by estimator; curves; variances."""
+"""The page: look-ups until most answers are found, by estimator; curves; variances; language models beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from experiments.collect.groups import Mean, mean
 from experiments.curves import put
 from experiments.engine import UserError
 from experiments.studies import page
+from experiments.studies.skill import arms, arms_page
 from experiments.studies.skill.runs import CEILING, METHODS, ROWS
 from experiments.studies.skill.variance import ROWS as VARIANCES
 from experiments.studies.trials import Row, read
@@ -48,14 +49,18 @@ def write(out: Path) -> None:
     Raises:
         UserError: where there are none.
     """
-    rows = read(out / ROWS)
+    rows, asked = read(out / ROWS), read(out / arms.ROWS)
     graphs = {graph: curves(rows, graph) for graph in TITLES if any(row["graph"] == graph for row in rows)}
     if not graphs:
         raise UserError(f"{out / ROWS} has no runs; carry out the part paths first.")
+    followed = [100 * float(c.last["held_out_2"]) for c in graphs.get("geonames", {}).get(arms_page.PATHS, ())]
+    shares = {split: arms_page.shares(asked, split) for split in dict.fromkeys(row["split"] for row in asked)}
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
         tables=[(TITLES[graph], ceiling(found), table(found)) for graph, found in graphs.items()],
         variances=variances(read(out / VARIANCES)),
+        arms=[(split, arms_page.table(own), arms_page.claims(own, followed)) for split, own in shares.items()],
+        costs=arms_page.costs(asked),
         share=f"{SHARE:.0%}",
         figure=FIGURE,
     )
