@@ -17,8 +17,15 @@ def require_extra(extra: str, *packages: str) -> None:
     Raises:
         UserError: that says how to install them.
     """
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = [package for package in packages if not _there(package)]
     if missing:
         raise UserError(
             f"{' and '.join(missing)} must be installed for this; run: pip install -c constraints.txt -e '.[{extra}]'"
         )
+
+
+def _there(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # what it is in
+        return False

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from experiments.data.entity_facts import MASK, Corpus
 from experiments.engine import UserError, World
 from experiments.parts.architectures import configuration
+from experiments.parts.extras import require_extra
 from experiments.parts.reader import Reader
 from experiments.parts.starts import saved
 from experiments.parts.text import Tokens
@@ -188,9 +189,12 @@ def _pretrained(name: str) -> tuple[Any, str]:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = pretrained_folder(name, files=FILES)
+    own = folder / FILES[2][0]
+    if not own.exists():  # or transformers asks for tiktoken, which does not help
+        require_extra("systems", "sentencepiece", "google.protobuf")
     try:
         with quietly():
-            network, own = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True), folder / FILES[2][0]
+            network = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True)
             made = None if own.exists() else AutoTokenizer.from_pretrained(folder, local_files_only=True)
             tokenizer = Tokenizer.from_file(str(own)) if made is None else made.backend_tokenizer
     except Exception as error:  # of many packages, each with exceptions of its own

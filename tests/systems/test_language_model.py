@@ -1,5 +1,6 @@
 """The language model of systems: its tokenizer, spans that are left out, probabilities of answers, others' weights."""
 
+import io
 import itertools
 import json
 from collections import Counter
@@ -8,10 +9,11 @@ import pytest
 import torch
 from torchmetrics.functional.text import squad
 
+from experiments.data.entity_facts import MASK
 from experiments.engine import UserError, World
-from experiments.parts import towers
+from experiments.parts import extras, towers
 from experiments.parts.answers import exact_match, normalised
-from experiments.parts.language_model import LanguageModel
+from experiments.parts.language_model import LanguageModel, said
 from experiments.parts.reader import Reader
 from experiments.parts.spans import Spans
 from experiments.parts.text import Tokens
@@ -233,6 +235,50 @@ def test_a_run_from_a_t5_1_1_is_started_from_whole(tmp_path, reader):
         said = [task.model.eval().log_probability(task.model.encode(texts), texts) for task in (first, second)]
     assert torch.equal(*said) and second.model.network.encoder.embed_tokens.weight is second.model.network.shared.weight
     assert not torch.equal(second.model.network.lm_head.weight, state["lm_head.weight"])
+
+
+PLAIN = ["the dog barks at the bank of the river", "a pitcher of water", "kind of animal, part of a thing"]
+
+
+def save_as_t5(folder, tokenizer=b""):
+    """The files that T5 1.1 has."""
+    small().network.save_pretrained(folder)
+    (folder / "spiece.model").write_bytes(tokenizer)
+
+
+def test_a_tokenizer_of_sentencepiece_is_read_as_t5_has_it(tmp_path):
+    """Texts have sentencepiece's own ids and T5's end; sentinels stand behind all pieces, the first one last."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    pytest.importorskip("google.protobuf")
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(PLAIN * 20),
+        model_writer=written,
+        vocab_size=50,
+        hard_vocab_limit=False,
+        **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 2},
+    )
+    save_as_t5(tmp_path, written.getvalue())
+    model, pieces = small(pretrained=str(tmp_path)), sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    reader = Reader(200, 40, None, sentinels=8)
+    texts = [*PLAIN, f"dog, part of, {MASK}"]
+    reader.begin([texts], [], model.tokenizer, str(tmp_path), model.padding, model.subwords, World(), False)
+    found = reader.columns[0]
+    rows = [ids[:length] for ids, length in zip(found.ids.tolist(), found.lengths.tolist(), strict=True)]
+    assert rows[:3] == [[*pieces.encode(text), 1] for text in PLAIN]
+    first = pieces.vocab_size() + 99
+    assert rows[3] == [*pieces.encode("dog, part of,"), first, 1]
+    assert Spans(reader.own, 0).sentinels == [*range(first, first - 100, -1)]
+    assert reader.own.decode(rows[0]) == PLAIN[0]
+    assert said(reader, model, found, 4) and torch.isfinite(model.log_probability(model.encode(found), found)).all()
+
+
+def test_what_reads_a_tokenizer_of_sentencepiece_is_named_where_it_is_missing(tmp_path, monkeypatch):
+    save_as_t5(tmp_path)
+    plain, without = extras.find_spec, ("sentencepiece", "google.protobuf")
+    monkeypatch.setattr(extras, "find_spec", lambda package: None if package in without else plain(package))
+    with pytest.raises(UserError, match=r"sentencepiece and google.protobuf must be installed.*\[systems\]"):
+        small(pretrained=str(tmp_path))
 
 
 @pytest.mark.parametrize(
