@@ -19,6 +19,8 @@ from experiments.files import write_table, write_whole
 if TYPE_CHECKING:  # loaded when something is drawn
     from matplotlib.figure import Figure
 
+    from experiments.collect.groups import Mean
+
 Rows = Sequence[Mapping[str, Any]]
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
@@ -79,6 +81,11 @@ def number(value: float | None, error: float | None = None) -> str:
         return "-"
     text = "∞" if value == float("inf") else f"{value:.3g}"
     return text if error is None or error != error or error == 0 else f"{text} ± {error:.1g}"
+
+
+def with_error(value: Mean, scale: float = 100.0) -> str:
+    """A mean, in hundredths or as `scale` has it, and its standard error if there is one."""
+    return f"{scale * value.mean:.1f}" + (f" ± {scale * value.error:.1f}" if value.error else "")
 
 
 def digits(value: float | None) -> str:

@@ -124,17 +124,19 @@ def test_what_was_to_be_shown_is_told_from_margins_by_seed(tmp_path):
     ]
     for each in rows:
         arms.keep(each, tmp_path / arms.ROWS)
-    found = arms_page.shares(read(tmp_path / arms.ROWS), "cities")
-    assert [*found] == ["start", "text", "triples", "sentences"]
-    twice, as_long, apart, moved, above = arms_page.claims(found, [90.0, 94.0])
-    assert (twice.found, twice.holds) == ("3.00 times, 15.0 ± 5.0 above twice", "yes")  # 40 - 20 and 50 - 40
-    assert (as_long.found, as_long.holds) == ("1.80 times, -5.0 ± 5.0 above twice", "no")  # 0 and -10
-    assert (apart.found, apart.holds) == ("0.5 ± 0.5 above", "yes")
-    assert (moved.found, moved.holds) == ("7.0 ± 3.0 above", "no")
-    assert (above.found, above.holds) == ("65.0 ± 3.6 above", "yes")  # 92 ± 2 and 27 ± 3
-    assert not arms_page.claims(arms_page.shares(rows, "countries"), [])
-    *lines, frequent = arms_page.table(found)
-    assert lines[2]["held_out_1"] == "45.0 ± 5.0" and frequent["held_out_1"] == "15.0 ± 0.0"
+    rows = read(tmp_path / arms.ROWS)
+    found = arms_page.claims(rows, "cities", {"0": 0.9, "1": 0.94})
+    assert [claim[1:] for claim in found] == [
+        ("3.00 times, 15.0 ± 5.0 above 2 times", "yes"),  # 40 - 2 * 10 and 50 - 2 * 20
+        ("1.80 times, -5.0 ± 5.0 above 2 times", "no"),  # 0 and -10
+        ("0.5 ± 0.5 above", "yes"),
+        ("7.0 ± 3.0 above", "no"),
+        ("65.0 ± 3.6 above", "yes"),  # 92 ± 2 and 27 ± 3
+    ]
+    assert not arms_page.claims(rows, "countries", {})
+    *lines, frequent = arms_page.table(rows, "cities")
+    assert [line["arm"] for line in lines] == [*arms_page.TITLES.values()]
+    assert lines[2]["held_out_1"] == "45.0 ± 5.0" and frequent["held_out_1"] == "15.0"
     keep(made(), tmp_path / ROWS)
     page.write(tmp_path)
     text = (tmp_path / "skill.md").read_text()

@@ -53,13 +53,13 @@ def write(out: Path) -> None:
     graphs = {graph: curves(rows, graph) for graph in TITLES if any(row["graph"] == graph for row in rows)}
     if not graphs:
         raise UserError(f"{out / ROWS} has no runs; carry out the part paths first.")
-    followed = [100 * float(c.last["held_out_2"]) for c in graphs.get("geonames", {}).get(arms_page.PATHS, ())]
-    shares = {split: arms_page.shares(asked, split) for split in dict.fromkeys(row["split"] for row in asked)}
+    followed = {str(c.seed): float(c.last["held_out_2"]) for c in graphs.get("geonames", {}).get(arms_page.PATHS, ())}
+    splits = dict.fromkeys(row["split"] for row in asked)
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
         tables=[(TITLES[graph], ceiling(found), table(found)) for graph, found in graphs.items()],
         variances=variances(read(out / VARIANCES)),
-        arms=[(split, arms_page.table(own), arms_page.claims(own, followed)) for split, own in shares.items()],
+        arms=[(split, arms_page.table(asked, split), arms_page.claims(asked, split, followed)) for split in splits],
         costs=arms_page.costs(asked),
         share=f"{SHARE:.0%}",
         figure=FIGURE,
@@ -98,7 +98,7 @@ def table(found: Curves) -> list[dict[str, str | int]]:
         line["reached"] = "" if method == CEILING else f"{len(reached)} of {len(own)}"
         line["all"] = "-" if method == CEILING else f"{fmean(curve.lookups[-1] for curve in own) / 1000:,.0f}"
         for name in ("held_out_1", "held_out_2", "held_out_3", "held_out", "reworded"):
-            line[name] = _hundredths(mean([float(curve.last[name]) for curve in own]))
+            line[name] = page.with_error(mean([float(curve.last[name]) for curve in own]))
         lines.append(line)
     return lines
 
@@ -142,7 +142,3 @@ def draw(graphs: Mapping[str, Curves]) -> Figure:
 
 def _thousands(value: Mean) -> str:
     return f"{value.mean / 1000:,.0f}" + ("" if value.error is None else f" ± {value.error / 1000:,.0f}")
-
-
-def _hundredths(value: Mean) -> str:
-    return f"{100 * value.mean:.1f}" + ("" if not value.error else f" ± {100 * value.error:.1f}")
