@@ -1,6 +1,9 @@
-"""The study of knowledge prompts: every run once, after those that it starts from; rows by hand."""
+"""The study of knowledge prompts: every run once, after those that it starts from; rows and ratios by hand."""
 
-from experiments.studies.knowledge_prompts import runs, times
+import pytest
+
+from experiments.engine import UserError
+from experiments.studies.knowledge_prompts import maps, page, runs, times
 from experiments.studies.knowledge_prompts.runs import COLUMNS, Trial, carry_out, composed, keep, trials
 from experiments.studies.trials import read
 
@@ -29,6 +32,42 @@ def test_rows_have_the_figures_of_their_runs(tmp_path, monkeypatch):
     keep(row | {"em": "0.5"}, path)
     keep(row | {"seed": "2"}, path)
     assert [(own["seed"], own["em"]) for own in read(path)] == [("1", "0.5"), ("2", "0.25")]
+
+
+def row(part, variant, seed, **figures):
+    given = Trial(part, variant, seed)._asdict() | {"steps": 7, "seconds": 60, "train_loss": 1} | figures
+    return {name: str(given.get(name, "")) for name in COLUMNS}
+
+
+def test_the_page_says_what_holds_seed_by_seed(tmp_path):
+    rows = [row("start", "", 0, steps=4000, seconds=120)]
+    for seed, em in enumerate((0.5, 0.6)):
+        learned = {"em": em, "em_other": 0.3, "em_without": 0.0, "em_majority": 0.04, "same_class": 0.2}
+        rows.append(row("prompts", "4", seed, **learned, same_class_chance=0.1, held_out_em=0.01, bytes=2048))
+        rows.append(row("codes", "rloo", seed, em=em - 0.1, bytes=4))
+        rows.append(row("linking", "disarm_tree", seed, em=0.4, em_right=0.45, accuracy=0.8, accuracy_2=0.9))
+    for each in reversed(rows):
+        keep(each, tmp_path / runs.ROWS)
+    found = {claim.aim: (claim.found, claim.holds) for claim in page.claims(read(tmp_path / runs.ROWS))}
+    assert found == {
+        "learned facts: 4 vectors over none, at least 2 times": ("over nothing, 55.0 ± 5.0 above 2 times", "yes"),
+        "learned facts: 4 vectors over another's, at least 2 times": ("1.83 times, -5.0 ± 5.0 above 2 times", "no"),
+        "nearest prompts of one class, over chance, at least 3 times": ("2.00 times, -10.0 above 3 times", "no"),
+        "32 bits by RLOO(2) over 4 vectors, at least 0.8 times": ("0.82 times, 1.0 ± 1.0 above 0.8 times", "yes"),
+        "links by DisARMTree(1 pair) over the right entity, at least 0.9 times": (
+            "0.89 times, -0.5 above 0.9 times",
+            "no",
+        ),
+    }
+    page.write(tmp_path)
+    text = (tmp_path / "knowledge_prompts.md").read_text()
+    assert "| 4 vectors | 2 | 2,048 | 55.0 ± 5.0 | 30.0 | 0.0 | 4.0 | - |" in text
+    assert "| start | 1 | 4,000 | 2.0 |" in text and "| 90.0 | - | - | - | 80.0 | - | - |" in text
+    assert "![Prompts" not in text
+    with pytest.raises(UserError, match="has no runs"):
+        page.write(tmp_path / "empty")
+    with pytest.raises(UserError, match="holds no finished run"):
+        maps.write(tmp_path, tmp_path)
 
 
 def test_times_are_ratios_to_the_smallest_sparse_table():

@@ -30,7 +30,7 @@ def draw(folder: Path, task: PromptsTask) -> list[Path]:
     """A map of the prompts, and how many facts are answered with which; the path."""
     figure = Figure(figsize=(15, 7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    _map(left, task)
+    draw_map(left, task)
     found = task.evaluate(SHOWN)
     for place, (start, label) in enumerate((("", "learned facts"), ("held_out_", "facts of other relations"))):
         own = [(name, found[start + name]) for name in LABELS if start + name in found]
@@ -44,8 +44,9 @@ def draw(folder: Path, task: PromptsTask) -> list[Path]:
     return [put(folder / "prompts.png", figure)]
 
 
-def _map(axis: Axes, task: PromptsTask) -> None:
-    """The entities' prompts in the plane, by t-SNE of cosines."""
+@torch.no_grad()
+def draw_map(axis: Axes, task: PromptsTask) -> None:
+    """The entities' prompts in the plane, by t-SNE of cosines, in the colours of their classes."""
     from sklearn.manifold import TSNE
 
     entities = task.facts.entities
