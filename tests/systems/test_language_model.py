@@ -4,13 +4,14 @@ import io
 import itertools
 import json
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
 from torchmetrics.functional.text import squad
 
-from experiments.data.entity_facts import MASK
-from experiments.engine import UserError, World
+from experiments.data.entity_facts import MASK, Corpus, EntityFacts
+from experiments.engine import Settings, UserError, World
 from experiments.parts import extras, towers
 from experiments.parts.answers import exact_match, normalised
 from experiments.parts.language_model import LanguageModel, said
@@ -18,6 +19,7 @@ from experiments.parts.reader import Reader
 from experiments.parts.spans import Spans
 from experiments.parts.text import Tokens
 from experiments.studies.trials import composed
+from experiments.systems.language_model import LanguageModelTask
 from experiments.train import build, train
 
 TEXTS = ["The dog barked all night.", "Côte d'Ivoire (a country) is in Africa; its capital is Yamoussoukro", "a cat"]
@@ -181,6 +183,35 @@ def test_answers_match_as_in_squad():
     assert sum(ours) == 4 and normalised("The  (big) Dog") == "big dog"
 
 
+def test_facts_are_judged_that_nothing_trains_on(tmp_path, monkeypatch):
+    """Every other one is told before it is asked; one of four is answered wrongly, and it is one that is not told."""
+    asked = [(f"n{n}, part of, {MASK}", f"{MASK} w{n}") for n in range(40)]
+    statements = [(f"n{n}, part of, w{n}; {text}" if n % 2 else text, said) for n, (text, said) in enumerate(asked)]
+    corpus = Corpus(["a dog barks", "a cat", "the bank"], ["a place"], statements, [], str(tmp_path))
+    facts, model = EntityFacts("toy", (), (), (), (), corpus), partial(LanguageModel, SIZES)
+    task = LanguageModelTask(facts, model, vocabulary=200)
+    settings = {"batch": 4, "seed": 0, "log_every": 1, "evaluate_every": 9, "evaluate_most": None, "keep": ()}
+    settings |= {"checkpoint_every": 9, "clip": None, "monitor_share": None, "progress": False}
+    task.begin(Settings(dir=str(tmp_path / "run"), steps=1, **settings), World())
+    assert task.judged == [statements[n] for n in (36, 38, 37, 39)]
+    assert [len(column.ids) for column in task.reader.columns] == [3, 1, 36, 36, 4]
+    given = []
+
+    def right(texts, answers, length):
+        given.extend(answers)
+        return torch.tensor([answer != ["w38"] for answer in answers])
+
+    monkeypatch.setattr(task, "right", right)
+    found = task.evaluate(None)
+    assert given == [["w36"], ["w38"], ["w37"], ["w39"]]
+    assert (found["answered"], found["answered_told"]) == (0.5, 1) and found.keys() <= task.measures.keys()
+    assert (task.evaluate(1)["answered"], given[4:]) == (1, [["w36"], ["w37"]])
+    assert LanguageModelTask(facts, model, vocabulary=200, statements=0).measures.keys() == {
+        "train_loss",
+        "held_out_loss",
+    }
+
+
 # What others have trained.
 
 
@@ -259,7 +290,10 @@ def test_a_tokenizer_of_sentencepiece_is_read_as_t5_has_it(tmp_path):
         **{"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1, "minloglevel": 2},
     )
     save_as_t5(tmp_path, written.getvalue())
-    model, pieces = small(pretrained=str(tmp_path)), sentencepiece.SentencePieceProcessor(model_proto=written.getvalue())
+    model, pieces = (
+        small(pretrained=str(tmp_path)),
+        sentencepiece.SentencePieceProcessor(model_proto=written.getvalue()),
+    )
     reader = Reader(200, 40, None, sentinels=8)
     texts = [*PLAIN, f"dog, part of, {MASK}"]
     reader.begin([texts], [], model.tokenizer, str(tmp_path), model.padding, model.subwords, World(), False)

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from experiments.data.entity_facts import EntityFacts
+from experiments.data.entity_facts import MASK, EntityFacts
 from experiments.engine import Settings, Step, UserError, World, finite, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel, read_columns, said
 from experiments.parts.language_task import LanguageTask
 from experiments.parts.retrieval import spread
+from experiments.parts.shares import macro
 from experiments.parts.spans import Corrupted, Spans
 from experiments.parts.text import Tokens
 
 SHOWN = 16
 """Texts in the picture."""
+JUDGED = 400
+"""Facts that nothing trains on, at most; and a tenth of all, at most."""
+ANSWER = 12
+"""Tokens of an answer, at most."""
 
 
 class Batch(NamedTuple):
@@ -45,8 +50,6 @@ class LanguageModelTask(LanguageTask):
         UserError: where the parts do not fit together.
     """
 
-    measures: ClassVar = {"train_loss": "nats per token", "held_out_loss": "nats per token of texts"}
-
     def __init__(
         self,
         facts: EntityFacts,
@@ -60,6 +63,17 @@ class LanguageModelTask(LanguageTask):
         require_number("task.statements", statements, least=0, below=1)
         super().__init__(model, vocabulary, length)
         self.facts, self.statements, self.density, self.span = facts, statements, density, span
+        stated = facts.corpus.statements
+        last = stated[len(stated) - min(JUDGED, len(stated) // 10) :] if statements else ()
+        by_form = [[pair for pair in last if _told(pair) == told] for told in (False, True)]
+        self.judged = [*by_form[0], *by_form[1]] if all(by_form) else []
+        """Facts that nothing trains on, those that are told before they are asked behind the others."""
+
+    @property
+    def measures(self) -> dict[str, str]:  # type: ignore[override]
+        """As `Task.measures`; of facts about others only where there are enough of them."""
+        found = {"train_loss": "nats per token", "held_out_loss": "nats per token of texts"}
+        return found | (dict.fromkeys(("answered", "answered_told"), "share of facts") if self.judged else {})
 
     @property
     def title(self) -> str:
@@ -75,15 +89,18 @@ class LanguageModelTask(LanguageTask):
                 f"run.batch={settings.batch} leaves no text beside the facts; give more, or less statements."
             )
         self.order = Shuffled(len(corpus.train), settings.batch - stated, settings.seed, world)
-        self.order_of_statements = Shuffled(len(corpus.statements), stated, settings.seed, world) if stated else None
+        self.judged = self.judged if stated else []
+        trained = corpus.statements[: len(corpus.statements) - len(self.judged)]
+        self.order_of_statements = Shuffled(len(trained), stated, settings.seed, world) if stated else None
         columns = [corpus.train, corpus.judged]
-        columns += [[pair[part] for pair in corpus.statements] for part in range(2)] if stated else []
+        columns += [[pair[part] for pair in trained] for part in range(2)] if stated else []
+        columns += [[text for text, _ in self.judged]] if self.judged else []
         read_columns(self.reader, self.model, corpus, columns, settings.progress, world)
         self.spans = Spans(self.reader.own, self.model.padding, self.density, self.span)
 
     def batch(self, step: int) -> Batch:
         """Texts, and facts."""
-        texts, _, *stated = self.reader.columns
+        texts, _, *stated = self.reader.columns[:4]
         if self.order_of_statements is None:
             return Batch(texts.take(self.order(step)), None)
         rows = self.order_of_statements(step)
@@ -100,8 +117,19 @@ class LanguageModelTask(LanguageTask):
         return Step(total / count, {"train_loss": total.detach() / count})
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """Of texts that were not trained on, always with the same parts left out."""
-        return {"held_out_loss": self.held_out_loss(self.reader.columns[1], self.spans, most)}
+        """Of texts that were not trained on, always with the same parts left out; and of facts about others."""
+        found = {"held_out_loss": self.held_out_loss(self.reader.columns[1], self.spans, most)}
+        return found | (self._answered(most) if self.judged else {})
+
+    def _answered(self, most: int | None) -> dict[str, float]:
+        """The share of facts that is completed: of those that are asked alone, and of those that are told before."""
+        device = self.world.device
+        rows = spread(len(self.judged), None if most is None else max(most, 2), device)
+        own = rows[self.world.share(len(rows))]
+        answers = [[self.judged[row][1].removeprefix(MASK).strip()] for row in own.tolist()]
+        right = self.right(self.reader.columns[4].take(own), answers, ANSWER)
+        told = torch.tensor([int(_told(self.judged[row])) for row in own.tolist()], dtype=torch.int64, device=device)
+        return dict(zip(("answered", "answered_told"), macro(right, told, 2, self.world), strict=True))
 
     def pictures(self, folder: Path) -> list[Path]:
         """What is said in the place of the parts that are left out, beside them."""
@@ -119,3 +147,9 @@ class LanguageModelTask(LanguageTask):
         """From the checkpoint."""
         super().set_extra_state(state)
         self.spans = Spans(self.reader.own, self.model.padding, self.density, self.span)
+
+
+def _told(statement: tuple[str, str]) -> bool:
+    """Whether a fact is told before it is asked."""
+    text, answer = statement
+    return f", {answer.removeprefix(MASK).strip()}; " in text

@@ -14,7 +14,7 @@ from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.language_task import LanguageTask
 from experiments.parts.questions import Questions, QuestionSet
-from experiments.systems.skill.groups import macro
+from experiments.parts.shares import macro
 
 
 class AnsweringTask(LanguageTask):

@@ -18,8 +18,8 @@ from experiments.parts.language_model import LanguageModel
 from experiments.parts.language_task import LanguageTask
 from experiments.parts.questions import QuestionSet
 from experiments.parts.retrieval import spread
+from experiments.parts.shares import macro
 from experiments.parts.spans import Spans
-from experiments.systems.skill.groups import macro
 
 ARMS = ("text", "triples", "sentences")
 JUDGED = 1000

@@ -17,7 +17,7 @@ from experiments.parts.estimators import require_estimator
 from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, HOPS, Questions, QuestionSet
 from experiments.parts.reader import Reader
-from experiments.systems.skill.groups import macro
+from experiments.parts.shares import macro
 from experiments.systems.skill.policy import PathPolicy
 
 ENTITY = "this"
