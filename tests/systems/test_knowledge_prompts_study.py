@@ -24,7 +24,9 @@ def test_every_run_is_there_once_after_those_that_it_starts_from(tmp_path):
 
 def test_rows_have_the_figures_of_their_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "result_of", lambda config: {"step": 7, "em": 0.25, "seconds": 3.0, "other": 1.0})
-    row = carry_out(Trial("prompts", "4", 1), None)
+    trial, codes = Trial("prompts", "4", 1), Trial("codes", "rloo", 1)
+    row = carry_out(trial, composed(trial, [], tmp_path))
+    assert (row["bytes"], carry_out(codes, composed(codes, [], tmp_path))["bytes"]) == ("2048", "4")
     assert (row["part"], row["variant"], row["seed"], row["steps"], row["em"]) == ("prompts", "4", "1", "7", "0.25")
     assert tuple(row) == COLUMNS and row["accuracy"] == ""
     path = tmp_path / "rows.csv"

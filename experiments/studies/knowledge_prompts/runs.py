@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,14 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
         UserError, Interrupted: see `train`.
     """
     result = result_of(config)
-    return cells(trial._asdict() | result | {"steps": result["step"]}, COLUMNS)
+    return cells(trial._asdict() | result | {"steps": result["step"], "bytes": _bytes(trial, config)}, COLUMNS)
+
+
+def _bytes(trial: Trial, config: DictConfig) -> float | None:
+    """Of an entity's prompt, in single precision, or of its code."""
+    if trial.part == "codes":
+        return float(config.task.prompts * math.log2(config.task.categories) / 8)
+    return 4.0 * config.task.prompts * config.model.sizes.d_model if trial.part == "prompts" else None
 
 
 def keep(row: dict[str, str], path: Path) -> None:

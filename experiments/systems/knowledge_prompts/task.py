@@ -70,7 +70,7 @@ class PromptsTask(Task):
     def measures(self) -> dict[str, str]:  # type: ignore[override]
         """As `Task.measures`; without what there is nothing to measure of."""
         found = {"train_loss": "nats per answer"} | dict.fromkeys(ANSWERED, "share of learned facts")
-        found |= {"em_macro": "mean over relations", "bytes": "of an entity"}
+        found["em_macro"] = "mean over relations"
         if self.facts.held_out:
             found |= {f"held_out_{name}": "share of facts not learned" for name in ANSWERED}
         if not self.shared:
@@ -175,7 +175,7 @@ class PromptsTask(Task):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """How many facts are answered with own prompts, another's, and without; and what near prompts share."""
-        measured: dict[str, float] = {"bytes": float(self.memory.bytes)}
+        measured: dict[str, float] = {}
         for name in self.asked:
             measured |= self._answered(name, "" if name == "learned" else f"{name}_", most)
         if self.shared:
