@@ -42,11 +42,11 @@ def mean_of_all(monkeypatch, estimate, image, parameters):
 
     Args:
         monkeypatch: pytest's.
-        estimate: draws by estimators alone.
+        estimate: draws by estimators alone; what a mask leaves out is drawn as well, and changes nothing.
         image: `[D]`.
         parameters: whose gradients are asked for.
     """
-    monkeypatch.setattr(dg.Estimator, "sample", lambda estimator, logits, outcomes: outcomes.draw(estimator, logits))
+    monkeypatch.setattr(dg.Estimator, "sample", lambda own, logits, outcomes, mask=None: outcomes.draw(own, logits))
     once = Outcomes(1)
     estimate(image.expand(1, -1), once)  # to count them
     every = Outcomes(once.count)

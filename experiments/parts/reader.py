@@ -21,15 +21,19 @@ class Reader:
         length: in tokens, to which longer texts are cut off.
         trigrams: None: tokens are parts of words; else they are words.
         sentinels: for a language model: see `trained_tokenizer`.
+        bare: whether texts are read without the tokens that the tokenizer puts around them.
 
     Raises:
         UserError: for what is no count.
     """
 
-    def __init__(self, vocabulary: int, length: int, trigrams: int | None, sentinels: int = 0) -> None:
+    def __init__(
+        self, vocabulary: int, length: int, trigrams: int | None, sentinels: int = 0, bare: bool = False
+    ) -> None:
         require_count("task.vocabulary", vocabulary, least=3)
         require_count("task.length", length)
         self.vocabulary, self.length, self.trigrams, self.sentinels = vocabulary, length, trigrams, sentinels
+        self.bare = bare
         self.tokenizer = ""
         """As JSON, from `begin` on."""
         self.own: Any = None
@@ -87,6 +91,8 @@ class Reader:
             own, forms = spelled(tokenizer, [text for column in self._texts for text in column])
             for embedder in self._embedders:
                 embedder.spell(forms, known)
+        if self.bare:
+            own.post_processor = None
         self.own = own
         self.columns = [
             encode(own, column, self.length, self._padding, self._shown).to(self._device) for column in self._texts

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
+from experiments.engine import require_count
+from experiments.parts.decoders import new_decoder
 from experiments.parts.extras import require_extra
 from experiments.parts.towers import configured
 
@@ -46,18 +47,13 @@ class Language(nn.Module):
         super().__init__()
         require_extra("systems", "transformers")
         require_count("task.examples", examples)
-        from transformers import AutoModelForCausalLM
-
         self.slots, self.variables, self.categories, self.examples = slots, variables, categories, examples
         self.images = WORDS + words
         """The first image token."""
         config = configured(sizes, self.images + categories, examples * self.length, "model.language")
-        if type(config) not in AutoModelForCausalLM._model_mapping:
-            raise UserError(f"model.language.model_type={config.model_type} is no language model; give one, as gemma.")
-        self.network = AutoModelForCausalLM.from_config(config)
+        self.network = new_decoder(config, "model.language")
         width = self.network.get_input_embeddings().embedding_dim
         self.places = nn.Parameter(torch.randn(variables, width) * width**-0.5)
-        self._refuse_what_sees_ahead()
 
     @property
     def length(self) -> int:
@@ -152,12 +148,3 @@ class Language(nn.Module):
     @staticmethod
     def _marks(like: Tensor, *marks: int) -> Tensor:
         return torch.tensor(marks, device=like.device).expand(len(like), -1)
-
-    @torch.no_grad()
-    def _refuse_what_sees_ahead(self) -> None:
-        self.eval()
-        both = [self.logits(self.embed(torch.tensor([[EXAMPLE, last]])))[0, 0] for last in (CAPTION, IMAGE)]
-        self.train()
-        if not torch.equal(*both):
-            kind = self.network.config.model_type
-            raise UserError(f"model.language.model_type={kind} sees tokens before it predicts them; give another.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from experiments.parts.language_task import LanguageTask
 from experiments.parts.retrieval import spread
 from experiments.parts.shares import macro
 from experiments.parts.spans import Corrupted, Spans
-from experiments.parts.text import Tokens
+from experiments.parts.text import END, PADDING, Tokens
 
 SHOWN = 16
 """Texts in the picture."""
@@ -133,15 +134,19 @@ class LanguageModelTask(LanguageTask):
 
     def pictures(self, folder: Path) -> list[Path]:
         """What is said in the place of the parts that are left out, beside them."""
-        from experiments.systems.language_model.pictures import draw  # takes matplotlib with it
+        from experiments.parts.text_pictures import draw_table  # takes matplotlib with it
 
-        rows = spread(len(self.reader.columns[1].ids), SHOWN, self.world.device)
+        chosen = spread(len(self.reader.columns[1].ids), SHOWN, self.world.device)
         seeded = torch.Generator(self.world.device).manual_seed(0)
-        corrupted = self.spans(self.reader.columns[1].take(rows), seeded)
+        corrupted = self.spans(self.reader.columns[1].take(chosen), seeded)
         answers = said(self.reader, self.model, corrupted.texts, corrupted.answers.ids.shape[1])
         decode = self.reader.own.decode_batch
         texts = decode(corrupted.texts.ids.tolist(), skip_special_tokens=False)
-        return draw(folder, texts, decode(corrupted.answers.ids.tolist()), answers, self.title)
+        marks = (PADDING, "<pad>", END)
+        texts = [functools.reduce(lambda own, mark: own.replace(mark, ""), marks, text) for text in texts]
+        rows = [*zip(texts, decode(corrupted.answers.ids.tolist()), answers, strict=True)]
+        labels = {"text": 0.6, "left out": 0.2, "said": 0.2}
+        return [draw_table(folder / "completions.png", rows, labels, self.title)]
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """From the checkpoint."""
