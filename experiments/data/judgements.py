@@ -53,8 +53,8 @@ def wordnet_judgements(
     * entailment: whether the noun of the first definition is a kind of that of the second; see `entailment`.
     * similarity: how near two nouns are, by Wu and Palmer (1994): twice the depth of the nearest noun that both are
       kinds of, over the sum of their depths, along the first hypernym of each.
-    * ranking: whose definition it is, of eight nouns by their words: of the wrong ones, up to three have the right one's
-      hypernym, the others its class.
+    * ranking: whose definition it is, of eight nouns by their words: of the wrong ones, up to three share the right
+      one's hypernym, the others its class.
 
     The 3,000 held-out nouns of `WordNet.split` are judged by, and in no example that is trained on does a definition of
     theirs occur.

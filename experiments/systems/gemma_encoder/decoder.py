@@ -27,6 +27,7 @@ class Decoder(TextModel):
         pretrained: a folder, a name on the Hugging Face hub, a file of GGUF, or SmolLM2-135M-Instruct, with weights and
             their tokenizer, in the place of `sizes`.
         start: the folder of a run of `DecoderTask` with these sizes, whose weights and tokenizer are started from.
+        untrained: whether weights are random all the same: a control, with the tokenizer of what is started from.
         vocabulary: the number of tokens, for a new one.
         length: of the longest stream in tokens.
 
@@ -39,11 +40,14 @@ class Decoder(TextModel):
         sizes: Mapping[str, Any],
         pretrained: str | None = None,
         start: str | None = None,
+        untrained: bool = False,
         *,
         vocabulary: int,
         length: int,
     ) -> None:
         super().__init__(pretrained, start)
+        if not isinstance(untrained, bool):
+            raise UserError(f"model.untrained is true or false, not {untrained!r}.")
         if pretrained is not None:
             self.network, self.tokenizer = pretrained_decoder(pretrained)
         else:
@@ -54,6 +58,8 @@ class Decoder(TextModel):
         if start is not None:
             weights, self.tokenizer, _ = saved("model.start", start, "model.network.")
             take("model.start", start, self.network, weights, "model.sizes, task.vocabulary and task.length")
+        if untrained:
+            self.network = new_decoder(self.network.config, "model.sizes")
         self.begin, self.end, self.pad = _marks(self.network.config)
         most = getattr(self.network.config, "max_position_embeddings", length)
         if length > most:

@@ -24,7 +24,7 @@ class GemmaEncoder(TextModel):
     """A decoder whose weights all go on learning, a pooler, and a perceptron of one hidden layer.
 
     Args:
-        sizes, pretrained, start: of the decoder; see `Decoder`.
+        sizes, pretrained, start, untrained: of the decoder; see `Decoder`.
         mask: bidirectional: every token sees all that do not pad; causal: those up to itself, as the decoder did.
         pooler, tokens, heads: see `poolers.make`.
         dropout: of what every attention and feed-forward block adds to the residual stream (Vaswani et al. 2017); the
@@ -41,6 +41,7 @@ class GemmaEncoder(TextModel):
         sizes: Mapping[str, Any],
         pretrained: str | None = None,
         start: str | None = None,
+        untrained: bool = False,
         mask: str = "bidirectional",
         pooler: str = "mean",
         tokens: int = 1,
@@ -55,7 +56,7 @@ class GemmaEncoder(TextModel):
         if mask not in MASKS:
             raise UserError(f"model.mask is {' or '.join(MASKS)}, not {mask!r}.")
         require_number("model.dropout", dropout, least=0, below=1)
-        own = Decoder(sizes, pretrained, start, vocabulary=vocabulary, length=length)
+        own = Decoder(sizes, pretrained, start, untrained, vocabulary=vocabulary, length=length)
         self.tokenizer, self.begin, self.end, self.pad = own.tokenizer, own.begin, own.end, own.pad
         self.decoder, self.causal, self.dropout = own.network.base_model, mask == "causal", dropout
         self.width = int(self.decoder.config.hidden_size)

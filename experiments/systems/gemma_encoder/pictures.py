@@ -32,7 +32,7 @@ def draw_reading(folder: Path, task: ReadingTask) -> Path:
     stream, targets = task.examples(1, rows)
     logits = task.selector(stream)
     kept = task.served(stream, logits)
-    likely = logits.sigmoid() if task.form == "gates" else 1 - (1 - logits.softmax(-1)).prod(1)
+    likely = task.probability(stream, logits)
     words = in_words(task.kind, task.said(read_only(stream, kept)), targets, task.judgements.classes)
     figure = Figure(figsize=(16, 0.42 * len(rows) + 0.8))
     axis = figure.add_axes((0.01, 0.01, 0.98, 0.9))
@@ -56,7 +56,7 @@ def _draw_text(
         text = task.reader.own.id_to_token(int(token)).replace(START, "").replace("$", "USD") if word else "|"
         if place + len(text) > LETTERS - VERDICT:
             return
-        face = (1.0, 0.6, 0.0, float(share) if word else 0.0)
+        face = (1.0, 0.6, 0.0, float(share))
         box = {"boxstyle": "square,pad=0.15", "facecolor": face, "edgecolor": "black" if read else "none"}
         axis.text(place, height, text, family="monospace", fontsize=9, va="center", bbox=box)
         place += len(text) + 1

@@ -85,7 +85,9 @@ class ReadingTask(EncoderTask):
         length: int = 32,
     ) -> None:
         if judgements.kind == "ranking":
-            raise UserError("hard reading is for one text, or two, an example, not for rankings; give another data.task.")
+            raise UserError(
+                "hard reading is for one text, or two, an example, not for rankings; use another data.task."
+            )
         _refuse(form, estimator)
         require_count("task.probes", probes)
         for name, value, least in (("share", share, 0), ("price", price, 0), ("price_step", price_step, 0)):
@@ -171,11 +173,12 @@ class ReadingTask(EncoderTask):
 
     def mean_share(self, stream: Stream, logits: Tensor) -> Tensor:
         """The mean of the share of words that are read, `[B]`, in closed form."""
-        if self.form == "gates":
-            own = logits.sigmoid()
-        else:
-            own = 1 - (1 - logits.softmax(-1)).prod(1)
-        return torch.where(stream.words, own, 0.0).sum(1) / stream.words.sum(1)
+        return self.probability(stream, logits).sum(1) / stream.words.sum(1)
+
+    def probability(self, stream: Stream, logits: Tensor) -> Tensor:
+        """Of being read, for every word, `[B, L]`; 0 for what is no word."""
+        own = logits.sigmoid() if self.form == "gates" else 1 - (1 - logits.softmax(-1)).prod(1)
+        return torch.where(stream.words, own, 0.0)
 
     def after(self) -> None:
         """Update what learns inside the estimator, and the price."""
