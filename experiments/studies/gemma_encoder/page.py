@@ -40,7 +40,7 @@ def write(out: Path) -> None:
         starts=[_start(rows, task) for task in _tasks(rows)],
         masks=[line for task in _tasks(rows) for line in _masks(rows, task)],
         reading=[line for task in READING for line in _reading(rows, task)],
-        decoder=_said(rows, "held_out_loss", part="start"),
+        decoder=_said(rows, "score", part="start"),
     )
     page.put(out / "gemma_encoder.md", text)
 

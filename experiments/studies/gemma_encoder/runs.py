@@ -35,7 +35,7 @@ METHODS = {
 }
 """Of hard reading, all with two passes of the encoder in a step."""
 RUN = ("part", "task", "weights", "mask", "pooler", "method", "seed")
-FIGURES = ("majority", "p_at_1", "drawn", "all", "kept", "kept_drawn", "read", "price", "train_loss", "held_out_loss")
+FIGURES = ("majority", "p_at_1", "drawn", "all", "kept", "kept_drawn", "read", "price", "train_loss")
 COLUMNS = (*RUN, "steps", "score", *FIGURES, "seconds")
 
 

@@ -107,7 +107,7 @@ class GemmaEncoder(TextModel):
         """Architectures may build masks of their own."""
         learning = self.training
         self.eval()
-        marks = torch.tensor([[self.begin, self.end], [self.begin, self.begin + 1]], device=self.head[0].weight.device)
+        marks = torch.tensor([[self.begin, self.end], [self.begin, self.end + 1]])
         mask = torch.ones_like(marks, dtype=torch.bool)
         first, other = self.hidden(Stream(marks, torch.arange(2).expand(2, -1), mask, mask))[:, 0]
         self.train(learning)
