@@ -89,7 +89,9 @@ class GemmaEncoder(TextModel):
         """A copy of the decoder as it is now, without dropout."""
         found = copy.deepcopy(self.decoder)
         for module in found.modules():
-            module._forward_hooks.clear()
+            for key, hook in [*module._forward_hooks.items()]:
+                if isinstance(hook, partial) and hook.func is _dropped:
+                    del module._forward_hooks[key]
         return found
 
     def _drop(self, rate: float) -> None:
@@ -107,7 +109,7 @@ class GemmaEncoder(TextModel):
         """Architectures may build masks of their own."""
         learning = self.training
         self.eval()
-        marks = torch.tensor([[self.begin, self.end], [self.begin, self.end + 1]])
+        marks = torch.tensor([[0, 0], [0, 1]])
         mask = torch.ones_like(marks, dtype=torch.bool)
         first, other = self.hidden(Stream(marks, torch.arange(2).expand(2, -1), mask, mask))[:, 0]
         self.train(learning)
