@@ -10,7 +10,7 @@ help:
 	@echo "make demo       train a categorical VAE on real digits for a few minutes and show where the pictures are"
 	@echo "make test       the tests of the library and of the VAE, without long proofs"
 	@echo "make test-systems   those of what else experiments/ has, and of the benchmarks"
-	@echo "make test-extras    those of sweeps in other processes, of faiss, and of models for sentence-transformers; this installs what they need"
+	@echo "make test-extras    those of sweeps in other processes, of faiss, shapely, and models for sentence-transformers; this installs what they need"
 	@echo "make test-machines  what computes numbers, under other instruction sets and numbers of threads; PART=1: two minutes of it"
 	@echo "make test-slow  the long proofs and training runs (marker: slow)"
 	@echo "make lint       ruff and mypy"
