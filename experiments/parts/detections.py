@@ -37,24 +37,28 @@ class Judged(NamedTuple):
     """float64 `[D]`."""
     hits: Tensor
     """bool `[D]`."""
-    image: Tensor
-    """int64 `[D]`: on which image."""
+    unit: Tensor
+    """int64 `[D]`: on which unit of the bootstrap each is, an image or a part of one."""
     truths: Tensor
-    """int64 `[images]`: how many boxes there are on each."""
+    """int64 `[units]`: how many boxes there are on each."""
 
     @classmethod
-    def of(cls, found: Sequence[Detections], threshold: float) -> Judged:
-        """Detections are judged on each image by themselves, from the highest score down: see `matched`."""
-        hits, scores, images = [], [], []
-        for number, each in enumerate(found):
+    def of(cls, found: Sequence[Detections], threshold: float, cell: float | None = None) -> Judged:
+        """Detections are judged on each image by themselves, from the highest score down: see `matched`.
+
+        Args:
+            found: an element an image.
+            threshold: the least overlap that hits.
+            cell: sides of the squares, in pixels, into which images are cut for the interval, where they are few and
+                large; a box belongs to the square that its centre is in. None: images are whole.
+        """
+        hits, scores = [torch.zeros(0, dtype=torch.bool)], [torch.zeros(0, dtype=torch.float64)]
+        for each in found:
             overlaps = intersection_over_union(each.boxes.double(), each.truth.double())
-            hits.append(matched(overlaps, each.scores, threshold))
-            scores.append(each.scores.double())
-            images.append(torch.full((len(each.scores),), number, dtype=torch.long))
-        truths = torch.tensor([len(each.truth) for each in found], dtype=torch.long)
-        if not found:
-            return cls(torch.zeros(0).double(), torch.zeros(0).bool(), torch.zeros(0).long(), truths)
-        return cls(torch.cat(scores).cpu(), torch.cat(hits).cpu(), torch.cat(images), truths)
+            hits.append(matched(overlaps, each.scores, threshold).cpu())
+            scores.append(each.scores.double().cpu())
+        unit, truths = _units(found, cell)
+        return cls(torch.cat(scores), torch.cat(hits), unit, truths)
 
     def average_precision(self, times: Tensor | None = None) -> float:
         """The area under precision over recall, where precision is the best at that recall or a higher one.
@@ -63,21 +67,34 @@ class Judged(NamedTuple):
         together, so that their order does not matter.
 
         Args:
-            times: how often each image counts, `[images]`; None: once.
+            times: how often each unit counts, `[units]`; None: once.
         """
         weights = torch.ones(len(self.truths), dtype=torch.float64) if times is None else times.double()
-        return float(average_precision(self.scores, self.hits, weights[self.image], (weights * self.truths).sum()))
+        return float(average_precision(self.scores, self.hits, weights[self.unit], (weights * self.truths).sum()))
 
     def interval(self, level: float = 0.95, samples: int = 1000, seed: int = 0) -> Interval:
-        """The average precision, and its percentile interval by the bootstrap: images are drawn with replacement."""
+        """The average precision, and its percentile interval by the bootstrap: units are drawn with replacement."""
         count = len(self.truths)
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(count, (samples, count), generator=generator) if count else torch.zeros(samples, 0).long()
         found = torch.tensor(
-            [self.average_precision(torch.bincount(images, minlength=count)) for images in drawn], dtype=torch.float64
+            [self.average_precision(torch.bincount(units, minlength=count)) for units in drawn], dtype=torch.float64
         )
         edges = found.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64))
         return Interval(self.average_precision(), float(edges[0]), float(edges[1]))
+
+
+def _units(found: Sequence[Detections], cell: float | None) -> tuple[Tensor, Tensor]:
+    """The unit of each detection, and how many true boxes each has."""
+    sizes = torch.tensor([[len(each.boxes), len(each.truth)] for each in found], dtype=torch.long).view(-1, 2)
+    image = torch.arange(len(found)).repeat_interleave(sizes[:, 0])
+    if cell is None or not found:
+        return image, sizes[:, 1]
+    boxes, truth = (torch.cat([each[place].cpu() for each in found]) for place in (0, 2))
+    places = torch.cat([image, torch.arange(len(found)).repeat_interleave(sizes[:, 1])])
+    squares = torch.cat([boxes[:, :2], truth[:, :2]]).div(cell).floor().long()
+    count, unit = torch.cat([places.unsqueeze(1), squares], 1).unique(dim=0, return_inverse=True)
+    return unit[: len(boxes)], torch.bincount(unit[len(boxes) :], minlength=len(count))
 
 
 def matched(overlaps: Tensor, scores: Tensor, threshold: float, present: Tensor | None = None) -> Tensor:

@@ -8,16 +8,18 @@ import torch
 from test_every_system import configure
 
 import discretegrad as dg
+from experiments.data.aerial import Scene, Thing
 from experiments.engine import UserError
 from experiments.parts.boxes import corners
 from experiments.parts.detections import Detections, Judged
 from experiments.parts.overlaps import intersection_over_union
 from experiments.systems.cedet.cascade import Wanted
 from experiments.systems.cedet.coding import DELTAS, absolute, inside, located, moved, relative
+from experiments.systems.cedet.estimation import missed
 from experiments.systems.cedet.graphs import adjacency, geometry, nearest, normalised, pairs, possible
-from experiments.systems.cedet.judging import Edges
+from experiments.systems.cedet.judging import Edges, through_windows
 from experiments.systems.cedet.model import Found
-from experiments.systems.cedet.scenes import Buildings
+from experiments.systems.cedet.scenes import Buildings, Stock
 from experiments.train import build
 
 GRAPHS = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)), dtype=torch.float64)
@@ -104,18 +106,35 @@ def test_how_boxes_lie_to_each_other_depends_on_nothing_else():
 
 def small(folder, *overrides):
     """A task of three proposals in float64, and a batch in which they are nearly right."""
-    own = ["model.graph=learned", "model.proposals=3", "model.floor=0", "run.batch=2", "task.price=0.3"]
+    own = [
+        "model.graph=learned",
+        "model.proposals=3",
+        "model.floor=0",
+        "run.batch=2",
+        "task.price=0.3",
+        "task.entropy=0.2",
+    ]
     task = build(configure("cedet", folder / "run", *own, *overrides)).task.double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in task.model.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        for head in task.model.cascade.heads:  # boxes stay near the proposals
+            for parameter in head.delta[-1].parameters():
+                parameter *= 0.1
     batch = task.batch(0)
     images = batch.images.double()
     proposed = task.model.see(images).regions.boxes[0]
     noise = 0.02 * torch.randn(proposed.shape, generator=generator, dtype=torch.float64)
     present = torch.tensor([[True, True, False], [True, False, False]])
     return task, Buildings(images, proposed * (1 + noise), present, torch.zeros(2, 3).long())
+
+
+def within_reach(task, batch):
+    """The same images with other true boxes: those that are found where there are no edges."""
+    seen = task.model.see(batch.images)
+    found, _, _ = task.model.detections(seen, task.model.judge(seen, torch.zeros(1, 2, 3).double()))
+    return batch._replace(boxes=found[0])
 
 
 def by_graph(task, batch):
@@ -154,13 +173,16 @@ def mean_objective(task, batch, losses, logits):
     """E f over all graphs, summed over images, from losses `[8, B, N]`."""
     on = logits.sigmoid()
     chances = (GRAPHS[:, None] * on + (1 - GRAPHS[:, None]) * (1 - on)).prod(-1)
-    return (chances * (losses.sum(-1) + task.price * GRAPHS.sum(-1)[:, None])).sum()
+    entropy = -(chances * chances.log()).sum()
+    return (
+        chances * (losses.sum(-1) + task.edges.price * GRAPHS.sum(-1)[:, None])
+    ).sum() - task.edges.entropy * entropy
 
 
 def test_all_that_learns_follows_the_mean_over_all_graphs(tmp_path):
     """The whole loss of a step, by enumeration, in every parameter."""
     task, batch = small(tmp_path, "task.credit=image")
-    task.estimator = dg.Exact(event_dims=1, latent="bernoulli")
+    task.edges.estimator = dg.Exact(event_dims=1, latent="bernoulli")
     learned = [p for p in task.model.parameters() if p.requires_grad]
     found = torch.autograd.grad(task(batch, torch.Generator()).loss, learned, allow_unused=True)
     losses, seen = by_graph(task, batch)
@@ -187,7 +209,7 @@ def test_edges_have_the_gradient_of_the_mean_over_all_graphs(tmp_path, estimator
     losses, seen = by_graph(task, batch)
     losses = losses.detach()
     leaf = seen.edges.detach().requires_grad_()
-    task.price = 0.0  # which is added in closed form
+    task.edges.price = task.edges.entropy = 0.0  # which are added in closed form
     [expected] = torch.autograd.grad(mean_objective(task, batch, losses, leaf), leaf)
     first, second = pairs(3, leaf.device)
     place = torch.tensor([4, 2, 1], dtype=torch.float64)
@@ -209,39 +231,44 @@ def test_a_step_gives_each_edge_what_it_is_judged_by(tmp_path, credit, objective
         return
     estimator = dg.DisARM(2)
     task, batch = small(tmp_path, f"task.credit={credit}", f"task.objective={objective}")
-    task.estimator = estimator
+    task.edges.estimator = estimator
+    batch = batch if objective == "loss" else within_reach(task, batch)
     seen = task.model.see(batch.images)
     wanted = Wanted.of(seen.regions, batch.boxes, batch.present)
-    surrogate, price, shown = task.estimated(seen, wanted, batch, torch.Generator().manual_seed(5))
+    estimated = task.edges(task.model, seen, wanted, batch, torch.Generator().manual_seed(5))
     others = [*task.model.cascade.parameters()]
-    found = torch.autograd.grad(surrogate.sum() + price, [seen.edges, *others], retain_graph=True, allow_unused=True)
+    total = estimated.losses.sum() + estimated.closed
+    found = torch.autograd.grad(total, [seen.edges, *others], retain_graph=True, allow_unused=True)
     draw = estimator.sample(seen.edges.detach().requires_grad_(), torch.Generator().manual_seed(5))
     verdict = task.model.judge(seen, draw.points)
     losses = wanted.loss(seen.regions, verdict)
-    own = losses.sum(-1) if objective == "loss" else task.missed(seen, verdict, batch)
+    own = losses.sum(-1) if objective == "loss" else missed(task.model, seen, verdict, batch)
     first, second = pairs(3, losses.device)
     columns = []
     for edge in range(3):
         values = losses[..., [first[edge], second[edge]]].sum(-1) if credit == "node" else own
         total = estimator.surrogate(draw, values.detach()).sum()
         columns.append(torch.autograd.grad(total, draw.logits, retain_graph=True)[0][:, edge])
+    assert all(column.abs().max() > 1e-6 for column in columns)
     chance = seen.edges.sigmoid()
-    expected = torch.stack(columns, -1) + task.price * chance * (1 - chance)
+    slope = task.edges.price + task.edges.entropy * seen.edges  # of an entropy: minus the logit, by the chance
+    expected = torch.stack(columns, -1) + slope * chance * (1 - chance)
     torch.testing.assert_close(found[0], expected, rtol=1e-9, atol=1e-12)
     average = torch.autograd.grad(losses.sum(-1).mean(0).sum(), others, allow_unused=True)
     for mine, theirs in zip(found[1:], average, strict=True):
         assert (mine is None) == (theirs is None)
         if mine is not None:
             torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-12)
-    torch.testing.assert_close(shown["train_objective"], own.mean() + task.price * chance.sum(-1).mean())
+    torch.testing.assert_close(estimated.objective, own.mean() + task.edges.price * chance.sum(-1).mean())
 
 
 def test_average_precision_of_each_graph(tmp_path):
     task, batch = small(tmp_path)
+    batch = within_reach(task, batch)
     seen = task.model.see(batch.images)
     verdict = task.model.judge(seen, GRAPHS[:, None].expand(-1, 2, -1))
     found, scores, kept = task.model.detections(seen, verdict)
-    missed = task.missed(seen, verdict, batch)
+    found_missed = missed(task.model, seen, verdict, batch)
     for graph, image in itertools.product(range(8), range(2)):
         own = Detections(
             found[graph, image][kept[graph, image]],
@@ -249,10 +276,10 @@ def test_average_precision_of_each_graph(tmp_path):
             batch.boxes[image][batch.present[image]],
         )
         expected = 1 - Judged.of([own], 0.5).average_precision()
-        assert float(missed[graph, image]) == pytest.approx(expected, abs=1e-9)
-    assert len(missed.unique()) > 1
+        assert float(found_missed[graph, image]) == pytest.approx(expected, abs=1e-9)
+    assert len(found_missed.unique()) > 1
     nothing = batch._replace(present=torch.zeros(2, 3, dtype=torch.bool))
-    assert not task.missed(seen, verdict, nothing).any()
+    assert not missed(task.model, seen, verdict, nothing).any()
 
 
 def test_padding_changes_nothing(tmp_path):
@@ -299,6 +326,7 @@ def test_edges_are_right_within_a_block():
         (["task.objective=recall"], "task.objective is one of loss, ap"),
         (["task.credit=all"], "task.credit is one of node, image"),
         (["task.price=-1"], "task.price must be a number"),
+        (["task.entropy=-1"], "task.entropy must be a number"),
         (["task.objective=ap"], "give task.credit=image"),
         (["task.objective=ap", "task.credit=image", "estimator=straight_through"], "asks for values alone"),
         (["model.normalisation=symmetric"], "give task.credit=image"),
@@ -316,3 +344,46 @@ def test_edges_are_right_within_a_block():
 def test_what_does_not_fit_is_refused(overrides, match, tmp_path):
     with pytest.raises(UserError, match=match):
         build(configure("cedet", tmp_path / "run", *overrides))
+
+
+class Fixed(torch.nn.Module):
+    """Finds bright pixels, each as a box; of two that are one, the brighter."""
+
+    overlap = 0.5
+
+    def forward(self, images):
+        boxes, scores = torch.zeros(len(images), 9, 5), torch.zeros(len(images), 9)
+        for number, image in enumerate(images[:, 0]):
+            for place, (y, x) in enumerate((image > 0.1).nonzero().tolist()):
+                boxes[number, place] = torch.tensor([x + 0.5, y + 0.5, 6.0, 4.0, 0.3])
+                scores[number, place] = image[y, x]
+        return Found(boxes, scores, scores > 0, torch.zeros(len(images), 0), None)
+
+
+def test_windows_find_everything_once():
+    image = torch.zeros(1, 75, 50)
+    places = [(0, 0), (74, 49), (15, 16), (16, 16), (31, 30), (50, 20), (37, 42), (60, 33)]
+    for number, (y, x) in enumerate(places):
+        image[0, y, x] = 0.2 + 0.1 * number
+    boxes, scores = through_windows(Fixed(), image, 32)
+    found = {(int(box[1]), int(box[0])): round(float(score), 4) for box, score in zip(boxes, scores, strict=True)}
+    expected = {place: round(0.2 + 0.1 * number, 4) for number, place in enumerate(places) if place != (15, 16)}
+    assert found == expected and len(boxes) == len(expected)
+
+
+def test_buildings_whose_centres_are_on_the_image_count():
+    outlines = {"building": [(10.0, 10.0), (-1.0, 10.0), (30.0, 19.5)], "tree": [(20.0, 20.0)]}
+    things = [
+        Thing(kind, corners(box), box, block=3)
+        for kind, centres in outlines.items()
+        for box in (torch.tensor([*centre, 8.0, 6.0, 0.2]) for centre in centres)
+    ]
+    empty = Scene(torch.zeros(1, 20, 40, dtype=torch.uint8), ())
+    scene = Scene(torch.full((1, 20, 40), 255, dtype=torch.uint8), tuple(things))
+    found = Stock([empty, scene]).take([1, 0], torch.device("cpu"))
+    assert found.present.tolist() == [[True, True], [False, False]]
+    assert found.boxes[0, :, :2].tolist() == [[10.0, 10.0], [30.0, 19.5]]
+    assert found.blocks.tolist() == [[3, 3], [-1, -1]]
+    assert found.images[0].min() == 1 and not found.images[1].any()
+    nothing = Stock([empty]).take([0], torch.device("cpu"))
+    assert nothing.boxes.shape == (1, 0, 5)

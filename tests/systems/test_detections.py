@@ -71,6 +71,19 @@ def test_images_that_count_twice_are_there_twice():
     assert found == pytest.approx(Judged.of(again, 0.5).average_precision(), abs=1e-12)
 
 
+def test_a_large_image_is_cut_up_for_its_interval_alone():
+    """Ten buildings in a row, a square each, of which six are found: a mean of coins, as if they were images."""
+    whole = [image([0.9] * 6, [1] * 6, missed=4)]
+    cut, uncut = Judged.of(whole, 0.5, cell=20.0), Judged.of(whole, 0.5)
+    assert cut.truths.tolist() == [1] * 10 and uncut.truths.tolist() == [10]
+    assert cut.unit.tolist() == [*range(6)] and uncut.unit.tolist() == [0] * 6
+    assert cut.average_precision() == uncut.average_precision() == pytest.approx(0.6)
+    coins = Judged.of([image([0.9], [1]) if n < 6 else image([], [], missed=1) for n in range(10)], 0.5)
+    assert cut.interval() == coins.interval() and uncut.interval()[1:] == (uncut.average_precision(),) * 2
+    two = Judged.of(whole * 2, 0.5, cell=1e6)
+    assert two.unit.tolist() == [0] * 6 + [1] * 6 and two.truths.tolist() == [10, 10]
+
+
 def test_the_interval_is_that_of_samples_of_images():
     alike = Judged.of([image([0.9, 0.8], [1, 0], missed=1)] * 5, 0.5)
     same = alike.interval(samples=50)

@@ -9,8 +9,12 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     "beyond_reinmax": ("beyond_reinmax.csv", "findings.md"),
+    "cedet": ("cedet.csv", "cedet.md"),
     "codes": ("codes.csv", "codes.md"),
+    "crobim": ("crobim.csv", "crobim.md"),
     "dual_encoders": ("dual_encoders.csv", "dual_encoders.md"),
+    "gemini": ("gemini.csv", "gemini.md"),
+    "gemma_encoder": ("gemma_encoder.csv", "gemma_encoder.md"),
     "knowledge_prompts": ("knowledge_prompts.csv", "knowledge_prompts.md"),
     "skill": ("skill_paths.csv", "skill.md"),
 }

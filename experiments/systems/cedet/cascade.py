@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -109,21 +109,21 @@ class Cascade(nn.Module):
     def __init__(self, width: int, hidden: int, stages: int, context: bool, normalisation: str) -> None:
         super().__init__()
         self.normalisation = normalisation
-        self.heads = nn.ModuleList(Head(width, hidden, context, stage == stages - 1) for stage in range(stages))
+        self.heads: Any = nn.ModuleList(Head(width, hidden, context, stage == stages - 1) for stage in range(stages))
 
     def read(self, maps: list[Tensor], proposals: Proposals, image: tuple[int, int]) -> Regions:
         """All that is known without the graph."""
-        box, boxes, semantics, deltas = proposals.boxes, [], [], []
+        boxes, semantics, shapes, deltas = [proposals.boxes], [], [], []
         for head in self.heads:
-            boxes.append(box)
-            seen = sampled(maps, box, image, CELLS, FINEST, ENLARGED).flatten(2)
+            seen = sampled(maps, boxes[-1], image, CELLS, FINEST, ENLARGED).flatten(2)
             semantics.append(F.relu(head.what(seen)))
-            shape = F.relu(head.where(seen))
-            deltas.append(head.delta(shape) if len(boxes) < len(self.heads) else shape)
-            box = moved(box, deltas[-1].detach()) if len(boxes) < len(self.heads) else box
-        before = torch.stack(deltas[:-1]) if len(deltas) > 1 else box.new_zeros(0, *box.shape)
+            shapes.append(F.relu(head.where(seen)))
+            if len(shapes) < len(self.heads):
+                deltas.append(head.delta(shapes[-1]))
+                boxes.append(moved(boxes[-1], deltas[-1].detach()))
+        before = torch.stack(deltas) if deltas else proposals.boxes.new_zeros(0, *proposals.boxes.shape)
         between = geometry(proposals.boxes)
-        return Regions(proposals.present, torch.stack(boxes), torch.stack(semantics), deltas[-1], before, between)
+        return Regions(proposals.present, torch.stack(boxes), torch.stack(semantics), shapes[-1], before, between)
 
     def judge(self, regions: Regions, graphs: Tensor) -> Verdict:
         """What the heads say in each of the graphs `[S, B, N, N]`."""

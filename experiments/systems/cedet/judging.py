@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from experiments.engine import World
 from experiments.parts.detections import Detections, Judged
+from experiments.parts.overlaps import suppressed
 from experiments.parts.retrieval import spread
 from experiments.systems.cedet.coding import assigned
 from experiments.systems.cedet.graphs import nearest, pairs, possible
@@ -55,37 +56,88 @@ class Edges(NamedTuple):
         return cls(*counts[:6], *counts[7:])
 
 
-def share(right: float, judged: float) -> float:
-    """0 where there is nothing."""
-    return right / judged if judged else 0.0
+def edge_figures(results: Iterable[Result], neighbours: int, world: World) -> dict[str, float]:
+    """How many edges there are, and which share is right, 0 where there are none; of all processes' scenes."""
+    counts, scenes = torch.zeros(len(Edges._fields), dtype=torch.float64), 0
+    for truth, found, _ in results:
+        if found is not None:
+            counts = counts + torch.stack(Edges.of(found, truth, neighbours)).double().cpu()
+            scenes += len(truth.images)
+    total = dict(zip(Edges._fields, sum(world.every(counts)).tolist(), strict=True))
+    scenes = max(1, sum(world.every(scenes)))
+    return {
+        "edges": total["kept"] / scenes,
+        "edge_precision": total["kept_right"] / max(1, total["kept_judged"]),
+        "nearest_edges": total["nearest"] / scenes,
+        "nearest_edge_precision": total["nearest_right"] / max(1, total["nearest_judged"]),
+        "chance_edge_precision": total["all_right"] / max(1, total["all_judged"]),
+    }
+
+
+class Result(NamedTuple):
+    """Of a batch of scenes."""
+
+    truth: Buildings
+    found: Found | None
+    """None where a scene was looked at through windows."""
+    detections: list[Detections]
 
 
 @torch.no_grad()
-def detected(
-    model: Detector, stock: Stock, most: int | None, world: World
-) -> Iterator[tuple[Buildings, Found, list[Detections]]]:
-    """Detections on this process's part of some scenes, a batch after the other; those centred on the image."""
+def detected(model: Detector, stock: Stock, size: int, most: int | None, world: World) -> Iterator[Result]:
+    """What is detected on this process's part of some scenes, a batch after the other.
+
+    Scenes that are larger than `size` are looked at through windows of that size, which overlap by half.
+    """
     own = spread(len(stock), most, world.device)
     own = own[world.share(len(own))]
-    for numbers in own.split(BATCH):
+    for numbers in own.split(BATCH) if len(own) else ():
         truth = stock.take(numbers.tolist(), world.device)
-        found = model(truth.images)
-        height, width = truth.images.shape[-2:]
-        kept = found.kept & on_image(found.boxes, height, width)
-        detections = [
-            Detections(boxes[k].cpu(), scores[k].cpu(), true[p].cpu())
-            for boxes, scores, k, true, p in zip(
-                found.boxes, found.scores, kept, truth.boxes, truth.present, strict=True
-            )
-        ]
-        yield truth, found, detections
+        if max(truth.images.shape[-2:]) <= size:
+            found = model(truth.images)
+            kept = found.kept & on_image(found.boxes, *truth.images.shape[-2:])
+            predicted = [
+                (boxes[k], scores[k]) for boxes, scores, k in zip(found.boxes, found.scores, kept, strict=True)
+            ]
+        else:
+            found, predicted = None, [through_windows(model, image, size) for image in truth.images]
+        there = [boxes[present].cpu() for boxes, present in zip(truth.boxes, truth.present, strict=True)]
+        found_there = zip(predicted, there, strict=True)
+        yield Result(truth, found, [Detections(boxes.cpu(), scores.cpu(), own) for (boxes, scores), own in found_there])
 
 
-def average_precisions(found: list[Detections], prefix: str, interval: bool) -> dict[str, float]:
-    """AP50 and AP75 in hundredths, and the former's 95 % interval over images where that is asked for."""
-    fifty, seventy_five = (Judged.of(found, threshold) for threshold in (0.5, 0.75))
+def through_windows(model: Detector, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Boxes and scores on an image `[bands, H, W]`; each from the window in whose middle its centre lies most."""
+    height, width = image.shape[-2:]
+    tops, lefts = _starts(height, size), _starts(width, size)
+    corners = torch.cartesian_prod(tops, lefts).to(image.device)
+    boxes, scores = [], []
+    for part in corners.split(BATCH):
+        found = model(torch.stack([image[:, top : top + size, left : left + size] for top, left in part.tolist()]))
+        placed = found.boxes.clone()
+        placed[..., 0] += part[:, 1:]
+        placed[..., 1] += part[:, :1]
+        middles = corners[:, [1, 0]] + size / 2
+        nearest_window = (placed[..., None, :2] - middles).abs().amax(-1).argmin(-1)
+        own = (corners[nearest_window] == part.unsqueeze(1)).all(-1)
+        kept = found.kept & own & on_image(placed, height, width)
+        boxes.append(placed[kept])
+        scores.append(found.scores[kept])
+    every, score = torch.cat(boxes), torch.cat(scores)
+    left = suppressed(every, score, model.overlap)
+    return every[left], score[left]
+
+
+def _starts(length: int, size: int) -> Tensor:
+    last = max(0, length - size)
+    return torch.tensor(sorted({*range(0, last, max(1, size // 2)), last}))
+
+
+def average_precisions(found: list[Detections], prefix: str, cell: float | None) -> dict[str, float]:
+    """AP50 and AP75 in hundredths; of what has a prefix, also the former's 95 % interval, over squares of `cell`."""
+    fifty, seventy_five = (Judged.of(found, threshold, cell) for threshold in (0.5, 0.75))
     measured = {f"{prefix}ap50": fifty.average_precision(), f"{prefix}ap75": seventy_five.average_precision()}
-    if interval:
+    if prefix:
         bounds = fifty.interval()
         measured |= {f"{prefix}ap50_low": bounds.low, f"{prefix}ap50_high": bounds.high}
     return {name: 100 * value for name, value in measured.items()}

@@ -9,8 +9,10 @@ import torch
 from matplotlib.figure import Figure
 
 from experiments.curves import put
+from experiments.engine import World
 from experiments.parts.boxes import corners
 from experiments.systems.cedet.graphs import pairs
+from experiments.systems.cedet.judging import detected
 from experiments.systems.cedet.model import Found
 from experiments.systems.cedet.scenes import Stock
 
@@ -30,28 +32,29 @@ def draw(folder: Path, task: CEDetTask) -> list[Path]:
 
 
 def _figure(task: CEDetTask, stock: Stock) -> Figure:
-    truth = stock.take(range(min(COLUMNS, len(stock))), task.world.device)
-    found = task.model(truth.images)
-    count = len(truth.images)
-    figure = Figure(figsize=(2.4 * count + 0.4, 5.4), layout="constrained")
+    result = next(detected(task.model, stock, task.size, COLUMNS, World(device=task.world.device)))
+    count = min(COLUMNS, len(result.detections))
+    side = 2.4 if result.found is not None else 5.0
+    figure = Figure(figsize=(side * count + 0.4, 2 * side + 0.6), layout="constrained")
     axes: Any = figure.subplots(2, count, squeeze=False)
-    for number in range(count):
-        image = truth.images[number].movedim(0, -1).cpu().numpy()
+    for number, own in enumerate(result.detections[:count]):
+        image = result.truth.images[number].movedim(0, -1).cpu().numpy()
         for row in range(2):
             axes[row, number].imshow(image, cmap="gray", vmin=0, vmax=1, extent=(0, image.shape[1], image.shape[0], 0))
             axes[row, number].set(xticks=[], yticks=[])
             axes[row, number].autoscale(False)
-        _boxes(axes[0, number], truth.boxes[number][truth.present[number]], "tab:green")
-        _found(axes[1, number], found, number)
+        _boxes(axes[0, number], own.truth, "tab:green")
+        _boxes(axes[1, number], own.boxes[own.scores >= SCORE], "tab:orange")
+        if result.found is not None:
+            _edges(axes[1, number], result.found, number)
+    edges = result.found is not None and task.model.graph != "none"
     axes[0, 0].set_ylabel("buildings")
-    axes[1, 0].set_ylabel(f"found, score at least {SCORE:g}" + (", and edges" if task.model.graph != "none" else ""))
-    figure.suptitle(task.title, fontsize=10)
+    axes[1, 0].set_ylabel(f"found, score at least {SCORE:g}" + (", and edges" if edges else ""))
+    figure.suptitle(task.title, fontsize=10, wrap=True)
     return figure
 
 
-def _found(axis: Any, found: Found, number: int) -> None:
-    shown = found.kept[number] & (found.scores[number] >= SCORE)
-    _boxes(axis, found.boxes[number][shown], "tab:orange")
+def _edges(axis: Any, found: Found, number: int) -> None:
     boxes = found.regions.boxes[0, number].cpu()
     for first, second in pairs(len(boxes), boxes.device).T[found.edges[number].cpu() > 0].tolist():
         ends = boxes[[first, second]]

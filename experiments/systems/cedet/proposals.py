@@ -54,15 +54,17 @@ class ProposalHead(nn.Module):
         logits, boxes, fields, places, strides = [], [], [], [], []
         for features, size in zip(maps, self.sizes, strict=True):
             hidden = self.tower(features)
-            stride = image[0] / features.shape[-2]
-            place = centres(*features.shape[-2:], stride, features)
+            height, width = features.shape[-2:]
+            stride = image[0] / height
+            place = centres(height, width, stride, features)
             own = size * self.fields(hidden).flatten(2).mT
             logits.append(self.scores(hidden).flatten(1))
             fields.append(own)
             boxes.append(located(place, stride, own.detach()))
             places.append(place)
             strides.append(torch.full_like(place[:, 0], stride))
-        return Dense(*(torch.cat(each, 1) for each in (logits, boxes, fields)), torch.cat(places), torch.cat(strides))
+        said = torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(fields, 1)
+        return Dense(*said, torch.cat(places), torch.cat(strides))
 
     @torch.no_grad()
     def best(self, dense: Dense) -> Proposals:

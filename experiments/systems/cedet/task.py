@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +12,17 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.aerial.scenes import Aerial
-from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
+from experiments.engine import Settings, Step, Task, UserError, World, require_number
 from experiments.parts.batches import Shuffled
-from experiments.parts.detections import average_precision, matched
-from experiments.parts.overlaps import intersection_over_union
-from experiments.systems.cedet.cascade import Verdict, Wanted
+from experiments.systems.cedet.cascade import Wanted
 from experiments.systems.cedet.coding import centres, inside
-from experiments.systems.cedet.graphs import pairs, possible
-from experiments.systems.cedet.judging import Edges, average_precisions, detected, share
-from experiments.systems.cedet.model import Detector, Seen
+from experiments.systems.cedet.estimation import EdgeObjective
+from experiments.systems.cedet.judging import average_precisions, detected, edge_figures
+from experiments.systems.cedet.model import Detector
 from experiments.systems.cedet.scenes import Buildings, Stock
 
-OBJECTIVES = ("loss", "ap")
-CREDITS = ("node", "image")
+FEW = 20
+"""Scenes, below which an interval is over their parts instead of them."""
 
 
 class CEDetTask(Task):
@@ -43,6 +40,7 @@ class CEDetTask(Task):
         credit: node: each edge is judged by the losses of the two proposals at its ends, which alone depend on it with
             `model.normalisation=mean`; image: by those of all. Estimators with the gradient of f need neither.
         price: of an edge, in the units of f.
+        entropy: weight of an edge's entropy in nats, without which an edge that is never drawn would stay away.
         segmentation: weight of the loss of masks that are filled from the boxes; 0: none.
 
     Raises:
@@ -57,38 +55,22 @@ class CEDetTask(Task):
         objective: str = "loss",
         credit: str = "node",
         price: float = 0.01,
+        entropy: float = 0.003,
         segmentation: float = 1.0,
     ) -> None:
         super().__init__()
-        require_number("task.price", price, least=0, below=math.inf)
         require_number("task.segmentation", segmentation, least=0, below=math.inf)
-        for setting, value, known in (("objective", objective, OBJECTIVES), ("credit", credit, CREDITS)):
-            if value not in known:
-                raise UserError(f"task.{setting} is one of {', '.join(known)}, not {value!r}.")
-        self.scenes, self.estimator, self.objective, self.credit = scenes, estimator, objective, credit
-        self.price, self.segmentation = price, segmentation
+        self.edges = EdgeObjective(estimator, objective, credit, price, entropy)
+        self.scenes, self.segmentation = scenes, segmentation
         self.train_stock, self.test_stock = Stock(scenes.train), Stock(scenes.test)
         self.other_stocks = {name: Stock(others) for name, others in scenes.others.items()}
-        self.model = model(bands=scenes.train[0].image.shape[0])
-        self._refuse()
-
-    def _refuse(self) -> None:
-        name = type(self.estimator).__name__
-        if self.estimator.latent != "bernoulli" or self.estimator.of_bound or self.estimator.learners:
-            raise UserError(f"{name} is no estimator for edges; use one for Bernoulli latents, such as disarm.")
-        if self.segmentation and self.model.pyramid.context is None:
+        first = scenes.train[0].image
+        self.size = max(first.shape[1:])
+        self.model = model(bands=len(first))
+        if segmentation and self.model.pyramid.context is None:
             raise UserError("masks are made by SGCM; give model.context=true, or task.segmentation=0.")
-        if not self.model.edges:
-            return
-        if self.objective == "ap" and (self.estimator.needs_grad_f or self.credit == "node"):
-            raise UserError(
-                "task.objective=ap has no gradient, and is of the whole image; give task.credit=image and an estimator "
-                "that asks for values alone, such as disarm."
-            )
-        if self.credit == "node" and self.model.normalisation != "mean" and not self.estimator.needs_grad_f:
-            raise UserError(
-                "with model.normalisation=symmetric an edge matters to more than its ends; give task.credit=image."
-            )
+        if self.model.edges is not None:
+            self.edges.refuse(self.model)
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
@@ -108,7 +90,7 @@ class CEDetTask(Task):
     @property
     def title(self) -> str:
         """Graph and data."""
-        by = f", {type(self.estimator).__name__}" if self.model.edges else ""
+        by = f", {type(self.edges.estimator).__name__}" if self.model.edges else ""
         return f"CEDet, graph: {self.model.graph}{by}, on {self.scenes.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
@@ -130,6 +112,7 @@ class CEDetTask(Task):
     def forward(self, batch: Buildings, generator: torch.Generator) -> Step:
         """The losses of proposals, masks and regions; where edges are learned, by an estimator's surrogate."""
         seen = self.model.see(batch.images)
+        shown: dict[str, Tensor] = {}
         terms = {"proposal_loss": seen.dense.loss(batch.boxes, batch.present)}
         if self.segmentation:
             assert seen.masks is not None
@@ -139,58 +122,16 @@ class CEDetTask(Task):
         count = seen.regions.present.sum().clamp(min=1)
         early = torch.where(seen.regions.present, wanted.early_loss(seen.regions), 0.0).sum() / count
         if seen.edges is None:
-            drawn, price = wanted.loss(seen.regions, self.model.judge(seen, self.model.edges_of(seen)[None]))[0], 0.0
-            shown = {}
+            verdict = self.model.judge(seen, self.model.edges_of(seen).unsqueeze(0))
+            losses, closed = wanted.loss(seen.regions, verdict)[0], torch.zeros_like(early)
         else:
-            finite({"edge_logits": seen.edges})
-            drawn, price, shown = self.estimated(seen, wanted, batch, generator)
-        terms["train_loss"] = early + drawn.sum() / count
-        shown |= {name: term.detach() for name, term in terms.items()}
-        loss = terms["train_loss"] + terms["proposal_loss"] + price / count
+            losses, closed, edges, objective = self.edges(self.model, seen, wanted, batch, generator)
+            shown = {"train_edges": edges, "train_objective": objective}
+        terms["train_loss"] = early + losses.sum() / count
+        loss = terms["train_loss"] + terms["proposal_loss"] + closed / count
         if self.segmentation:
             loss = loss + self.segmentation * terms["segmentation_loss"]
-        return Step(loss, shown)
-
-    def estimated(
-        self, seen: Seen, wanted: Wanted, batch: Buildings, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The surrogate `[B]` of E f without the price of edges, that price, and what is shown of both."""
-        assert seen.edges is not None
-        mask = possible(seen.regions.present)
-        draw = self.estimator.sample(seen.edges, generator, mask=mask)
-        verdict = self.model.judge(seen, draw.points)
-        losses = wanted.loss(seen.regions, verdict)
-        values = losses.sum(-1)
-        if self.objective == "loss" and (self.credit == "image" or self.estimator.needs_grad_f):
-            surrogate = self.estimator.surrogate(draw, values)
-        else:  # all but the edges' logits has the gradient of the loss of the whole image
-            rest = dataclasses.replace(draw, logits=draw.logits.detach())
-            if self.objective == "ap":
-                values_of_edges = self.missed(seen, verdict, batch)
-                own = self.estimator.surrogate(draw, values_of_edges)
-            else:
-                first, second = pairs(losses.shape[-1], losses.device)
-                own = self.estimator.surrogate(draw, losses.detach()[..., first] + losses.detach()[..., second]).sum(-1)
-            surrogate = self.estimator.surrogate(rest, values) + own - own.detach()
-        edges = torch.where(mask, seen.edges.sigmoid(), 0.0).sum()  # their mean number, in closed form
-        price = self.price * edges
-        worth = values if self.objective == "loss" else self.missed(seen, verdict, batch)
-        shown = {
-            "train_edges": edges.detach() / len(mask),
-            "train_objective": worth.detach().mean() + price.detach() / len(mask),
-        }
-        return surrogate, price, shown
-
-    @torch.no_grad()
-    def missed(self, seen: Seen, verdict: Verdict, batch: Buildings) -> Tensor:
-        """1 - AP50 of each image in each graph, `[S, B]`; 0 where there is no building."""
-        boxes, scores, kept = self.model.detections(seen, verdict)
-        overlaps = intersection_over_union(boxes, batch.boxes.expand(len(boxes), *batch.boxes.shape))
-        overlaps = overlaps.masked_fill(~batch.present[:, None], -1.0)
-        hits = matched(overlaps, torch.where(kept, scores, -1.0), 0.5, kept)
-        truths = batch.present.sum(-1).expand(len(boxes), -1).to(scores.dtype)
-        found = average_precision(torch.where(kept, scores, -1.0), hits & kept, kept.to(scores.dtype), truths)
-        return torch.where(truths > 0, 1 - found, 0.0)
+        return Step(loss, shown | {name: term.detach() for name, term in terms.items()})
 
     def filled(self, batch: Buildings, masks: Tensor) -> Tensor:
         """Which cells of a map `[B, h, w]` are within a box, 0 or 1: masks from boxes alone."""
@@ -202,28 +143,15 @@ class CEDetTask(Task):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Average precision on all sets of scenes, and what edges connect."""
-        measured, edges = {}, torch.zeros(len(Edges._fields), dtype=torch.float64)
-        images = 0
+        measured: dict[str, float] = {}
         for name, stock in {"": self.test_stock, **self.other_stocks}.items():
-            own = []
-            for truth, found, detections in detected(self.model, stock, most, self.world):
-                own += detections
-                if not name:
-                    counts = Edges.of(found, truth, self.model.neighbours)
-                    edges, images = edges + torch.stack(counts).double().cpu(), images + len(detections)
-            everything = [each for part in self.world.every(own) for each in part]
-            measured |= average_precisions(everything, f"{name}_" if name else "", bool(name))
-        if self.model.graph == "none":
-            return measured
-        found_edges = Edges(*sum(self.world.every(edges)))
-        scenes = sum(self.world.every(images))
-        return measured | {
-            "edges": float(found_edges.kept) / scenes,
-            "edge_precision": share(float(found_edges.kept_right), float(found_edges.kept_judged)),
-            "nearest_edges": float(found_edges.nearest) / scenes,
-            "nearest_edge_precision": share(float(found_edges.nearest_right), float(found_edges.nearest_judged)),
-            "chance_edge_precision": share(float(found_edges.all_right), float(found_edges.all_judged)),
-        }
+            own = [*detected(self.model, stock, self.size, most, self.world)]
+            found = self.world.every([each for result in own for each in result.detections])
+            cell = self.size / 2 if len(stock) < FEW else None
+            measured |= average_precisions([each for part in found for each in part], f"{name}_" if name else "", cell)
+            if not name and self.model.graph != "none":
+                measured |= edge_figures(own, self.model.neighbours, self.world)
+        return measured
 
     def pictures(self, folder: Path) -> list[Path]:
         """Detections beside the truth, and the edges between them."""
