@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiments.data.entity_facts import MASK, Corpus
 from experiments.engine import UserError, World
 from experiments.parts.architectures import configuration
 from experiments.parts.extras import require_extra
 from experiments.parts.reader import Reader
-from experiments.parts.starts import saved
+from experiments.parts.starts import architecture, started
 from experiments.parts.text import Tokens
 from experiments.parts.towers import TextModel, pretrained_folder, quietly
 
@@ -67,10 +66,12 @@ class LanguageModel(TextModel):
         setting: str = "model.sizes",
     ) -> None:
         super().__init__(pretrained, start)
+        from transformers import AutoModelForSeq2SeqLM
+
         if pretrained is not None:
             self.network, self.tokenizer = _pretrained(pretrained)
         elif start is not None:
-            self.network, self.tokenizer = _started(start)
+            self.network, self.tokenizer = started(start, AutoModelForSeq2SeqLM.from_config)
         else:
             self.network, self.tokenizer = _new(sizes, vocabulary, setting), ""
 
@@ -85,9 +86,8 @@ class LanguageModel(TextModel):
         return int(self.network.config.hidden_size)
 
     def get_extra_state(self) -> Tensor:
-        """For the checkpoint: the architecture, which pretrained weights bring along; JSON as bytes."""
-        stated = self.network.config.to_json_string(use_diff=False)
-        return torch.frombuffer(bytearray(stated.encode()), dtype=torch.uint8)
+        """For the checkpoint."""
+        return architecture(self.network)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Nothing: what is loaded into a model was one that was made alike."""
@@ -160,27 +160,6 @@ def _new(sizes: Mapping[str, Any], vocabulary: int, setting: str) -> Any:
     if type(config) not in AutoModelForSeq2SeqLM._model_mapping:
         raise UserError(f"{setting}.model_type={sizes['model_type']} does not have an encoder and a decoder; give t5.")
     return AutoModelForSeq2SeqLM.from_config(config)
-
-
-def _started(folder: str) -> tuple[Any, str]:
-    """The network of a run, and its tokenizer as JSON."""
-    from transformers import AutoConfig, AutoModelForSeq2SeqLM
-
-    weights, tokenizer, _ = saved("model.start", folder, "model.")
-    architecture = weights.pop("_extra_state", None)
-    if architecture is None:
-        raise UserError(f"model.start={folder} holds a run that has not kept its architecture; train it again.")
-    config = AutoConfig.for_model(**json.loads(bytes(architecture.tolist())))
-    own = {name.removeprefix("network."): weight for name, weight in weights.items()}
-    network = AutoModelForSeq2SeqLM.from_config(config)
-    first, last = network.get_input_embeddings(), network.get_output_embeddings()
-    last.weight = nn.Parameter(
-        last.weight.detach().clone()
-    )  # that of T5 1.1 is its own, whatever its configuration says
-    network.load_state_dict(own)
-    if torch.equal(first.weight, last.weight):
-        network.tie_weights()
-    return network, tokenizer
 
 
 def _pretrained(name: str) -> tuple[Any, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,41 @@ def saved(setting: str, folder: str, prefix: str) -> Saved:
     if not weights or not isinstance(extra, dict) or "tokenizer" not in extra:
         raise UserError(f"{setting}={folder} holds a run of another system; name one of the same system.")
     return Saved(weights, saved_tokenizer(extra), checkpoint["identity"].get("run.seed"))
+
+
+def architecture(network: Any) -> Tensor:
+    """For the checkpoint of a model whose `network` is one of `transformers`: its configuration, as JSON in bytes."""
+    return torch.frombuffer(bytearray(network.config.to_json_string(use_diff=False).encode()), dtype=torch.uint8)
+
+
+def started(folder: str, make: Callable[[Any], nn.Module]) -> tuple[Any, str]:
+    """The network of a run that has kept its architecture, as that which pretrained weights bring along.
+
+    Args:
+        folder: of the run.
+        make: the network of a configuration.
+
+    Returns:
+        The network, and its tokenizer as JSON.
+
+    Raises:
+        UserError: where there is no such run.
+    """
+    from transformers import AutoConfig
+
+    weights, tokenizer, _ = saved("model.start", folder, "model.")
+    stated = weights.pop("_extra_state", None)
+    if stated is None:
+        raise UserError(f"model.start={folder} holds a run that has not kept its architecture; train it again.")
+    network: Any = make(AutoConfig.for_model(**json.loads(bytes(stated.tolist()))))
+    first, last = network.get_input_embeddings(), network.get_output_embeddings()
+    last.weight = nn.Parameter(
+        last.weight.detach().clone()
+    )  # that of T5 1.1 is its own, whatever its configuration says
+    network.load_state_dict({name.removeprefix("network."): weight for name, weight in weights.items()})
+    if torch.equal(first.weight, last.weight):
+        network.tie_weights()
+    return network, tokenizer
 
 
 def take(setting: str, folder: str, module: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -77,7 +77,8 @@ class TextEncoder(nn.Module):
         hidden = int(config.hidden_size)
         self.out = nn.Linear(hidden, width)
         self.prompts = nn.Parameter(0.02 * torch.randn(prompts, width)) if prompts else None
-        self.look, self.into = (Block(width), nn.Linear(width, hidden)) if prompts else (None, None)
+        self.look = Block(width) if prompts else None
+        self.into = nn.Linear(width, hidden) if prompts else None
         for name, own in self.named_parameters():
             own.requires_grad_("pooler" not in name)  # which nothing reads
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor
 from experiments.engine import UserError
 from experiments.parts.architectures import configuration
 from experiments.parts.decoders import new_decoder, pretrained_decoder
-from experiments.parts.starts import saved, take
+from experiments.parts.starts import architecture, started
 from experiments.parts.towers import TextModel
 from experiments.systems.gemma_encoder.streams import Stream
 
@@ -26,7 +27,7 @@ class Decoder(TextModel):
         sizes: of a new one: `model_type` and what else the configuration of that architecture has.
         pretrained: a folder, a name on the Hugging Face hub, a file of GGUF, or SmolLM2-135M-Instruct, with weights and
             their tokenizer, in the place of `sizes`.
-        start: the folder of a run of `DecoderTask` with these sizes, whose weights and tokenizer are started from.
+        start: the folder of a run of `DecoderTask`, which is started from, with its tokenizer, in the place of `sizes`.
         untrained: whether weights are random all the same: a control, with the tokenizer of what is started from.
         vocabulary: the number of tokens, for a new one.
         length: of the longest stream in tokens.
@@ -50,14 +51,13 @@ class Decoder(TextModel):
             raise UserError(f"model.untrained is true or false, not {untrained!r}.")
         if pretrained is not None:
             self.network, self.tokenizer = pretrained_decoder(pretrained)
+        elif start is not None:
+            self.network, self.tokenizer = started(start, partial(new_decoder, setting="model.sizes"))
         else:
             fixed = {"vocab_size": vocabulary, "pad_token_id": 0, "bos_token_id": END, "eos_token_id": END}
             possible = {"max_position_embeddings": length}
             self.network = new_decoder(configuration("model.sizes", sizes, "gemma", fixed, possible), "model.sizes")
             self.tokenizer = ""
-        if start is not None:
-            weights, self.tokenizer, _ = saved("model.start", start, "model.network.")
-            take("model.start", start, self.network, weights, "model.sizes, task.vocabulary and task.length")
         if untrained:
             self.network = new_decoder(self.network.config, "model.sizes")
         self.begin, self.end, self.pad = _marks(self.network.config)
@@ -69,6 +69,13 @@ class Decoder(TextModel):
     def padding(self) -> int:
         """The id of the token that pads."""
         return self.pad
+
+    def get_extra_state(self) -> Tensor:
+        """For the checkpoint."""
+        return architecture(self.network)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing: what is loaded into a model was one that was made alike."""
 
     def nats(self, stream: Stream) -> Tensor:
         """Minus the log-probability of every token behind the first, `[N, L - 1]`; 0 where it pads."""
