@@ -21,14 +21,11 @@ def backbone(sizes: Mapping[str, Any], bands: int, setting: str = "model.backbon
         UserError: where `transformers` has no such backbone.
     """
     from transformers import AutoBackbone
+    from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
 
-    stages = len(sizes.get("depths", ()))
+    kind, stages = sizes.get("model_type"), len(sizes.get("depths", ()))
+    if kind not in MODEL_FOR_BACKBONE_MAPPING_NAMES:
+        raise UserError(f"{setting}.model_type={kind} is no backbone of transformers; give one, such as resnet.")
     require_count(f"the number of {setting}.depths", stages, least=2)
     fixed = {"num_channels": bands, "out_indices": [*range(1, stages + 1)]}
-    config = configuration(setting, sizes, "resnet", {}, fixed)
-    try:
-        return AutoBackbone.from_config(config)
-    except ValueError as error:
-        raise UserError(
-            f"transformers has no backbone of {setting}.model_type={sizes['model_type']}; give one, such as resnet."
-        ) from error
+    return AutoBackbone.from_config(configuration(setting, sizes, "resnet", {}, fixed))

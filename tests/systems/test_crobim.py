@@ -292,7 +292,7 @@ def test_losses_by_hand():
         (["model.reduce=5"], "no squares of a multiple of model.reduce"),
         (["model.look=hard"], "model.look is drawn or soft, not 'hard'"),
         (["model.width=10"], "model.width must be a multiple of 4"),
-        (["model.backbone.model_type=bert"], "model.backbone"),
+        (["model.backbone.model_type=bert"], "bert is no backbone of transformers"),
         (["model.text.model_type=nothing"], "model.text.model_type=nothing is no architecture"),
         (["model.glimpses=-1"], "model.glimpses"),
     ],

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
-from experiments.parts.architectures import configuration
+from experiments.engine import UserError
+from experiments.parts.backbones import backbone as backbone_of
 
 
 class Pyramid(nn.Module):
     """A backbone of `transformers`, and a feature pyramid on all its stages (Lin et al. 2017, arXiv 1612.03144).
 
     Args:
-        backbone: its `model_type` and sizes, such as those of resnet, convnext or swin.
+        backbone: see `experiments.parts.backbones`.
         bands: of the images.
         width: D, of every map.
         context: adds what the maps have in common; None: nothing.
@@ -27,19 +27,8 @@ class Pyramid(nn.Module):
     """
 
     def __init__(self, backbone: Mapping[str, Any], bands: int, width: int, context: Context | None) -> None:
-        from transformers import AutoBackbone
-        from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING_NAMES
-
         super().__init__()
-        kind, stages = backbone.get("model_type"), len(backbone.get("depths", ()))
-        if kind not in MODEL_FOR_BACKBONE_MAPPING_NAMES:
-            raise UserError(
-                f"model.backbone.model_type={kind} is no backbone of transformers; give one, such as resnet."
-            )
-        require_count("the number of model.backbone.depths", stages, least=2)
-        fixed = {"num_channels": bands, "out_indices": [*range(1, stages + 1)]}
-        config = configuration("model.backbone", backbone, "resnet", {}, fixed)
-        self.backbone = AutoBackbone.from_config(config)
+        self.backbone = backbone_of(backbone, bands)
         self.across = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.backbone.channels)
         self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in self.backbone.channels)
         self.context = context
