@@ -1,18 +1,25 @@
 """Images from above: oriented boxes, rendered scenes and their expressions, real ones, files as published."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import ConvexHull
 
 from experiments.data.aerial import Scene, Thing, buildings
 from experiments.data.aerial.footprints import Footprint
-from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, rectangle, turned
+from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, hull, rectangle, turned
 from experiments.data.aerial.shipped import atlanta, atlanta_layouts, resized, sentinel
 from experiments.data.aerial.traced import blocks, plans
 from experiments.engine.errors import UserError
 from experiments.parts.boxes import canonical, corners, smallest_box
+
+ROOT = Path(__file__).parents[2]
 
 
 def random_boxes(count, seed=0):
@@ -44,7 +51,7 @@ def test_canonical_boxes_have_the_same_corners():
 
 
 def test_the_smallest_box_of_a_box_s_corners_is_the_box():
-    for box in canonical(random_boxes(200)):
+    for box in canonical(random_boxes(50)):
         torch.testing.assert_close(corners(smallest_box(corners(box))).sort(0).values, corners(box).sort(0).values)
 
 
@@ -53,11 +60,10 @@ def test_the_smallest_box_holds_its_points_and_no_other_direction_has_less_area(
     for _ in range(20):
         points = torch.rand(9, 2, generator=generator, dtype=torch.float64) * 50
         box = smallest_box(points)
-        areas = []
-        for angle in torch.linspace(0, math.pi, 1801, dtype=torch.float64):
-            axes = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]])
-            turned = points @ axes
-            areas.append(float((turned.amax(0) - turned.amin(0)).prod()))
+        angles = torch.linspace(0, math.pi, 1801, dtype=torch.float64)
+        axes = torch.stack((torch.stack((angles.cos(), angles.sin())), torch.stack((-angles.sin(), angles.cos()))))
+        turned_points = torch.einsum("pc,act->apt", points, axes)
+        areas = (turned_points.amax(1) - turned_points.amin(1)).prod(0).tolist()
         assert box[2] * box[3] <= min(areas) * (1 + 1e-12)
         assert box[2] * box[3] >= min(areas) * 0.99
         axes = torch.tensor([[box[4].cos(), -box[4].sin()], [box[4].sin(), box[4].cos()]])
@@ -99,6 +105,14 @@ def test_coverage_counts_the_points_inside():
             between = ((y0 <= y) & (y < y1)) | ((y1 <= y) & (y < y0))
             inside ^= between & (((x - x0) * (y1 - y0) - (y - y0) * (x1 - x0)) * np.sign(y1 - y0) >= 0)
         assert (covered(outline, 24, 24) == inside.reshape(24, 4, 24, 4).sum((1, 3))).all()
+
+
+def test_hulls_are_scipy_s():
+    random = np.random.RandomState(2)
+    for _ in range(50):
+        points = random.randint(-6, 7, (random.randint(4, 20), 2)).astype(np.int64)
+        if np.linalg.matrix_rank(points - points[0]) == 2:
+            assert {*map(tuple, hull(points))} == {*map(tuple, points[ConvexHull(points).vertices])}
 
 
 def test_what_is_cut_off_covers_the_same_of_the_image():
@@ -179,6 +193,8 @@ def test_shuffled_scenes_have_the_same_buildings_and_no_layout(layouts):
         ({"size": 8}, r"data\.size must be an integer of at least 64"),
         ({"scenes": 0}, r"data\.scenes must be"),
         ({"clutter": -1}, r"data\.clutter must be"),
+        ({"digest": "0" * 16}, r"data=buildings renders other scenes than those of data\.digest=0000"),
+        ({"layouts": "paris"}, "drawn or atlanta, not 'paris'"),
         ({"pixel_size": 0.3}, r"data\.pixel_size is 0\.5, 1 or 2 metres, not 0\.3"),
     ],
 )
@@ -240,3 +256,17 @@ def test_scenes_on_real_layouts(shuffle):
         assert ((scene.blocks == -1) == shuffle).all()
     assert data.others["atlanta"][0].image.shape == (1, 900, 900)
     assert "synthetic" in data.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["buildings", "referring"])
+def test_what_is_rendered_has_the_digest_of_its_configuration(data):
+    """Also with the instructions of older processors, and another number of threads."""
+    script = (
+        "import sys; from omegaconf import OmegaConf; from hydra.utils import instantiate;"
+        "print(instantiate(OmegaConf.load(sys.argv[1])).name)"
+    )
+    disabled = {"NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-W", "ignore", "-c", script, str(ROOT / "conf" / "data" / f"{data}.yaml")]
+    done = subprocess.run(command, env=os.environ | disabled, cwd=ROOT, capture_output=True, text=True)
+    assert "synthetic" in done.stdout, done.stderr

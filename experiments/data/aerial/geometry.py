@@ -52,6 +52,20 @@ def turned(outline: Ints, degrees: int) -> Ints:
     return (outline[:, :1] * turn[0] + outline[:, 1:] * turn[1] + ONE // 2) // ONE
 
 
+def hull(points: Ints) -> Ints:
+    """The convex hull `[Q, 2]` of points `[P, 2]`, without those on its sides (Andrew 1979)."""
+    order = sorted({(x, y) for x, y in points.tolist()})
+    sides: list[list[tuple[int, int]]] = []
+    for way in (order, order[::-1]):
+        side: list[tuple[int, int]] = []
+        for x, y in way:
+            while len(side) > 1 and _turn(side[-2], side[-1], (x, y)) <= 0:
+                side.pop()
+            side.append((x, y))
+        sides.append(side[:-1])
+    return np.array(sides[0] + sides[1], dtype=np.int64)
+
+
 def doubled_area(outline: Ints) -> int:
     """Twice the area of an outline `[P, 2]`, in squared sixteenths."""
     points = outline.tolist()
@@ -104,3 +118,8 @@ def clipped(outline: Ints, height: int, width: int) -> Ints:
                 kept.append(point)
         points = kept
     return np.array(points, dtype=np.int64).reshape(-1, 2)
+
+
+def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
+    """Above 0 where the way from a over b to c turns from x towards y."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])

@@ -9,7 +9,7 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
-from experiments.data.aerial.geometry import FULL, UNIT, Ints, Patch, coverage
+from experiments.data.aerial.geometry import FULL, Ints, Patch, coverage, hull
 
 
 def dice(*seed: int) -> RandomState:
@@ -76,14 +76,11 @@ class Canvas:
         self.pixels += (above - self.pixels) * share // FULL
 
     def cast(self, outline: Ints, toward: tuple[int, int]) -> None:
-        """Note the shadow of something as tall as its shadow is long, which ends `toward` away."""
-        steps = max(1, max(abs(toward[0]), abs(toward[1])) // (2 * UNIT))
-        for step in range(1, steps + 1):
-            moved = outline + np.array(toward, dtype=np.int64) * step // steps
-            patch = self.patch(moved)
-            if patch is not None:
-                part = self.shadow[patch.rows, patch.columns]
-                np.maximum(part, patch.covered, out=part)
+        """Note the shadow of something: all between its outline and the same outline `toward` away."""
+        patch = self.patch(hull(np.concatenate((outline, outline + np.array(toward, dtype=np.int64)))))
+        if patch is not None:
+            part = self.shadow[patch.rows, patch.columns]
+            np.maximum(part, patch.covered, out=part)
 
     def darken(self, to: int) -> None:
         """Paint all shadows that were noted: so many sixteenths of the light are left there."""
