@@ -10,9 +10,10 @@ from experiments.data.aerial.footprints import TRIES, shuffled
 from experiments.data.aerial.frozen import require_frozen, sampled
 from experiments.data.aerial.geometry import UNIT
 from experiments.data.aerial.layouts import cluttered, drawn
+from experiments.data.aerial.lazy import Lazy
 from experiments.data.aerial.painting import Room, dice
 from experiments.data.aerial.panchromatic import render
-from experiments.data.aerial.scenes import Aerial, Lazy, Scene
+from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, atlanta_layouts, resized
 from experiments.data.aerial.traced import traced
 from experiments.engine.errors import UserError, require_count
@@ -103,11 +104,10 @@ def buildings(
     for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
         require_count(f"data.{name}", count, least)
     require_count("data.clutter", clutter, 0)
-    if pixel_size not in (0.5, 1, 2):
-        raise UserError(f"data.pixel_size is 0.5, 1 or 2 metres, not {pixel_size!r}.")
+    require_pixel_size(pixel_size)
     if layouts not in LAYOUTS:
         raise UserError(f"data.layouts is {' or '.join(LAYOUTS)}, not {layouts!r}.")
-    require_frozen("buildings", digest, _samples())
+    require_frozen("buildings", digest, samples)
     tiles = [tuple(range(SOUTH)), tuple(range(SOUTH, len(atlanta_layouts())))] if layouts == "atlanta" else [None] * 2
 
     def part(number: int, shuffled: bool, count: int) -> Lazy[Scene]:
@@ -126,9 +126,8 @@ def buildings(
     )
 
 
-def _samples() -> Iterator[bytes]:
+def samples() -> Iterator[bytes]:
     """What the digest is of."""
     for tiles in (None, tuple(range(SOUTH))):
-        for shuffle in (False, True):
-            for pixel_size in (1.0, 0.5):
-                yield from sampled(building_scene((0, 0, 1), Style(96, pixel_size, 40, tiles, shuffle)))
+        for mixed, pixel_size in ((False, 1.0), (True, 0.5)):
+            yield from sampled(building_scene((0, 0, 1), Style(64, pixel_size, 40, tiles, mixed)))

@@ -1,32 +1,17 @@
-"""Coloured scenes of buildings, courts, water, tanks, trees, fields and forests, none over another."""
+"""Coloured scenes of buildings, courts, water, tanks, trees, fields and forests."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
 
-from experiments.data.aerial.footprints import TRIES, Footprint, plan
-from experiments.data.aerial.geometry import UNIT, Ints, doubled_area, ellipse, rectangle
-from experiments.data.aerial.layouts import Grid
-from experiments.data.aerial.painting import Canvas, Room, chance, noise
-from experiments.data.aerial.panchromatic import Sun, blurred, roof, sunlight
-from experiments.data.aerial.phrases import COLOURS, KINDS, SIZES, Facts
+from experiments.data.aerial.arrangement import ROUND, Item
+from experiments.data.aerial.footprints import Footprint
+from experiments.data.aerial.geometry import Ints, rectangle
+from experiments.data.aerial.painting import Canvas, blurred, chance, noise
+from experiments.data.aerial.roofs import Sun, roof, sunlight
 from experiments.data.aerial.scenes import Scene
 
-LENGTHS = {
-    "building": (13, 9),
-    "court": (17, 10),
-    "water": (22, 16),
-    "tank": (8, 8),
-    "tree": (7, 7),
-    "field": (24, 18),
-    "forest": (22, 17),
-}
-"""Pixels, along and across, of something between small and large."""
-SCALES = {"small": (65, 80), "large": (120, 145)}
-"""Percent of them."""
 TINTS = {
     "red": (165, 75, 60),
     "grey": (140, 140, 145),
@@ -46,48 +31,9 @@ OWN_TINTS = {
     ("field", "green"): (105, 140, 70),
     ("field", "yellow"): (195, 180, 100),
 }
-MARGIN = 2 * UNIT
-"""Between two things."""
-LEAST, MOST = 8, 14
-"""Things of a scene."""
 
 
-class Item(NamedTuple):
-    """A thing to paint."""
-
-    facts: Facts
-    plan: Footprint
-
-
-def arranged(random: RandomState, room: Room, degrees: int) -> list[Item]:
-    """Things of three or four kinds, most of them turned as the roads are, where there is room.
-
-    Args:
-        random: the noise.
-        room: what is taken; it gets their places.
-        degrees: of the roads.
-    """
-    height, width = room.taken.shape
-    kinds = [KINDS[n] for n in random.permutation(len(KINDS))[: int(random.randint(3, 5))].tolist()]
-    found = []
-    for _ in range(int(random.randint(LEAST, MOST + 1))):
-        kind, size = kinds[int(random.randint(len(kinds)))], SIZES[int(random.randint(len(SIZES)))]
-        colours = COLOURS.get(kind, ("",))
-        colour, outline = colours[int(random.randint(len(colours)))], _outline(random, kind, size)
-        reach = int(np.abs(outline).max())
-        for _ in range(TRIES // 10):
-            centre = tuple(int(random.randint(reach, max(reach + 1, side * UNIT - reach))) for side in (width, height))
-            turn = degrees + 90 * int(random.randint(4)) if chance(random, 70) else int(random.randint(360))
-            placed = Footprint((centre[0], centre[1]), outline, turn % 360, -1)
-            if _inside(placed.polygon, height, width) and room.free(placed.widened(MARGIN)):
-                room.take(placed.polygon)
-                area = doubled_area(placed.polygon)
-                found.append(Item(Facts(kind, colour, size, centre[0], centre[1], area), placed))
-                break
-    return found
-
-
-def render(random: RandomState, items: list[Item], roads: list[Ints], size: int) -> Scene:
+def render(random: RandomState, items: list[Item], roads: list[Ints], size: int, metre: int) -> Scene:
     """A scene of red, green and blue with these things and roads."""
     sun, canvas = sunlight(random), Canvas(_ground(random, size))
     fine = noise(random, size, size, 1, 7)
@@ -96,42 +42,13 @@ def render(random: RandomState, items: list[Item], roads: list[Ints], size: int)
         canvas.fill(way, (grey, grey, grey + 3), fine)
     for item in sorted(items, key=lambda item: item.facts.kind in ("building", "tank", "tree")):
         tint = OWN_TINTS.get((item.facts.kind, item.facts.colour)) or TINTS[item.facts.colour]
-        _paint(random, canvas, item, sun, tuple(band + int(random.randint(-9, 10)) for band in tint), fine)
+        _paint(random, canvas, item, sun, tuple(band + int(random.randint(-9, 10)) for band in tint), fine, metre)
     canvas.pixels = blurred(canvas.pixels) + noise(random, size, size, 1, 4)
     things = [
         item.plan.thing(item.facts.kind, size, size, colour=item.facts.colour, exact=item.facts.kind not in ROUND)
         for item in items
     ]
     return Scene(canvas.image(), tuple(things))
-
-
-ROUND = ("water", "tank", "tree", "forest")
-
-
-def roads(random: RandomState, size: int) -> tuple[int, list[Ints]]:
-    """One road or two, and by how many degrees they are turned."""
-    spot = int(random.randint(size * UNIT)), int(random.randint(size * UNIT))
-    grid, long = Grid(UNIT, int(random.randint(180)), spot), 4 * size * UNIT
-    found = [grid.strip(0, 0, long, int(random.randint(4, 7)) * UNIT)]
-    if chance(random, 40):
-        found.append(grid.strip(0, 0, int(random.randint(4, 6)) * UNIT, long))
-    return grid.degrees, found
-
-
-def _outline(random: RandomState, kind: str, size: str) -> Ints:
-    lengths = [2 * (length * UNIT * int(random.randint(*SCALES[size])) // 200) for length in LENGTHS[kind]]
-    if kind == "building":
-        return plan(random, lengths[0], lengths[1], 25)
-    if kind not in ROUND:
-        return rectangle(lengths[0], lengths[1])
-    if kind == "tank":
-        return ellipse(lengths[0], lengths[0], np.zeros(24, dtype=np.int64))
-    found = ellipse(lengths[0], lengths[1], random.randint(-3, 4, 16).astype(np.int64))
-    return found - (found.min(0) + found.max(0)) // 2
-
-
-def _inside(polygon: Ints, height: int, width: int) -> bool:
-    return bool((polygon >= UNIT).all() and (polygon <= np.array([(width - 1) * UNIT, (height - 1) * UNIT])).all())
 
 
 def _ground(random: RandomState, size: int) -> Ints:
@@ -143,20 +60,22 @@ def _ground(random: RandomState, size: int) -> Ints:
     return found + np.stack([noise(random, size, size, 32, 6) for _ in base])
 
 
-def _paint(random: RandomState, canvas: Canvas, item: Item, sun: Sun, tint: tuple[int, ...], fine: Ints) -> None:
+def _paint(
+    random: RandomState, canvas: Canvas, item: Item, sun: Sun, tint: tuple[int, ...], fine: Ints, metre: int
+) -> None:
     (kind, *_), plan = item
     height, width = canvas.size
     if kind in ("building", "tank", "tree"):
-        canvas.cast(plan.polygon, sun.shadow(int(random.randint(3, 6)) * UNIT))
+        canvas.cast(plan.polygon, sun.shadow(int(random.randint(3, 6)) * metre))
         canvas.darken(7)
     if kind == "building":
         roof(canvas, plan, sun, list(tint), int(random.randint(12, 30)) * chance(random, 70), fine)
     elif kind == "court":
         canvas.fill(plan.polygon, tint)
-        _lines(canvas, plan)
+        _lines(canvas, plan, metre)
     elif kind == "field":
         canvas.fill(plan.polygon, tint, fine)
-        _furrows(canvas, plan, tint)
+        _furrows(canvas, plan, tint, metre)
     elif kind in ("tree", "forest"):
         canvas.fill(plan.polygon, tint, noise(random, height, width, 2, 22) + noise(random, height, width, 4, 12))
     elif kind == "tank":
@@ -167,10 +86,10 @@ def _paint(random: RandomState, canvas: Canvas, item: Item, sun: Sun, tint: tupl
         canvas.fill(plan.polygon, tint, noise(random, height, width, 8, 5))
 
 
-def _lines(canvas: Canvas, plan: Footprint) -> None:
+def _lines(canvas: Canvas, plan: Footprint, metre: int) -> None:
     """White lines of a court: around it, and across its middle."""
-    (x, y), wide = plan.outline.max(0).tolist(), UNIT // 2
-    inner = 2 * UNIT
+    (x, y), wide = plan.outline.max(0).tolist(), metre // 2
+    inner = 2 * metre
     for along, across, long, high in (
         (0, -y + inner, 2 * (x - inner), wide),
         (0, y - inner, 2 * (x - inner), wide),
@@ -182,9 +101,9 @@ def _lines(canvas: Canvas, plan: Footprint) -> None:
         canvas.fill(plan._replace(outline=line).polygon, (230, 230, 230))
 
 
-def _furrows(canvas: Canvas, plan: Footprint, tint: tuple[int, ...]) -> None:
+def _furrows(canvas: Canvas, plan: Footprint, tint: tuple[int, ...], metre: int) -> None:
     """Darker stripes of a field, along it."""
     x, y = plan.outline.max(0).tolist()
-    for across in range(-y + 2 * UNIT, y - UNIT, 3 * UNIT):
-        stripe = rectangle(2 * x, UNIT) + np.array([0, across])
+    for across in range(-y + 2 * metre, y - metre, 3 * metre):
+        stripe = rectangle(2 * x, metre) + np.array([0, across])
         canvas.fill(plan._replace(outline=stripe).polygon, [band - 16 for band in tint])

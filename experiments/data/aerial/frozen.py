@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from experiments.data.aerial.scenes import Scene
 from experiments.engine.errors import UserError
 
 
-def require_frozen(name: str, digest: str | None, samples: Iterable[bytes]) -> None:
+def require_frozen(name: str, digest: str | None, samples: Callable[[], Iterable[bytes]]) -> None:
     """Refuse code that renders other scenes than figures were measured on.
 
     The digest is the same on every machine: pixels and outlines are computed in integers, from a generator of numbers
@@ -20,7 +21,7 @@ def require_frozen(name: str, digest: str | None, samples: Iterable[bytes]) -> N
     Args:
         name: of the data set.
         digest: the first 16 digits of the samples' SHA-256; None: nothing is checked.
-        samples: what the code renders; not looked at where there is no digest.
+        samples: makes what the code renders; asked once, and only where there is a digest.
 
     Raises:
         UserError: that says both digests.
@@ -35,10 +36,11 @@ def require_frozen(name: str, digest: str | None, samples: Iterable[bytes]) -> N
         )
 
 
-def digest_of(samples: Iterable[bytes]) -> str:
+@functools.cache
+def digest_of(samples: Callable[[], Iterable[bytes]]) -> str:
     """The first 16 digits of the SHA-256 of samples, each with its length."""
     state = hashlib.sha256()
-    for sample in samples:
+    for sample in samples():
         state.update(len(sample).to_bytes(8, "little") + sample)
     return state.hexdigest()[:16]
 

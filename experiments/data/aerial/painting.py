@@ -35,6 +35,13 @@ def noise(random: RandomState, height: int, width: int, cell: int, most: int) ->
     return np.floor_divide(both.reshape(len(rows), -1)[:height, :width], cell * cell)
 
 
+def blurred(pixels: Ints) -> Ints:
+    """What a lens makes of `[bands, H, W]`: each pixel with a share of its neighbours'."""
+    padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) // 16
+
+
 class Canvas:
     """An image in the making.
 

@@ -2,58 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 from numpy.random import RandomState
 
-from experiments.data.aerial.footprints import Footprint
-from experiments.data.aerial.geometry import COSINE, FULL, ONE, UNIT, Ints, clipped, ellipse, rectangle, turned
+from experiments.data.aerial.geometry import FULL, UNIT, Ints, ellipse, rectangle, turned
 from experiments.data.aerial.layouts import Layout
-from experiments.data.aerial.painting import Canvas, Room, chance, noise
+from experiments.data.aerial.painting import Canvas, Room, blurred, chance, noise
+from experiments.data.aerial.roofs import roof, sunlight
 from experiments.data.aerial.scenes import Scene
-
-FAR = 1 << 12
-"""In pixels, more than any outline is wide."""
-
-
-class Sun(NamedTuple):
-    """Where light comes from."""
-
-    degrees: int
-    """Where shadows point, from x towards y."""
-    tenths: int
-    """Of its height, the length of a thing's shadow."""
-
-    def shadow(self, height: int) -> tuple[int, int]:
-        """How far it reaches, for a height in sixteenths of a pixel."""
-        cosine, sine = int(COSINE[self.degrees]), int(COSINE[(self.degrees - 90) % 360])
-        return height * self.tenths * cosine // (10 * ONE), height * self.tenths * sine // (10 * ONE)
-
-    def lights(self, degrees: int) -> bool:
-        """Whether a slope that faces there lies in the light."""
-        return bool(COSINE[(degrees - self.degrees) % 360] < 0)
-
-
-def sunlight(random: RandomState) -> Sun:
-    """Any direction; shadows of half to one and a half times the height."""
-    return Sun(int(random.randint(360)), int(random.randint(5, 16)))
-
-
-def lower_half(outline: Ints) -> Ints:
-    """The part of an outline around (0, 0) with y above 0, the half of a roof behind its ridge."""
-    shift = np.array([FAR * UNIT // 2, 0], dtype=np.int64)
-    return clipped(outline + shift, FAR, FAR) - shift
-
-
-def roof(canvas: Canvas, plan: Footprint, sun: Sun, colour: Sequence[int], slope: int, texture: Ints) -> None:
-    """Paint a roof: flat, or two slopes that differ by so much in brightness."""
-    canvas.fill(plan.polygon, colour, texture)
-    if slope:
-        half = plan._replace(outline=lower_half(plan.outline)).polygon
-        lit = 1 if sun.lights(plan.degrees + 90) else -1
-        canvas.fill(half, [band + lit * slope for band in colour], texture)
 
 
 def woods(random: RandomState, height: int, width: int, percent: int) -> Ints:
@@ -65,13 +21,6 @@ def woods(random: RandomState, height: int, width: int, percent: int) -> Ints:
     )
     place = min(shape.size - 1, shape.size * percent // 100)
     return np.where(shape < np.partition(shape.ravel(), place)[place], FULL, 0)
-
-
-def blurred(pixels: Ints) -> Ints:
-    """What a lens makes of `[bands, H, W]`: each pixel with a share of its neighbours'."""
-    padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
-    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) // 16
 
 
 def render(random: RandomState, layout: Layout, room: Room, metre: int) -> Scene:
@@ -88,13 +37,7 @@ def render(random: RandomState, layout: Layout, room: Room, metre: int) -> Scene
     canvas = Canvas(_ground(random, height, width, ground))
     _plant(random, canvas, layout, ground, metre)
     fine = noise(random, height, width, 1, 7)
-    paved = ground + int(random.randint(25, 70))
-    for road in layout.roads:
-        canvas.fill(road, [paved], fine)
-    _beside(random, canvas, room, ground, metre)
-    for plan in layout.footprints:
-        if chance(random, 50):
-            canvas.fill(plan.widened(int(random.randint(1, 4)) * metre), [ground + int(random.randint(0, 60))], fine)
+    _pave(random, canvas, layout, room, ground, metre, fine)
     for plan in layout.footprints:
         canvas.cast(plan.polygon, sun.shadow(int(random.randint(3, 8)) * metre))
     crowns = _trees(random, room, metre)
@@ -134,6 +77,17 @@ def _plant(random: RandomState, canvas: Canvas, layout: Layout, ground: int, met
             np.minimum(part, FULL - patch.covered, out=part)
     crowns = noise(random, height, width, 4, 30) + noise(random, height, width, 2, 24)
     canvas.blend(share, (ground - int(random.randint(15, 50)) + crowns)[None])
+
+
+def _pave(random: RandomState, canvas: Canvas, layout: Layout, room: Room, ground: int, metre: int, fine: Ints) -> None:
+    """Roads, what lies beside them, and yards."""
+    paved = ground + int(random.randint(25, 70))
+    for road in layout.roads:
+        canvas.fill(road, [paved], fine)
+    _beside(random, canvas, room, ground, metre)
+    for plan in layout.footprints:
+        if chance(random, 50):
+            canvas.fill(plan.widened(int(random.randint(1, 4)) * metre), [ground + int(random.randint(0, 60))], fine)
 
 
 def _beside(random: RandomState, canvas: Canvas, room: Room, ground: int, metre: int) -> None:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from experiments.data.aerial.coco import Mask, decoded, instances, references
-from experiments.data.aerial.scenes import Lazy, Referred, Referring
+from experiments.data.aerial.lazy import Lazy
+from experiments.data.aerial.scenes import Referred, Referring
 from experiments.data.records import folder_of, lines
 from experiments.engine.errors import UserError, require_count
 

@@ -6,42 +6,47 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-from experiments.data.aerial.coloured import arranged, render, roads
+from experiments.data.aerial.arrangement import arranged, roads
+from experiments.data.aerial.coloured import render
 from experiments.data.aerial.expressions import referring as expressed
 from experiments.data.aerial.frozen import require_frozen
 from experiments.data.aerial.geometry import UNIT
+from experiments.data.aerial.lazy import Later, Lazy
 from experiments.data.aerial.painting import Room, chance, dice
 from experiments.data.aerial.phrases import vocabulary
-from experiments.data.aerial.scenes import Later, Lazy, Referred, Referring
+from experiments.data.aerial.scenes import Referred, Referring, require_pixel_size
 from experiments.data.aerial.sentinel import HALVES, on_half
 from experiments.engine.errors import UserError, require_count
 
 
-def referred(key: tuple[int, ...], size: int, relational: int) -> Referred:
+def referred(key: tuple[int, ...], size: int, pixel_size: float, relational: int) -> Referred:
     """One image and its expression: the same on every machine.
 
     Args:
         key: which one: seed, part of the data set and number.
         size: of the image, in pixels.
+        pixel_size: in metres.
         relational: percent of the expressions that name another thing.
     """
+    metre = round(UNIT / pixel_size)
     names_another = chance(dice(*key), relational)
     for attempt in itertools.count():
         random = dice(*key, attempt)
         room = Room(size, size)
-        degrees, ways = roads(random, size)
+        degrees, ways = roads(random, size, metre)
         for way in ways:
             room.take(way)
-        items = arranged(random, room, degrees)
+        items = arranged(random, room, degrees, metre)
         found = expressed(random, [item.facts for item in items], size * UNIT, names_another)
         if found is not None:
-            scene = render(random, items, ways, size)
+            scene = render(random, items, ways, size, metre)
             return Referred(scene.image, found.text, scene.mask(found.target), names_another, scene.things)
     raise AssertionError("the loop ends by a return")
 
 
 def referring(
     size: int = 96,
+    pixel_size: float = 1.0,
     relational: int = 50,
     scenes: int = 8000,
     held_out: int = 1000,
@@ -54,6 +59,7 @@ def referring(
 
     Args:
         size: of an image, in pixels.
+        pixel_size: in metres: 0.5, 1 or 2. Half of it and twice the size show as much in more detail.
         relational: percent of the expressions that name another thing, such as "the tree left of the red building".
         scenes: to train on.
         held_out: to judge by.
@@ -68,19 +74,19 @@ def referring(
     require_count("data.relational", relational, 0)
     if relational > 100:
         raise UserError(f"data.relational is a percentage, at most 100, not {relational}.")
-
-    require_frozen("referring", digest, _samples())
+    require_pixel_size(pixel_size)
+    require_frozen("referring", digest, samples)
 
     def part(number: int, count: int) -> Lazy[Referred]:
-        return Lazy(count, lambda index: referred((seed, number, index), size, relational))
+        return Lazy(count, lambda index: referred((seed, number, index), size, pixel_size, relational))
 
     return Referring("synthetic referring expressions", part(0, scenes), part(1, held_out), _real(size), vocabulary())
 
 
-def _samples() -> Iterator[bytes]:
+def samples() -> Iterator[bytes]:
     """What the digest is of."""
-    for index in range(8):
-        found = referred((0, 0, index), 96, 50)
+    for index in range(4):
+        found = referred((0, 0, index), 96, (1.0, 0.5)[index % 2], 50)
         yield from (found.expression.encode(), found.mask.numpy().tobytes(), found.image.numpy().tobytes())
 
 

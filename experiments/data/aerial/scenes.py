@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from experiments.data.aerial.geometry import FULL, UNIT, Ints, clipped, coverage, doubled_area
+from experiments.engine.errors import UserError
 from experiments.parts.boxes import smallest_box
 
 SEEN = 3
@@ -103,49 +103,6 @@ class Scene(NamedTuple):
         return Scene(image, tuple(parts[0]), tuple(parts[1]))
 
 
-Made = TypeVar("Made")
-
-
-class Lazy(Sequence[Made]):
-    """What is made when it is asked for: the same every time, by its number.
-
-    Args:
-        size: how many there are.
-        make: makes one.
-    """
-
-    def __init__(self, size: int, make: Callable[[int], Made]) -> None:
-        self.size, self.make = size, make
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> Made:  # type: ignore[override]
-        if not -self.size <= index < self.size:
-            raise IndexError(f"there are {self.size}, and none is number {index}.")
-        return self.make(index % self.size)
-
-    def __iter__(self) -> Iterator[Made]:
-        return (self[index] for index in range(self.size))
-
-
-class Later(Sequence[Made]):
-    """What is made all at once, when it is first asked for.
-
-    Args:
-        make: makes it.
-    """
-
-    def __init__(self, make: Callable[[], Sequence[Made]]) -> None:
-        self._made = functools.cache(make)
-
-    def __len__(self) -> int:
-        return len(self._made())
-
-    def __getitem__(self, index: int) -> Made:  # type: ignore[override]
-        return self._made()[index]
-
-
 class Aerial(NamedTuple):
     """A data set of scenes."""
 
@@ -189,6 +146,16 @@ class Referring(NamedTuple):
     """See `Aerial`."""
     words: tuple[str, ...]
     """Of the expressions to train on, in the alphabet's order."""
+
+
+def require_pixel_size(metres: object) -> None:
+    """Refuse what is no size of a pixel that scenes can be rendered in.
+
+    Raises:
+        UserError: for anything but 0.5, 1 and 2.
+    """
+    if metres not in (0.5, 1, 2):
+        raise UserError(f"data.pixel_size is 0.5, 1 or 2 metres, not {metres!r}.")
 
 
 def _sixteenths(outline: Tensor) -> Ints:

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from experiments.data.aerial.lazy import Lazy
 from experiments.data.aerial.published import pixels_of
-from experiments.data.aerial.scenes import Aerial, Lazy, Scene, Thing
+from experiments.data.aerial.scenes import Aerial, Scene, Thing
 from experiments.data.aerial.shipped import ring
 from experiments.data.aerial.windows import starts
 from experiments.data.records import folder_of

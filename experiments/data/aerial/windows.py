@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.data.aerial.scenes import Aerial, Lazy, Scene
+from experiments.data.aerial.lazy import Lazy
+from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, resized
 from experiments.engine.errors import UserError, require_count
 
@@ -33,8 +34,7 @@ def atlanta_halves(size: int = 96, pixel_size: float = 1.0) -> Aerial:
         UserError: where a half has no such window.
     """
     require_count("data.size", size, 16)
-    if pixel_size not in (0.5, 1, 2):
-        raise UserError(f"data.pixel_size is 0.5, 1 or 2 metres, not {pixel_size!r}.")
+    require_pixel_size(pixel_size)
     factor = round(pixel_size / ATLANTA_PIXEL)
     halves = [resized(atlanta().crop(0, left, 900, 450 // factor * factor), factor) for left in (0, 450)]
     widest = halves[0].image.shape[2]
