@@ -127,8 +127,39 @@ def test_things_neither_overlap_nor_leave_the_image(found):
     assert 0.2 < np.mean([one.share < 0.02 for one in found]) < 0.95
 
 
+def outlines_of(thing):
+    """Points on an outline, less than half a pixel apart."""
+    ends = thing.polygon.double().roll(-1, 0)
+    shares = torch.linspace(0, 1, 100, dtype=torch.float64)[:, None, None]
+    return ((1 - shares) * thing.polygon + shares * ends).reshape(-1, 2)
+
+
+def test_what_is_nearest_or_farthest_out_is_so_by_outlines(found):
+    """To a pixel, among those that the words are about."""
+    seen = 0
+    for one in found:
+        pick, _, _, _, _, relation, other = PATTERN.fullmatch(one.expression).groups()
+        [target] = true_of(one.expression, one.things, 96)
+        if relation == "nearest to":
+            [anchor] = true_of(other, one.things, 96)
+            near = true_of(one.expression.removesuffix(f" nearest to {other}"), one.things, 96)
+            there = outlines_of(one.things[anchor])
+            values = {n: torch.cdist(outlines_of(one.things[n]), there).min() for n in near if n != anchor}
+        elif pick in ("leftmost", "rightmost", "topmost", "bottommost"):
+            axis, sign = {"l": (0, 1), "r": (0, -1), "t": (1, 1), "b": (1, -1)}[pick[0]]
+            near = true_of(one.expression.replace(f"the {pick} ", "the "), one.things, 96)
+            values = {n: (sign * one.things[n].polygon[:, axis]).min() for n in near}
+        else:
+            continue
+        assert values[target] <= min(values.values()) + 1, one.expression
+        seen += 1
+    assert seen > 3
+
+
 def facts(kind, x, y, area=100, colour="", size="small"):
-    return Facts(kind, colour, size, x * 16, y * 16, area)
+    side = area * 32
+    outline = np.array([[0, 0], [side, 0], [side, 1], [0, 1]]) + np.array([x * 16, y * 16])
+    return Facts(kind, colour, size, x * 16, y * 16, outline)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +189,8 @@ def test_what_phrases_mean_by_hand(phrase, expected):
         facts("tree", 52, 60, 110),
         facts("tree", 62, 31, 100),
     ]
-    assert meant(phrase, scene, 96 * 16) == expected
+    found = meant(phrase, scene, 96 * 16)
+    assert (found and (found.target, len(found.among))) == expected
 
 
 def test_words_of_places_and_picks():

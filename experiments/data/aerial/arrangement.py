@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from experiments.data.aerial.footprints import Footprint, plan
-from experiments.data.aerial.geometry import UNIT, Ints, doubled_area, ellipse, rectangle
+from experiments.data.aerial.geometry import UNIT, Ints, ellipse, rectangle
 from experiments.data.aerial.layouts import Grid
 from experiments.data.aerial.painting import Room, chance
 from experiments.data.aerial.phrases import COLOURS, KINDS, SIZES, Facts
@@ -65,8 +65,7 @@ def arranged(random: RandomState, room: Room, degrees: int, metre: int) -> list[
             placed = Footprint((centre[0], centre[1]), outline, turn % 360, -1)
             if _inside(placed.polygon, height, width) and room.free(placed.widened(MARGIN * metre)):
                 room.take(placed.polygon)
-                area = doubled_area(placed.polygon)
-                found.append(Item(Facts(kind, colour, size, centre[0], centre[1], area), placed))
+                found.append(Item(Facts(kind, colour, size, centre[0], centre[1], placed.polygon), placed))
                 break
     return found
 

@@ -7,7 +7,7 @@
 A thing is where its centre is. It is left of another if that is in the right quarter of directions from it: dx > 0 and
 |dy| <= dx. A pick, and "nearest to", choose among all things that the rest of the expression is true of; "smaller" and
 "larger" choose among two. An expression is only made where it is true of one thing and clearly
-false of all others: see `CLEAR`.
+false of all others: see `CLEAR`. What is nearest or farthest out is so by centres and by outlines.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from numpy.random import RandomState
 
+from experiments.data.aerial.geometry import Ints
 from experiments.data.aerial.painting import chance
-from experiments.data.aerial.phrases import OF_TWO, PICKS, PLACES, RELATIONS, Facts, Phrase
+from experiments.data.aerial.phrases import PICKS, PLACES, RELATIONS, Facts, Phrase
 
 CLEAR = 24
 """A part of the image's height: within one of them of a boundary it is not clear on which side of it a thing is."""
+EDGES = {"leftmost": (0, 1), "rightmost": (0, -1), "topmost": (1, 1), "bottommost": (1, -1)}
+"""Axes, and which end of them a pick looks at."""
 TRIES = 40
 """For an expression of a thing."""
 
@@ -36,8 +40,18 @@ class Expression(NamedTuple):
     """Whether it names another thing."""
 
 
-def meant(phrase: Phrase, scene: Sequence[Facts], extent: int) -> tuple[int, int] | None:
-    """The number of the one thing that a phrase is true of, and how many it was picked from; None: that is not clear.
+class Meaning(NamedTuple):
+    """Of a phrase in a scene; things by their numbers."""
+
+    target: int
+    among: tuple[int, ...]
+    """Those that it was picked from, if it was."""
+    anchor: int | None
+    """What it is related to."""
+
+
+def meant(phrase: Phrase, scene: Sequence[Facts], extent: int) -> Meaning | None:
+    """The one thing that a phrase is true of; None: that is not clear.
 
     Args:
         phrase: what is said.
@@ -49,7 +63,7 @@ def meant(phrase: Phrase, scene: Sequence[Facts], extent: int) -> tuple[int, int
         found = meant(phrase.anchor, scene, extent)
         if found is None:
             return None
-        anchor = found[0]
+        anchor = found.target
     sure = []
     for number, facts in enumerate(scene):
         holds = min(_holds(phrase, facts, extent), _related(phrase, facts, scene, anchor, number, extent))
@@ -57,11 +71,13 @@ def meant(phrase: Phrase, scene: Sequence[Facts], extent: int) -> tuple[int, int
             return None
         if holds > 0:
             sure.append(number)
+    target = sure[0] if len(sure) == 1 else None
     if phrase.relation == "nearest to" and anchor is not None:
-        return _first(sure, [_apart(scene[n], scene[anchor]) for n in sure], lambda near, far: 16 * far >= 25 * near)
-    if phrase.pick is not None:
-        return _picked(phrase.pick, sure, scene, extent)
-    return (sure[0], 1) if len(sure) == 1 else None
+        apart = [_apart(scene[number], scene[anchor]) for number in sure]
+        target = _first(sure, apart, lambda near, far: 16 * far >= 25 * near)
+    elif phrase.pick is not None:
+        target = _picked(phrase.pick, sure, scene, extent)
+    return None if target is None else Meaning(target, tuple(sure), anchor)
 
 
 def referring(random: RandomState, scene: Sequence[Facts], extent: int, relational: bool) -> Expression | None:
@@ -78,10 +94,10 @@ def referring(random: RandomState, scene: Sequence[Facts], extent: int, relation
         for _ in range(TRIES):
             phrase = _phrase(random, scene, target, extent, relational)
             found = meant(phrase, scene, extent) if phrase is not None else None
-            if phrase is None or found is None or found[0] != target:
+            if phrase is None or found is None or found.target != target or not _seen(phrase, found, scene):
                 continue
             if not any(meant(part, scene, extent) for part in phrase.shorter()):
-                return Expression(phrase.text(found[1] == 2), target, relational)
+                return Expression(phrase.text(len(found.among) == 2), target, relational)
     return None
 
 
@@ -142,23 +158,41 @@ def _related(phrase: Phrase, facts: Facts, scene: Sequence[Facts], anchor: int |
     return _sign(ahead - abs(aside), extent // CLEAR)
 
 
-def _picked(pick: str, sure: list[int], scene: Sequence[Facts], extent: int) -> tuple[int, int] | None:
-    sign = -1 if pick in ("largest", "rightmost", "bottommost") else 1
-    if pick in OF_TWO:
-        areas = [scene[n].area for n in sure]
-        if sign > 0:
-            return _first(sure, areas, lambda small, next_one: 10 * next_one >= 14 * small)
-        return _first(sure, [-area for area in areas], lambda large, next_one: 10 * -large >= 14 * -next_one)
-    places = [sign * (scene[n].x if pick in ("leftmost", "rightmost") else scene[n].y) for n in sure]
+def _picked(pick: str, sure: list[int], scene: Sequence[Facts], extent: int) -> int | None:
+    if pick == "smallest":
+        return _first(sure, [scene[n].area for n in sure], lambda small, other: 10 * other >= 14 * small)
+    if pick == "largest":
+        return _first(sure, [-scene[n].area for n in sure], lambda large, other: 10 * large <= 14 * other)
+    axis, sign = EDGES[pick]
+    places = [sign * (scene[n].x, scene[n].y)[axis] for n in sure]
     return _first(sure, places, lambda first, second: second - first >= extent // CLEAR)
 
 
-def _first(sure: list[int], values: list[int], clear: Callable[[int, int], bool]) -> tuple[int, int] | None:
+def _first(sure: list[int], values: list[int], clear: Callable[[int, int], bool]) -> int | None:
     """The number with the least value, where the second is clearly another; of two or more."""
     if len(sure) < 2:
         return None
     order = sorted(range(len(sure)), key=values.__getitem__)
-    return (sure[order[0]], len(sure)) if clear(values[order[0]], values[order[1]]) else None
+    return sure[order[0]] if clear(values[order[0]], values[order[1]]) else None
+
+
+def _seen(phrase: Phrase, found: Meaning, scene: Sequence[Facts]) -> bool:
+    """Whether outlines say the same as centres where they could differ: of what is nearest, or lies farthest out."""
+    if phrase.relation == "nearest to" and found.anchor is not None:
+        values = [_gap(scene[number].outline, scene[found.anchor].outline) for number in found.among]
+    elif phrase.pick in EDGES:
+        axis, sign = EDGES[phrase.pick]
+        values = [int((sign * scene[number].outline[:, axis]).min()) for number in found.among]
+    else:
+        return True
+    return found.among[values.index(min(values))] == found.target
+
+
+def _gap(a: Ints, b: Ints) -> int:
+    """The squared distance between two outlines, of points that divide each side into eight."""
+    steps = np.arange(8)[:, None, None]
+    points = [((8 - steps) * outline + steps * np.roll(outline, -1, 0)).reshape(-1, 1, 2) for outline in (a, b)]
+    return int(np.square(points[0] - points[1].transpose(1, 0, 2)).sum(-1).min())
 
 
 def _place(facts: Facts, extent: int) -> str:

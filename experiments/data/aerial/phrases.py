@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from experiments.data.aerial.geometry import Ints, doubled_area
+
 KINDS = ("building", "court", "water", "tank", "tree", "field", "forest")
 COLOURS = {
     "building": ("red", "grey", "white", "brown"),
@@ -34,8 +36,13 @@ class Facts(NamedTuple):
     size: str
     x: int
     y: int
-    area: int
-    """Twice that of its outline."""
+    outline: Ints
+    """`[P, 2]`, around its centre at x and y."""
+
+    @property
+    def area(self) -> int:
+        """Twice that of the outline."""
+        return doubled_area(self.outline)
 
 
 class Phrase(NamedTuple):

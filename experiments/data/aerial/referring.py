@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
-from experiments.data.aerial.arrangement import arranged, roads
+from numpy.random import RandomState
+
+from experiments.data.aerial.arrangement import Item, arranged, roads
 from experiments.data.aerial.coloured import render
+from experiments.data.aerial.expressions import Expression
 from experiments.data.aerial.expressions import referring as expressed
 from experiments.data.aerial.frozen import require_frozen
-from experiments.data.aerial.geometry import UNIT
+from experiments.data.aerial.geometry import UNIT, Ints
 from experiments.data.aerial.lazy import Later, Lazy
 from experiments.data.aerial.painting import Room, chance, dice
 from experiments.data.aerial.phrases import vocabulary
@@ -19,8 +23,18 @@ from experiments.data.aerial.sentinel import HALVES, on_half
 from experiments.engine.errors import UserError, require_count
 
 
-def referred(key: tuple[int, ...], size: int, pixel_size: float, relational: int) -> Referred:
-    """One image and its expression: the same on every machine.
+class Composed(NamedTuple):
+    """A scene before it is painted."""
+
+    random: RandomState
+    items: list[Item]
+    ways: list[Ints]
+    """Roads."""
+    said: Expression
+
+
+def composed(key: tuple[int, ...], size: int, pixel_size: float, relational: int) -> Composed:
+    """What is on an image, and its expression: the same on every machine.
 
     Args:
         key: which one: seed, part of the data set and number.
@@ -37,11 +51,17 @@ def referred(key: tuple[int, ...], size: int, pixel_size: float, relational: int
         for way in ways:
             room.take(way)
         items = arranged(random, room, degrees, metre)
-        found = expressed(random, [item.facts for item in items], size * UNIT, names_another)
-        if found is not None:
-            scene = render(random, items, ways, size, metre)
-            return Referred(scene.image, found.text, scene.mask(found.target), names_another, scene.things)
+        said = expressed(random, [item.facts for item in items], size * UNIT, names_another)
+        if said is not None:
+            return Composed(random, items, ways, said)
     raise AssertionError("the loop ends by a return")
+
+
+def referred(key: tuple[int, ...], size: int, pixel_size: float, relational: int) -> Referred:
+    """One image and its expression; see `composed`."""
+    random, items, ways, said = composed(key, size, pixel_size, relational)
+    scene = render(random, items, ways, size, round(UNIT / pixel_size))
+    return Referred(scene.image, said.text, scene.mask(said.target), said.relational, scene.things)
 
 
 def referring(
@@ -86,8 +106,10 @@ def referring(
 def samples() -> Iterator[bytes]:
     """What the digest is of."""
     for index in range(4):
-        found = referred((0, 0, index), 96, (1.0, 0.5)[index % 2], 50)
+        found = referred((0, 0, index), 64, (1.0, 0.5)[index % 2], 50)
         yield from (found.expression.encode(), found.mask.numpy().tobytes(), found.image.numpy().tobytes())
+    for index in range(48):
+        yield composed((0, 0, index), 96, 1.0, 50).said.text.encode()
 
 
 def _real(size: int) -> Mapping[str, Sequence[Referred]]:
