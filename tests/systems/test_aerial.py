@@ -12,6 +12,7 @@ import torch
 from scipy.spatial import ConvexHull
 
 from experiments.data.aerial import Scene, Thing, buildings
+from experiments.data.aerial.buildings import _tiles
 from experiments.data.aerial.footprints import Footprint
 from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, hull, rectangle, turned
 from experiments.data.aerial.shipped import atlanta, atlanta_layouts, resized, sentinel
@@ -194,6 +195,7 @@ def test_shuffled_scenes_have_the_same_buildings_and_no_layout(layouts):
         ({"scenes": 0}, r"data\.scenes must be"),
         ({"clutter": -1}, r"data\.clutter must be"),
         ({"digest": "0" * 16}, r"data=buildings renders other scenes than those of data\.digest=0000"),
+        ({"layouts": "atlanta", "tiles": 34}, r"data\.tiles=34 are more than the 33"),
         ({"layouts": "paris"}, "drawn or atlanta, not 'paris'"),
         ({"pixel_size": 0.3}, r"data\.pixel_size is 0\.5, 1 or 2 metres, not 0\.3"),
     ],
@@ -246,6 +248,14 @@ def test_blocks_are_chains_of_neighbours_that_are_turned_alike():
     places = [(0, 0), (25, 3), (50, 174), (75, 45), (140, 90), (20, 181)]
     row = [Footprint((x * metre, 0), house, degrees % 180, -1) for x, degrees in places]
     assert [plan.block for plan in blocks(row)] == [0, 0, 0, 1, 2, 0]
+
+
+def test_tiles_to_judge_by_are_others():
+    """Unless there are none left."""
+    few, every = (buildings(layouts="atlanta", tiles=tiles, scenes=1, held_out=1) for tiles in (1, 33))
+    assert not torch.equal(few.test[0].image, every.test[0].image)
+    assert _tiles(27) == (tuple(range(27)), tuple(range(27, 33)))
+    assert _tiles(33) == (tuple(range(33)),) * 2
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -22,8 +22,8 @@ LEAST = 4
 """Buildings of a scene."""
 KINDS = ("structured", "shuffled")
 LAYOUTS = ("drawn", "atlanta")
-SOUTH = 27
-"""The first of Atlanta's 33 tiles, from north to south, that are held out."""
+NORTH = 27
+"""Of Atlanta's 33 tiles, from north to south, those to train on."""
 
 
 class Style(NamedTuple):
@@ -73,6 +73,7 @@ def buildings(
     size: int = 96,
     pixel_size: float = 1.0,
     layouts: str = "drawn",
+    tiles: int = NORTH,
     shuffle: bool = False,
     clutter: int = 40,
     scenes: int = 4000,
@@ -89,8 +90,8 @@ def buildings(
     Args:
         size: of an image, in pixels.
         pixel_size: in metres: 0.5, 1 or 2.
-        layouts: drawn: rows along roads; or atlanta: windows of 27 tiles of SpaceNet 4, and six to judge by, without
-            roads.
+        layouts: drawn: rows along roads; or atlanta: windows of 33 tiles of SpaceNet 4, without roads.
+        tiles: of those, from north to south, to train on; the others are for scenes to judge by. 33: all are for both.
         shuffle: whether the scenes to train on and to judge by are shuffled.
         clutter: percent of the buildings.
         scenes: to train on.
@@ -108,10 +109,10 @@ def buildings(
     if layouts not in LAYOUTS:
         raise UserError(f"data.layouts is {' or '.join(LAYOUTS)}, not {layouts!r}.")
     require_frozen("buildings", digest, samples)
-    tiles = [tuple(range(SOUTH)), tuple(range(SOUTH, len(atlanta_layouts())))] if layouts == "atlanta" else [None] * 2
+    sources = _tiles(tiles) if layouts == "atlanta" else (None, None)
 
     def part(number: int, shuffled: bool, count: int) -> Lazy[Scene]:
-        style = Style(size, pixel_size, clutter, tiles[number], shuffled)
+        style = Style(size, pixel_size, clutter, sources[number], shuffled)
         return Lazy(count, lambda index: building_scene((seed, number, index), style))
 
     return Aerial(
@@ -126,8 +127,17 @@ def buildings(
     )
 
 
+def _tiles(learned: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """To train on, and to judge by."""
+    require_count("data.tiles", learned)
+    every = tuple(range(len(atlanta_layouts())))
+    if learned > len(every):
+        raise UserError(f"data.tiles={learned} are more than the {len(every)} tiles that there are.")
+    return every[:learned], every[learned:] or every
+
+
 def samples() -> Iterator[bytes]:
     """What the digest is of."""
-    for tiles in (None, tuple(range(SOUTH))):
+    for tiles in (None, tuple(range(NORTH))):
         for mixed, pixel_size in ((False, 1.0), (True, 0.5)):
             yield from sampled(building_scene((0, 0, 1), Style(64, pixel_size, 40, tiles, mixed)))
