@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from numpy.random import RandomState
@@ -57,6 +57,7 @@ def composed(key: tuple[int, ...], size: int, pixel_size: float, relational: int
     raise AssertionError("the loop ends by a return")
 
 
+@functools.lru_cache(maxsize=20_000)  # a study trains many runs on the same
 def referred(key: tuple[int, ...], size: int, pixel_size: float, relational: int) -> Referred:
     """One image and its expression; see `composed`."""
     random, items, ways, said = composed(key, size, pixel_size, relational)
@@ -114,4 +115,4 @@ def samples() -> Iterator[bytes]:
 
 def _real(size: int) -> Mapping[str, Sequence[Referred]]:
     """Looked for when they are asked for."""
-    return {f"sentinel_{half}": Later(partial(on_half, half, size)) for half in HALVES}
+    return {f"sentinel_{half}": Later(functools.partial(on_half, half, size)) for half in HALVES}

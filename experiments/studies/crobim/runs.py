@@ -32,7 +32,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 """Each part of the paper is added to those before; windows to all of them."""
 RUN = ("data", "method", "steps", "seed")
-FIGURES = tuple(measures(closer=True))
+FIGURES = (*measures(closer=True), "sentinel_west_miou", "sentinel_east_miou")
 COLUMNS = (*RUN, "multiply_adds", "seconds", *FIGURES)
 """Multiply-adds are millions, of one image that is served."""
 

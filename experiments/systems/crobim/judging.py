@@ -11,6 +11,8 @@ SMALL = 0.02
 """Targets below this share of the image are small."""
 THRESHOLDS = (5, 6, 7, 8, 9)
 """Tenths of overlap that precision is reported at."""
+OF_OTHERS = ("miou", "oiou", "precision_at_50")
+"""What is reported of further sets of examples."""
 
 
 class Masks(NamedTuple):

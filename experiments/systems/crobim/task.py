@@ -16,7 +16,7 @@ from experiments.engine import Settings, Step, Task, UserError, World, finite, r
 from experiments.parts.batches import Shuffled
 from experiments.parts.images import require_latent
 from experiments.parts.retrieval import spread
-from experiments.systems.crobim.judging import Masks, counted, judged, measures
+from experiments.systems.crobim.judging import OF_OTHERS, Masks, counted, judged, measures
 from experiments.systems.crobim.model import CroBIM, Seen
 from experiments.systems.crobim.scenes import Referrals, Stock
 
@@ -88,9 +88,8 @@ class CroBIMTask(Task):
             found |= {"look_entropy": "nats per window"}
         if self.draws:
             found |= {"train_reward": "per image"}
-        for prefix in ("", *(f"{name}_" for name in self.other_stocks)):
-            found |= {f"{prefix}{name}": unit for name, unit in measures(self.model.glimpses > 0).items()}
-        return found
+        own = measures(self.model.glimpses > 0)
+        return found | own | {f"{other}_{name}": own[name] for other in self.other_stocks for name in OF_OTHERS}
 
     @property
     def title(self) -> str:
@@ -158,10 +157,10 @@ class CroBIMTask(Task):
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Overlaps on all sets of examples."""
-        measured: dict[str, float] = {}
-        for name, stock in {"": self.test_stock, **self.other_stocks}.items():
-            found = judged(self.masks(stock, most), self.model.glimpses > 0)
-            measured |= {f"{name}_{key}" if name else key: value for key, value in found.items()}
+        measured = judged(self.masks(self.test_stock, most), self.model.glimpses > 0)
+        for other, stock in self.other_stocks.items():
+            found = judged(self.masks(stock, most), closer=False)
+            measured |= {f"{other}_{name}": found[name] for name in OF_OTHERS}
         return measured
 
     def masks(self, stock: Stock, most: int | None) -> Masks:
