@@ -32,6 +32,8 @@ class Regions(NamedTuple):
 
     present: Tensor
     """bool `[B, N]`."""
+    scores: Tensor
+    """`[B, N]`, of the proposals."""
     boxes: Tensor
     """`[stages, B, N, 5]`, those that each stage starts from."""
     semantics: Tensor
@@ -123,7 +125,8 @@ class Cascade(nn.Module):
                 boxes.append(moved(boxes[-1], deltas[-1].detach()))
         before = torch.stack(deltas) if deltas else proposals.boxes.new_zeros(0, *proposals.boxes.shape)
         between = geometry(proposals.boxes)
-        return Regions(proposals.present, torch.stack(boxes), torch.stack(semantics), shapes[-1], before, between)
+        known = proposals.present, proposals.scores, torch.stack(boxes), torch.stack(semantics)
+        return Regions(*known, shapes[-1], before, between)
 
     def judge(self, regions: Regions, graphs: Tensor) -> Verdict:
         """What the heads say in each of the graphs `[S, B, N, N]`."""

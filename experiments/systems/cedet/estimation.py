@@ -56,6 +56,8 @@ class EdgeObjective:
             raise UserError(f"{name} is no estimator for edges; use one for Bernoulli latents, such as disarm.")
         self.estimator, self.objective, self.credit = estimator, objective, credit
         self.price, self.entropy = price, entropy
+        self.share = 1.0
+        """Of the price, that counts."""
 
     def refuse(self, model: Detector) -> None:
         """Refuse a detector that it does not go with.
@@ -98,7 +100,7 @@ class EdgeObjective:
             own = own.flatten(1).sum(-1) if own.ndim > 1 else own
             surrogate = self.estimator.surrogate(rest, values) + own - own.detach()
         edges = torch.where(mask, seen.edges.sigmoid(), 0.0).sum()
-        price = self.price * edges
+        price = self.share * self.price * edges
         entropy = dg.objectives.entropy(seen.edges, latent="bernoulli", mask=mask).sum()
         objective = worth.detach().mean() + price.detach() / len(mask)
         return Estimated(surrogate, price - self.entropy * entropy, edges.detach() / len(mask), objective)

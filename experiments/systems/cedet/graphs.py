@@ -77,21 +77,28 @@ def normalised(matrix: Tensor, way: str) -> Tensor:
 
 
 class EdgeNetwork(nn.Module):
-    """Logits of edges from how their ends lie to each other.
+    """Logits of edges from how their ends lie to each other, and how likely both are.
+
+    At the start they fall with the distance alone, so that the graph is about that of the nearest.
 
     Args:
         hidden: its width.
         bias: of all logits at the start.
+        reach: how much a logit is less, at the start, for two that are the sum of their sizes away.
     """
 
-    def __init__(self, hidden: int, bias: float) -> None:
+    def __init__(self, hidden: int, bias: float, reach: float) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(FEATURES, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.network = nn.Sequential(nn.Linear(FEATURES + 2, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         last: nn.Linear = self.network[-1]  # type: ignore[assignment]
+        nn.init.zeros_(last.weight)
         nn.init.constant_(last.bias, bias)
+        self.reach = nn.Parameter(torch.tensor(reach))
 
-    def forward(self, between: Tensor) -> Tensor:
-        """`[B, V]` from `geometry`, the mean of how either end sees the other."""
-        logits = self.network(between).squeeze(-1)
+    def forward(self, between: Tensor, scores: Tensor) -> Tensor:
+        """`[B, V]` from `geometry` and the proposals' scores `[B, N]`; the mean of how either end sees the other."""
+        odds = scores.clamp(1e-3, 1 - 1e-3).logit()
+        ends = torch.stack(torch.broadcast_tensors(odds.unsqueeze(2), odds.unsqueeze(1)), -1)
+        logits = self.network(torch.cat([between, ends], -1)).squeeze(-1) - self.reach * between[..., 0]
         first, second = pairs(between.shape[1], between.device)
         return (logits + logits.mT)[:, first, second] / 2

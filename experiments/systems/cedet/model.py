@@ -57,7 +57,7 @@ class Detector(nn.Module):
         proposals: N, regions of an image at most.
         floor: the least score of a proposal.
         overlap: of two proposals, or of two detections, above which the better one alone is left.
-        edge_hidden, edge_bias: see `EdgeNetwork`.
+        edge_hidden, edge_bias, edge_reach: see `EdgeNetwork`.
         latent: what an edge is: bernoulli.
         bands: of the images.
 
@@ -79,7 +79,8 @@ class Detector(nn.Module):
         floor: float = 0.05,
         overlap: float = 0.5,
         edge_hidden: int = 32,
-        edge_bias: float = 0.0,
+        edge_bias: float = 2.0,
+        edge_reach: float = 2.0,
         latent: str = "bernoulli",
         *,
         bands: int,
@@ -101,7 +102,7 @@ class Detector(nn.Module):
         levels = len(self.pyramid.across)
         self.proposals = ProposalHead(width, levels, proposals, floor, overlap)
         self.cascade = Cascade(width, hidden, stages, graph != "none", normalisation)
-        self.edges = EdgeNetwork(edge_hidden, edge_bias) if graph == "learned" else None
+        self.edges = EdgeNetwork(edge_hidden, edge_bias, edge_reach) if graph == "learned" else None
 
     def see(self, images: Tensor) -> Seen:
         """All that does not depend on the graph, of images `[B, bands, H, W]` in [0, 1]."""
@@ -111,7 +112,7 @@ class Detector(nn.Module):
         regions = self.cascade.read(maps, self.proposals.best(dense), size)
         context = self.pyramid.context
         masks = None if context is None else context.masks(maps)
-        return Seen(masks, dense, regions, None if self.edges is None else self.edges(regions.between))
+        return Seen(masks, dense, regions, None if self.edges is None else self.edges(regions.between, regions.scores))
 
     @torch.no_grad()
     def edges_of(self, seen: Seen) -> Tensor:

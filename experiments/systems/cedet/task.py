@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.aerial.scenes import Aerial
-from experiments.engine import Settings, Step, Task, UserError, World, require_number
+from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
 from experiments.parts.batches import Shuffled
 from experiments.systems.cedet.cascade import Wanted
 from experiments.systems.cedet.coding import centres, inside
@@ -40,6 +40,7 @@ class CEDetTask(Task):
         credit: node: each edge is judged by the losses of the two proposals at its ends, which alone depend on it with
             `model.normalisation=mean`; image: by those of all. Estimators with the gradient of f need neither.
         price: of an edge, in the units of f.
+        price_steps: in which the price rises from 0, so that the heads learn to use edges before they must be worth it.
         entropy: weight of an edge's entropy in nats, without which an edge that is never drawn would stay away.
         segmentation: weight of the loss of masks that are filled from the boxes; 0: none.
 
@@ -55,12 +56,14 @@ class CEDetTask(Task):
         objective: str = "loss",
         credit: str = "node",
         price: float = 0.01,
+        price_steps: int = 500,
         entropy: float = 0.003,
         segmentation: float = 1.0,
     ) -> None:
         super().__init__()
         require_number("task.segmentation", segmentation, least=0, below=math.inf)
-        self.edges = EdgeObjective(estimator, objective, credit, price, entropy)
+        require_count("task.price_steps", price_steps)
+        self.edges, self.price_steps = EdgeObjective(estimator, objective, credit, price, entropy), price_steps
         self.scenes, self.segmentation = scenes, segmentation
         self.train_stock, self.test_stock = Stock(scenes.train), Stock(scenes.test)
         self.other_stocks = {name: Stock(others) for name, others in scenes.others.items()}
@@ -100,6 +103,7 @@ class CEDetTask(Task):
 
     def batch(self, step: int) -> Buildings:
         """Scenes `[B]`."""
+        self.edges.share = min(1.0, (step + 1) / self.price_steps)
         return self.train_stock.take(self.order(step).tolist(), self.world.device)
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
