@@ -10,7 +10,7 @@ from experiments.studies.cedet.runs import COLUMNS, METHODS, PARTS, ROWS, Trial,
 
 def test_every_run_is_there_once(tmp_path):
     found = [*trials([*PARTS], (0, 1))]
-    assert len(found) == len({trial.folder for trial in found}) == 2 * (8 + 5 + 3)
+    assert len(found) == len({trial.folder for trial in found}) == 2 * (8 + 7 + 3)
     assert {trial.method for trial in found} == {*METHODS}
 
 

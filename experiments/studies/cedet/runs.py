@@ -26,9 +26,12 @@ ABLATION = {
     "+ segmentation loss": ("arm=segmentation",),
     NEAREST: ("arm=icmm",),
 }
+LEARNED = ("arm=learned", "estimator=disarm", "estimator.num_pairs=4")
 EDGES = {
     "all pairs": ("arm=all",),
-    "learned, DisARM(4 pairs)": ("arm=learned", "estimator=disarm", "estimator.num_pairs=4"),
+    "learned, DisARM(4 pairs)": LEARNED,
+    "learned, DisARM(4 pairs), a third of the price": (*LEARNED, "task.price=0.001"),
+    "learned, DisARM(4 pairs), three times the price": (*LEARNED, "task.price=0.009"),
     "learned, RLOO(8)": ("arm=learned", "estimator=rloo", "estimator.num_samples=8"),
     "learned, Gumbel-softmax(8)": ("arm=learned", "estimator=gumbel_softmax", "estimator.num_samples=8"),
     "learned, straight-through(8)": ("arm=learned", "estimator=straight_through", "estimator.num_samples=8"),

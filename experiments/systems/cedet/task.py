@@ -55,9 +55,9 @@ class CEDetTask(Task):
         estimator: dg.Estimator,
         objective: str = "loss",
         credit: str = "node",
-        price: float = 0.01,
+        price: float = 0.003,
         price_steps: int = 500,
-        entropy: float = 0.003,
+        entropy: float = 0.001,
         segmentation: float = 1.0,
     ) -> None:
         super().__init__()
