@@ -17,7 +17,7 @@ ROWS = "cedet.csv"
 SCENES = {
     "structured": (),
     "shuffled": ("data.shuffle=true",),
-    "atlanta": ("data.layouts=atlanta",),
+    "atlanta": ("data.layouts=atlanta", "data.tiles=33"),  # the real tile is what is judged by
 }
 CASCADE, NEAREST = "cascade", "+ ICMM, nearest"
 ABLATION = {
