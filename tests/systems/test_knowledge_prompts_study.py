@@ -72,6 +72,17 @@ def test_the_page_says_what_holds_seed_by_seed(tmp_path):
         maps.write(tmp_path, tmp_path)
 
 
+def test_prompts_of_a_run_are_drawn(tmp_path):
+    trial = Trial("prompts", "4", 0)
+    tiny = ["+tiny=knowledge_prompts", "model.start=null", "run.steps=2", "device=cpu", f"data.cache={tmp_path}"]
+    carried = carry_out(trial, composed(trial, tiny, tmp_path))
+    maps.write(tmp_path, tmp_path)
+    assert (tmp_path / maps.FIGURE).stat().st_size > 10_000
+    keep(carried, tmp_path / runs.ROWS)
+    page.write(tmp_path)
+    assert f"![Prompts in the plane, by class]({maps.FIGURE})" in (tmp_path / "knowledge_prompts.md").read_text()
+
+
 def test_times_are_ratios_to_the_smallest_sparse_table():
     found = times.ratios((20, 40), rounds=3)
     assert {*found} == {(name, count) for name in ("sparse", "dense") for count in (20, 40)}
