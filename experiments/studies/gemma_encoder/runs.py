@@ -17,6 +17,8 @@ ROWS = "gemma_encoder.csv"
 PARTS = ("start", "masks", "reading")
 TASKS = {"classes": "accuracy", "entailment": "accuracy", "similarity": "spearman", "ranking": "mrr"}
 """What each is judged by."""
+RANKED = 8
+"""Examples of a step of ranking, of eight readings each."""
 MASKS = ("bidirectional", "causal")
 POOLERS = ("mean", "first", "last", "keys", "query")
 READING = ("classes", "entailment")
@@ -60,6 +62,7 @@ class Trial(NamedTuple):
         if self.part == "reading":
             return ["experiment=hard_reading", *own, *METHODS[self.method], *self._fixed()]
         own += [f"model.mask={self.mask}", f"model.pooler={self.pooler}"]
+        own += [f"run.batch={RANKED}"] if self.task == "ranking" else []
         return ["experiment=gemma_encoder", *own, f"model.untrained={str(self.weights == 'random').lower()}"]
 
     @property
