@@ -199,6 +199,10 @@ class ReadingTask(EncoderTask):
         order = logits.masked_fill(~stream.words, -torch.inf).argsort(dim=1, descending=True, stable=True)
         return (order.argsort(dim=1) < budget) & stream.words
 
+    def answer(self, stream: Stream) -> Tensor:
+        """What is said of what is served."""
+        return self.said(read_only(stream, self.served(stream, self.selector(stream))))
+
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Of what is read when words are taken away; as it was trained, perhaps under weights; and of all words."""

@@ -112,7 +112,11 @@ class EncoderTask(Task):
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
         """Examples whose definitions were not trained on."""
-        return figures(self.kind, *self.heard(most, self.said)) | self.without_reading()
+        return figures(self.kind, *self.heard(most, self.answer)) | self.without_reading()
+
+    def answer(self, stream: Stream) -> Tensor:
+        """What is said when it is judged."""
+        return self.said(stream)
 
     def without_reading(self) -> dict[str, float]:
         """What one has who does not read."""
@@ -132,7 +136,7 @@ class EncoderTask(Task):
         """Held-out texts, what is right, and what is said of them."""
         from experiments.parts.text_pictures import draw_table  # takes matplotlib with it
 
-        said, targets = self.heard(SHOWN, self.said)
+        said, targets = self.heard(SHOWN, self.answer)
         rows = spread(len(self.targets[1]), SHOWN, torch.device("cpu")).tolist()
         texts = [self._shown(self.judgements.held_out[row].readings, int(targets[n])) for n, row in enumerate(rows)]
         words = in_words(self.kind, said, targets, self.judgements.classes)
