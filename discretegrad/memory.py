@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ AT_WORK = 3 * GROUPS + 4
 def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
     """The most bytes of tensors that `run` holds on a device at a time, beyond those that were there before."""
     device = torch.device(device)
+    gc.collect()  # or garbage of earlier calls goes in the middle of this one, and is taken off what it holds
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)

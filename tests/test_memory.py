@@ -1,5 +1,6 @@
 """What a comparison holds, and that more than there is is refused before it begins."""
 
+import gc
 import os
 import platform
 import resource
@@ -50,6 +51,23 @@ def test_a_machine_that_does_not_tell_refuses_nothing(monkeypatch):
     assert memory.installed() > 2**28
     monkeypatch.delattr(memory.os, "sysconf")
     assert memory.installed() is None
+
+
+def test_garbage_of_earlier_calls_is_not_taken_off():
+    class Cycle:
+        def __init__(self):
+            self.own, self.memory = self, torch.zeros(10**5)
+
+    def collected():
+        gc.collect()
+        torch.zeros(1000)
+
+    gc.disable()
+    try:
+        memory.peak(Cycle)
+        assert memory.peak(collected) == 4000
+    finally:
+        gc.enable()
 
 
 OTHERWISE = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_")
