@@ -188,7 +188,7 @@ def test_every_experiment_trains(experiment, tmp_path):
                 *(["task.texts=40"] if "texts" in whole.task and alone is ALONE else []),
             ]
         else:
-            fixed += [f"+tiny={system}", "model.start=null"]
+            fixed += [f"+tiny={system}", *(["model.start=null"] if "start" in whole.model else [])]
         run = train(compose("train", [*fixed, "run.steps=1"]))
     assert run.step == 1
     assert all(math.isfinite(run.result[name]) for name in run.task.measures if run.result[name] is not None)
