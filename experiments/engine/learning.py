@@ -120,7 +120,11 @@ class Learning:
         """Statistics by what changes when they do: those of all processes are averaged."""
         if self.world.size == 1:
             return {}
-        return {(id(b), b._version): b for b in self.task.buffers() if b.is_floating_point()}
+        own = [m for m in self.task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        # Torch moves their statistics without counting it; what it counts are their batches.
+        counted = {id(b): m.num_batches_tracked for m in own for b in (m.running_mean, m.running_var)}
+        buffers = [buffer for buffer in self.task.buffers() if buffer.is_floating_point()]
+        return {(id(b), (b if (c := counted.get(id(b))) is None else c)._version): b for b in buffers}
 
     def _rehearse(self) -> None:
         """One forward pass: what the task refuses is refused now, and lazy layers get their shapes."""

@@ -92,10 +92,15 @@ def average_step(both, runs, step):
         gradients = [p.grad for p in pair if p.grad is not None]
         for p in pair if gradients else ():
             p.grad = functools.reduce(torch.add, gradients)  # of sparse ones too, which add to no number
+    for run in runs:
+        if run.learning.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(run.task.parameters(), run.learning.settings.clip)
     summed = gradients_of(runs[0].task)
     for run in runs:
         for optimizer in run.learning.optimizers.values():
             optimizer.step()
+        for schedule in run.learning.schedules:
+            schedule.step()
         run.task.after()
     for pair in zip(*(run.task.buffers() for run in runs), strict=True):
         mean = sum(pair) / 2
