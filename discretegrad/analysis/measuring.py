@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 from torch import Tensor
-from tqdm import tqdm
 
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.known import sentence
@@ -225,6 +224,8 @@ class Measuring:
         return True
 
     def _bar(self, stream: Stream, count: int, name: str) -> Iterator[tuple[Tensor, int]]:
+        from tqdm import tqdm  # torch alone does without
+
         with tqdm(total=count, desc=name, unit="", leave=False, disable=self.disable) as bar:
             for gradients, evaluations in stream.take(count):
                 yield gradients, evaluations
