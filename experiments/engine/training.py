@@ -162,8 +162,7 @@ class Run:
             return self.step == self.saved + self.settings.checkpoint_every
         if self.step % self.settings.log_every or self.step == self.saved:
             return False
-        late: bool = self.world.every(time.monotonic() >= self._saved_at + 60 * minutes)[0]
-        return late
+        return bool(self.world.every(time.monotonic() >= self._saved_at + 60 * minutes)[0])
 
     def _record(self, stops: Stops, bar: tqdm[Any]) -> None:
         measured, every = dict(self.task.noted()), self.settings.evaluate_every
