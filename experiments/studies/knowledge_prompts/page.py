@@ -102,7 +102,7 @@ def costs(rows: Sequence[Row]) -> list[dict[str, str]]:
     for part in dict.fromkeys(row["part"] for row in sorted(rows, key=_place)):
         own = [row for row in rows if row["part"] == part]
         steps = " or ".join(f"{count:,}" for count in sorted({int(row["steps"]) for row in own}))
-        minutes = mean([float(row["seconds"]) / 60 for row in own]).mean
+        minutes = mean([float(row["seconds"]) / 60 for row in own if row["seconds"]]).mean
         made.append({"part": part, "runs": str(len(own)), "steps": steps, "minutes": f"{minutes:.1f}"})
     return made
 
