@@ -120,11 +120,14 @@ class Learning:
         """Statistics by what changes when they do: those of all processes are averaged."""
         if self.world.size == 1:
             return {}
-        own = [m for m in self.task.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        # Torch moves their statistics without counting it; what it counts are their batches.
-        counted = {id(b): m.num_batches_tracked for m in own for b in (m.running_mean, m.running_var)}
-        buffers = [buffer for buffer in self.task.buffers() if buffer.is_floating_point()]
-        return {(id(b), (b if (c := counted.get(id(b))) is None else c)._version): b for b in buffers}
+        marks = {}
+        for module in self.task.modules():
+            # Torch moves the statistics of batch normalisation without counting it; what it counts are the batches.
+            batches = module.num_batches_tracked if isinstance(module, nn.modules.batchnorm._BatchNorm) else None
+            for buffer in module.buffers(recurse=False):
+                if buffer.is_floating_point():
+                    marks[id(buffer), (buffer if batches is None else batches)._version] = buffer
+        return marks
 
     def _rehearse(self) -> None:
         """One forward pass: what the task refuses is refused now, and lazy layers get their shapes."""
