@@ -14,9 +14,9 @@ from experiments.engine import UserError, World
 from experiments.parts.architectures import configuration
 from experiments.parts.extras import require_extra
 from experiments.parts.reader import Reader
-from experiments.parts.starts import architecture, started
+from experiments.parts.starts import NetworkModel, started
 from experiments.parts.text import Tokens
-from experiments.parts.towers import TextModel, pretrained_folder, quietly
+from experiments.parts.towers import pretrained_folder, quietly
 
 FILES = (
     ("config.json",),
@@ -39,7 +39,7 @@ class Encoded(NamedTuple):
     """bool `[N, L]`, where there is text."""
 
 
-class LanguageModel(TextModel):
+class LanguageModel(NetworkModel):
     """A model that completes texts, whose sentinel tokens stand for the parts that are left out.
 
     Args:
@@ -84,13 +84,6 @@ class LanguageModel(TextModel):
     def width(self) -> int:
         """D, of token embeddings."""
         return int(self.network.config.hidden_size)
-
-    def get_extra_state(self) -> Tensor:
-        """For the checkpoint."""
-        return architecture(self.network)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Nothing: what is loaded into a model was one that was made alike."""
 
     def encode(self, texts: Tokens, prompts: Tensor | None = None) -> Encoded:
         """Read texts `[N, L]`, after soft prompts `[N, P, D]` in the place of token embeddings, if there are any."""

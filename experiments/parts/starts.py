@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from experiments.engine import UserError
 from experiments.engine.folder import Folder
 from experiments.parts.reader import saved_tokenizer
+from experiments.parts.towers import TextModel
 
 
 class Saved(NamedTuple):
@@ -47,13 +48,22 @@ def saved(setting: str, folder: str, prefix: str) -> Saved:
     return Saved(weights, saved_tokenizer(extra), checkpoint["identity"].get("run.seed"))
 
 
-def architecture(network: Any) -> Tensor:
-    """For the checkpoint of a model whose `network` is one of `transformers`: its configuration, as JSON in bytes."""
-    return torch.frombuffer(bytearray(network.config.to_json_string(use_diff=False).encode()), dtype=torch.uint8)
+class NetworkModel(TextModel):
+    """A model with a network of `transformers`, whose architecture goes with the checkpoint: see `started`."""
+
+    network: Any
+
+    def get_extra_state(self) -> Tensor:
+        """For the checkpoint: the configuration of the network, as JSON in bytes."""
+        stated = self.network.config.to_json_string(use_diff=False)
+        return torch.frombuffer(bytearray(stated.encode()), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing: what is loaded into a model was one that was made alike."""
 
 
 def started(folder: str, make: Callable[[Any], nn.Module]) -> tuple[Any, str]:
-    """The network of a run that has kept its architecture, as that which pretrained weights bring along.
+    """The network of a run of a `NetworkModel`, as that which pretrained weights bring along.
 
     Args:
         folder: of the run.

@@ -12,15 +12,14 @@ from torch import Tensor
 from experiments.engine import UserError
 from experiments.parts.architectures import configuration
 from experiments.parts.decoders import new_decoder, pretrained_decoder
-from experiments.parts.starts import architecture, started
-from experiments.parts.towers import TextModel
+from experiments.parts.starts import NetworkModel, started
 from experiments.systems.gemma_encoder.streams import Stream
 
 END = 2
 """Of a tokenizer that is trained: what ends a text, and begins a stream as well, as in GPT-2."""
 
 
-class Decoder(TextModel):
+class Decoder(NetworkModel):
     """A causal language model.
 
     Args:
@@ -69,13 +68,6 @@ class Decoder(TextModel):
     def padding(self) -> int:
         """The id of the token that pads."""
         return self.pad
-
-    def get_extra_state(self) -> Tensor:
-        """For the checkpoint."""
-        return architecture(self.network)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Nothing: what is loaded into a model was one that was made alike."""
 
     def nats(self, stream: Stream) -> Tensor:
         """Minus the log-probability of every token behind the first, `[N, L - 1]`; 0 where it pads."""
