@@ -6,7 +6,7 @@ import base64
 import csv
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import discretegrad as dg
+from experiments.collect.groups import Mean, mean
 from experiments.files import write_table, write_whole
 
 if TYPE_CHECKING:  # loaded when something is drawn
     from matplotlib.figure import Figure
-
-    from experiments.collect.groups import Mean
 
 Rows = Sequence[Mapping[str, Any]]
 HERE = Path(__file__).parent
@@ -81,6 +80,17 @@ def number(value: float | None, error: float | None = None) -> str:
         return "-"
     text = "∞" if value == float("inf") else f"{value:.3g}"
     return text if error is None or error != error or error == 0 else f"{text} ± {error:.1g}"
+
+
+def average(values: Iterable[float]) -> str:
+    """The mean, and its standard error if there is one; a dash where there is nothing."""
+    found = [*values]
+    return number(*mean(found)[:2]) if found else number(None)
+
+
+def over(rows: Rows, name: str) -> str:
+    """The average of a column over those rows that have it."""
+    return average(float(row[name]) for row in rows if row[name])
 
 
 def with_error(value: Mean, scale: float = 100.0) -> str:

@@ -45,7 +45,7 @@ def ablation(rows: Sequence[Row], scenes: str) -> Lines:
         if own:
             line = {"method": method, "seeds": str(len(own))}
             for name in ("ap50", "ap75"):
-                line |= {name: _over(own, name), f"{name}_gain": _gain(rows, scenes, method, name) or "-"}
+                line |= {name: page.over(own, name), f"{name}_gain": _gain(rows, scenes, method, name) or "-"}
             found.append(line)
     return found
 
@@ -69,9 +69,9 @@ def edges(rows: Sequence[Row]) -> Lines:
         own = _runs(rows, "structured", method)
         if own:
             line = {"method": method, "seeds": str(len(own))}
-            line |= {name: _over(own, name) for name in ("ap50", "ap75", "edges", "nearest_edges")}
-            line |= {name: _over(own, name) for name in ("edge_precision", "nearest_edge_precision")}
-            found.append(line | {"chance": _over(own, "chance_edge_precision")})
+            line |= {name: page.over(own, name) for name in ("ap50", "ap75", "edges", "nearest_edges")}
+            line |= {name: page.over(own, name) for name in ("edge_precision", "nearest_edge_precision")}
+            found.append(line | {"chance": page.over(own, "chance_edge_precision")})
     return found
 
 
@@ -85,17 +85,12 @@ def atlanta(rows: Sequence[Row]) -> Lines:
                 ends = [[float(row[f"atlanta_ap50_{end}"]) for row in own] for end in ("low", "high")]
                 interval = " to ".join(f"{mean(end).mean:.3g}" for end in ends)
                 line = {"scenes": scenes, "method": method, "seeds": str(len(own)), "interval": interval}
-                found.append(line | {name: _over(own, f"atlanta_{name}") for name in ("ap50", "ap75")})
+                found.append(line | {name: page.over(own, f"atlanta_{name}") for name in ("ap50", "ap75")})
     return found
 
 
 def _runs(rows: Sequence[Row], scenes: str, method: str) -> list[Row]:
     return [row for row in rows if (row["scenes"], row["method"]) == (scenes, method)]
-
-
-def _over(rows: Sequence[Row], name: str) -> str:
-    found = mean([float(row[name]) for row in rows])
-    return page.number(found.mean, found.error)
 
 
 def _differences(rows: Sequence[Row], scenes: str, method: str, name: str) -> list[float]:
@@ -107,5 +102,4 @@ def _gain(rows: Sequence[Row], scenes: str, method: str, name: str) -> str | Non
     points = _differences(rows, scenes, method, name)
     if method == CASCADE or not points:
         return None
-    found = mean(points)
-    return page.number(found.mean, found.error)
+    return page.average(points)

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.collect.groups import Mean, mean
 from experiments.engine import UserError
 from experiments.studies import page
 from experiments.studies.crobim.runs import FIGURES, METHODS, ROWS
@@ -62,7 +61,7 @@ def differences(rows: Sequence[Row]) -> list[dict[str, str]]:
         for name in ("miou", "miou_relational", "miou_small"):
             pairs = [(by_run[method, seed][name], by_run[other, seed][name]) for seed in seeds]
             apart = [float(own) - float(theirs) for own, theirs in pairs if own and theirs]
-            line[name] = page.number(*mean(apart)[:2]) if apart else ""
+            line[name] = page.average(apart) if apart else ""
         costs = [float(by_run[each, seeds[0]]["multiply_adds"]) for each in (method, other)]
         found.append(line | {"cost": f"{costs[0] / costs[1]:.2f}"})
     return found
@@ -73,11 +72,6 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, str]]:
     for method in METHODS:
         own = [row for row in rows if row["method"] == method]
         if own:
-            means = {name: page.number(*_mean(own, name)[:2]) for name in names}
+            means = {name: page.over(own, name) for name in names}
             found.append({"method": method, "seeds": str(len(own))} | means)
     return found
-
-
-def _mean(rows: Sequence[Row], name: str) -> Mean:
-    values = [float(row[name]) for row in rows if row[name]]
-    return mean(values) if values else Mean(float("nan"), None, 0)

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.collect.groups import Mean, mean
 from experiments.curves import put
 from experiments.engine import UserError
 from experiments.studies import page
@@ -78,7 +77,7 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> list[dict[str, str]]:
     for method in METHODS:
         own = [row for row in rows if row["method"] == method and row["images"] == "all"]
         if own:
-            means = {name: page.number(*_mean(own, name)[:2]) for name in (*names, "tokens_used", "seconds", *PASSES)}
+            means = {name: page.over(own, name) for name in (*names, "tokens_used", "seconds", *PASSES)}
             found.append({"method": method, "seeds": str(len(own))} | means)
     return found
 
@@ -99,13 +98,6 @@ def _times(rows: Sequence[Row]) -> list[dict[str, str]]:
                     own, last = at_seconds(by_run[joint, seed], seconds), at_seconds(there, seconds)
                     pairs += [(own, last)] if own is not None and last is not None else []
             if pairs:
-                means = [mean([pair[place] for pair in pairs]) for place in (0, 1)]
-                lead = mean([own - last for own, last in pairs])
-                texts = [page.number(each.mean, each.error) for each in (*means, lead)]
+                texts = [page.average(column) for column in (*zip(*pairs, strict=True), [a - b for a, b in pairs])]
                 found.append(dict(zip(("joint", "other", "own", "last", "lead"), (joint, other, *texts), strict=True)))
     return found
-
-
-def _mean(rows: Sequence[Row], name: str) -> Mean:
-    values = [float(row[name]) for row in rows if row[name]]
-    return mean(values) if values else Mean(float("nan"), None, 0)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.collect.groups import mean
 from experiments.curves import put
 from experiments.engine import UserError
 from experiments.studies import page
@@ -56,8 +55,7 @@ def values(rows: Sequence[Row], name: str, **wanted: str) -> dict[str, float]:
 
 def lead(own: dict[str, float], other: dict[str, float]) -> str:
     """The mean difference over the seeds that both have, with its error."""
-    found = [own[seed] - other[seed] for seed in own.keys() & other.keys()]
-    return page.number(*mean(found)[:2]) if found else "-"
+    return page.average(own[seed] - other[seed] for seed in own.keys() & other.keys())
 
 
 def draw(rows: Sequence[Row]) -> Figure:
@@ -84,11 +82,7 @@ def _tasks(rows: Sequence[Row]) -> list[str]:
 
 
 def _said(rows: Sequence[Row], name: str, **wanted: str) -> str:
-    return _mean(values(rows, name, **wanted))
-
-
-def _mean(by_seed: dict[str, float]) -> str:
-    return page.number(*mean([*by_seed.values()])[:2]) if by_seed else "-"
+    return page.average(values(rows, name, **wanted).values())
 
 
 def _start(rows: Sequence[Row], task: str) -> dict[str, str]:
@@ -97,7 +91,7 @@ def _start(rows: Sequence[Row], task: str) -> dict[str, str]:
     for mask in MASKS:
         wanted = {"part": "masks", "task": task, "mask": mask, "pooler": "mean"}
         both = {weights: values(rows, "score", **wanted, weights=weights) for weights in ("learned", "random")}
-        line |= {f"{mask}_{weights}": _mean(own) for weights, own in both.items()}
+        line |= {f"{mask}_{weights}": page.average(own.values()) for weights, own in both.items()}
         line[f"{mask}_lead"] = lead(*both.values())
     return line
 
@@ -110,7 +104,7 @@ def _masks(rows: Sequence[Row], task: str) -> list[dict[str, str]]:
         for mask in MASKS
     }
     lines = [
-        {"task": task, "mask": mask} | {pooler: _mean(each) for pooler, each in own.items()}
+        {"task": task, "mask": mask} | {pooler: page.average(each.values()) for pooler, each in own.items()}
         for mask, own in found.items()
     ]
     leads = {pooler: lead(found[MASKS[0]][pooler], found[MASKS[1]][pooler]) for pooler in POOLERS}
