@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,7 @@ class Stock:
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         self.scenes = scenes
-        self._made: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self._get = functools.cache(self._read)
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -51,14 +52,12 @@ class Stock:
         stacked = torch.stack(images).float() / 255
         return Buildings(*(each.to(device) for each in (stacked, padded, present, place)))
 
-    def _get(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        if number not in self._made:
-            scene = self.scenes[number]
-            height, width = scene.image.shape[-2:]
-            chosen = torch.tensor([thing.kind == KIND for thing in scene.things], dtype=torch.bool)
-            chosen &= on_image(scene.boxes, height, width)
-            self._made[number] = scene.image, scene.boxes[chosen], scene.blocks[chosen]
-        return self._made[number]
+    def _read(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        scene = self.scenes[number]
+        height, width = scene.image.shape[-2:]
+        chosen = torch.tensor([thing.kind == KIND for thing in scene.things], dtype=torch.bool)
+        chosen &= on_image(scene.boxes, height, width)
+        return scene.image, scene.boxes[chosen], scene.blocks[chosen]
 
 
 def on_image(boxes: Tensor, height: int, width: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from experiments.engine import UserError
 from experiments.parts.architectures import configuration
+from experiments.parts.towers import mean
 from experiments.systems.crobim.attention import Block, tokens
 
 CONTEXT = 2
@@ -49,8 +50,7 @@ class Read(NamedTuple):
     @property
     def whole(self) -> Tensor:
         """`[B, D]`: the mean of what was read together with the prompts."""
-        weights = self.prompted_mask.unsqueeze(-1).to(self.prompted.dtype)
-        return (self.prompted * weights).sum(1) / weights.sum(1)
+        return mean(self.prompted, self.prompted_mask)
 
 
 class TextEncoder(nn.Module):

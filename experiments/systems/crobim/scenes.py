@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -45,7 +46,7 @@ class Stock:
 
     def __init__(self, examples: Sequence[Referred], known: Mapping[str, int], length: int) -> None:
         self.examples, self.known, self.length = examples, known, length
-        self._made: dict[int, tuple[Tensor, Tensor, Tensor, bool, str]] = {}
+        self._get = functools.cache(self._read)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -61,9 +62,7 @@ class Stock:
         """What is said of some of them."""
         return [self._get(number)[4] for number in numbers]
 
-    def _get(self, number: int) -> tuple[Tensor, Tensor, Tensor, bool, str]:
-        if number not in self._made:
-            own = self.examples[number]
-            [ids] = Words.of([own.expression], self.known, self.length).ids
-            self._made[number] = own.image, ids, own.mask, own.relational, own.expression
-        return self._made[number]
+    def _read(self, number: int) -> tuple[Tensor, Tensor, Tensor, bool, str]:
+        own = self.examples[number]
+        [ids] = Words.of([own.expression], self.known, self.length).ids
+        return own.image, ids, own.mask, own.relational, own.expression
