@@ -13,7 +13,7 @@ from experiments.data.aerial.layouts import cluttered, drawn
 from experiments.data.aerial.lazy import Lazy
 from experiments.data.aerial.painting import Room, dice
 from experiments.data.aerial.panchromatic import render
-from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size
+from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size, require_scenes
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, atlanta_layouts, resized
 from experiments.data.aerial.traced import traced
 from experiments.engine.errors import UserError, require_count
@@ -102,8 +102,7 @@ def buildings(
     Raises:
         UserError: for what cannot be meant, or where the code renders something else than the digest is of.
     """
-    for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
-        require_count(f"data.{name}", count, least)
+    require_scenes(size, scenes, held_out, seed)
     require_count("data.clutter", clutter, 0)
     require_pixel_size(pixel_size)
     if layouts not in LAYOUTS:

@@ -18,7 +18,7 @@ from experiments.data.aerial.geometry import UNIT, Ints
 from experiments.data.aerial.lazy import Later, Lazy
 from experiments.data.aerial.painting import Room, chance, dice
 from experiments.data.aerial.phrases import vocabulary
-from experiments.data.aerial.scenes import Referred, Referring, require_pixel_size
+from experiments.data.aerial.scenes import Referred, Referring, require_pixel_size, require_scenes
 from experiments.data.aerial.sentinel import HALVES, on_half
 from experiments.engine.errors import UserError, require_count
 
@@ -90,8 +90,7 @@ def referring(
     Raises:
         UserError: for what cannot be meant, or where the code renders something else than the digest is of.
     """
-    for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
-        require_count(f"data.{name}", count, least)
+    require_scenes(size, scenes, held_out, seed)
     require_count("data.relational", relational, 0)
     if relational > 100:
         raise UserError(f"data.relational is a percentage, at most 100, not {relational}.")

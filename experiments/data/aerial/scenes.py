@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.aerial.geometry import FULL, UNIT, Ints, clipped, coverage, doubled_area
-from experiments.engine.errors import UserError
+from experiments.engine.errors import UserError, require_count
 from experiments.parts.boxes import smallest_box
 
 SEEN = 3
@@ -146,6 +146,16 @@ class Referring(NamedTuple):
     """See `Aerial`."""
     words: tuple[str, ...]
     """Of the expressions to train on, in the alphabet's order."""
+
+
+def require_scenes(size: int, scenes: int, held_out: int, seed: int) -> None:
+    """Refuse sizes and numbers of rendered scenes that cannot be meant.
+
+    Raises:
+        UserError: that names the setting.
+    """
+    for name, count, least in (("size", size, 64), ("scenes", scenes, 1), ("held_out", held_out, 1), ("seed", seed, 0)):
+        require_count(f"data.{name}", count, least)
 
 
 def require_pixel_size(metres: object) -> None:
