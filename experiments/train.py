@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments import many
 from experiments.command import again, flat, placeless, refuse, run_job
-from experiments.engine import Interrupted, Run, UserError, World, require_count, require_number
+from experiments.engine import Interrupted, Learning, Run, UserError, World, require_count, require_number
 from experiments.engine.world import joined
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -52,7 +52,7 @@ def build(config: DictConfig, world: World | None = None) -> Run:
         torch.manual_seed(settings.seed)  # of the parameters
         task = instantiate(config.task, _convert_="all")  # a user's tree as plain lists
         makers = {name: instantiate(config[name]) for name in optimizers}
-        return Run(settings, task, makers, instantiate(config.schedule), _identity(config), world)
+        return Run(Learning(settings, task, makers, instantiate(config.schedule), world), _identity(config))
     except InstantiationException as error:
         raise UserError(str(error.__cause__ or error)) from error
     except (ValueError, TypeError) as error:

@@ -6,6 +6,7 @@ files; it owns the optimisers' steps, the run folder, checkpoints that resume bi
 """
 
 from experiments.engine.errors import UserError, finite, require_count, require_number
+from experiments.engine.learning import Learning
 from experiments.engine.settings import Settings
 from experiments.engine.stops import Interrupted
 from experiments.engine.task import Step, Task, Watch
@@ -14,6 +15,7 @@ from experiments.engine.world import World
 
 __all__ = [
     "Interrupted",
+    "Learning",
     "Run",
     "Settings",
     "Step",

@@ -100,20 +100,16 @@ class Learning:
         """Sum all gradients over the processes, in one exchange all that are dense; whether any was stopped."""
         if self.world.size == 1:
             return stopped
-        every = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
-        tables = {
-            id(m.weight) for m in self.task.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse
-        }
-        learning = [parameter for parameter in every if id(parameter) not in tables]
-        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
-        flags = [*(p.grad is not None for p in learning), stopped]
-        *gradients, raised = self.world.sum([*own, torch.tensor(flags, dtype=torch.float32, device=self.world.device)])
-        *found, stopped = raised.bool().tolist()
-        for parameter, gradient, anywhere in zip(learning, gradients, found, strict=True):
+        tables = {id(module.weight) for module in self.task.modules() if getattr(module, "sparse", False)}
+        learning = [parameter for parameter in self.task.parameters() if parameter.requires_grad]
+        dense = [parameter for parameter in learning if id(parameter) not in tables]
+        flags = torch.tensor([*(p.grad is not None for p in dense), stopped], device=self.world.device).float()
+        *gradients, flags = self.world.sum([*(torch.zeros_like(p) if p.grad is None else p.grad for p in dense), flags])
+        *found, stopped = flags.bool().tolist()
+        for parameter, gradient, anywhere in zip(dense, gradients, found, strict=True):
             parameter.grad = gradient if anywhere else None  # as in one process: an optimiser skips it
-        for table in (parameter for parameter in every if id(parameter) in tables):
-            own_rows = torch.zeros_like(table).to_sparse(1) if table.grad is None else table.grad
-            table.grad = self.world.sum_rows(own_rows)
+        for table in (parameter for parameter in learning if id(parameter) in tables):
+            table.grad = self.world.sum_rows(torch.zeros_like(table) if table.grad is None else table.grad)
         return stopped
 
     def _marks(self) -> dict[tuple[int, int], Tensor]:

@@ -27,18 +27,14 @@ class Settings:
     checkpoint_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "evaluate_every", "checkpoint_every"):
-            require_count(f"run.{name}", getattr(self, name))
+        for name in ("steps", "batch", "log_every", "evaluate_every", "evaluate_most", "checkpoint_every"):
+            if (count := getattr(self, name)) is not None or name != "evaluate_most":
+                require_count(f"run.{name}", count)
         require_count("run.seed", self.seed, least=0)
         for step in self.keep:
             require_count("each step in run.keep", step)
-        if self.evaluate_most is not None:
-            require_count("run.evaluate_most", self.evaluate_most)
-        if self.clip is not None:
-            require_number("run.clip", self.clip, least=0, below=float("inf"))
-        if self.checkpoint_minutes is not None:
-            require_number("run.checkpoint_minutes", self.checkpoint_minutes, least=0, below=float("inf"))
-        if self.monitor_share is not None:
-            require_number("run.monitor_share", self.monitor_share, least=0, below=1)
-            if not self.monitor_share:
-                raise UserError("run.monitor_share must be above 0; give null to watch nothing.")
+        for name, below in (("clip", float("inf")), ("checkpoint_minutes", float("inf")), ("monitor_share", 1)):
+            if (number := getattr(self, name)) is not None:
+                require_number(f"run.{name}", number, least=0, below=below)
+        if self.monitor_share == 0:
+            raise UserError("run.monitor_share must be above 0; give null to watch nothing.")

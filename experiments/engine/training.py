@@ -11,12 +11,9 @@ from tqdm import tqdm
 
 from experiments.engine.errors import NotFinite, UserError
 from experiments.engine.folder import Folder
-from experiments.engine.learning import Learning, Optimizers, Schedule
+from experiments.engine.learning import Learning
 from experiments.engine.record import Record
-from experiments.engine.settings import Settings
 from experiments.engine.stops import Interrupted, Stops
-from experiments.engine.task import Task
-from experiments.engine.world import World
 from experiments.files import write_json
 
 
@@ -24,35 +21,25 @@ class Run:
     """A task in training.
 
     Args:
-        settings, task, optimizers, schedule, world: see `Learning`.
-        identity: what must not change between the start of a run and its going on.
-
-    Raises:
-        UserError: where the parts do not fit together. Nothing is written before `start`.
+        learning: the task, and what moves it.
+        identity: what must not change between the start of a run and its going on, beside what is told here.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        task: Task,
-        optimizers: Optimizers,
-        schedule: Schedule | None,
-        identity: dict[str, Any],
-        world: World,
-    ) -> None:
-        own = {"device": world.device.type, "processes": world.size}
-        own |= {"run.batch": settings.batch, "run.seed": settings.seed, "run.clip": settings.clip}
-        self.settings, self.task, self.world, self.identity = settings, task, world, own | identity
-        self.learning = Learning(settings, task, optimizers, schedule, world)
-        self.folder = Folder(settings.dir)
-        self.record = Record(tuple(task.measures), world)
+    def __init__(self, learning: Learning, identity: dict[str, Any]) -> None:
+        self.learning, self.settings = learning, learning.settings
+        self.task, self.world = learning.task, learning.world
+        own = {"device": self.world.device.type, "processes": self.world.size}
+        own |= {f"run.{name}": getattr(self.settings, name) for name in ("batch", "seed", "clip")}
+        self.identity = own | identity
+        self.folder = Folder(self.settings.dir)
+        self.record = Record(tuple(self.task.measures), self.world)
         self.step = 0
         self.saved = 0
         """The checkpoint's step."""
         self._saved_at = time.monotonic()
         self.result: dict[str, Any] | None = None
         """The last figures, once all steps are done."""
-        world.every(None)  # nothing is written until all are built
+        self.world.every(None)  # nothing is written until all are built
 
     def start(self, resume: bool | str, config: str) -> None:
         """Claim the run folder, or take up the run that is in it.

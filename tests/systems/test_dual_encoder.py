@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from test_conf import options
 
 from experiments.data import Pair, Pairs, wordnet
-from experiments.engine import Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, UserError, World
 from experiments.parts import towers
 from experiments.parts.contrastive import ALONE, in_batch_softmax
 from experiments.parts.retrieval import MEASURES
@@ -58,7 +58,7 @@ def toy_run(folder, cache, steps=6, variant="sde", dropout=0.1, batch=16, world=
     model = partial(DualEncoder, sizes, 8, variant=variant, **others)
     task = DualEncoderTask(toy(cache), model, **{"vocabulary": 300, "length": 8, "temperature": 0.1} | (task or {}))
     makers = {"optimizer": partial(torch.optim.AdamW, lr=1e-2)}
-    return Run(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, {}, world)
+    return Run(Learning(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, world), {})
 
 
 def configure(run_dir, *overrides):

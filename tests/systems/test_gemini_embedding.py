@@ -11,7 +11,7 @@ from test_every_system import configure
 from test_retrieval import Rank, units
 
 from experiments.data import Asked, Mixture, Pair, wordnet, wordnet_tasks, wordnet_titles
-from experiments.engine import Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, UserError, World
 from experiments.parts.contrastive import equal_texts, query_softmax
 from experiments.parts.retrieval import Judged
 from experiments.parts.text import Tokens
@@ -38,7 +38,7 @@ def toy_run(folder, cache, steps=6, mixture=None, start=None, seed=0, **task):
     model = partial(GeminiEmbedding, STILL, 8, start=start)
     task = GeminiEmbeddingTask(mixture or two_tasks(cache), model, **{"vocabulary": 300, "length": 8} | task)
     makers = {"optimizer": partial(torch.optim.AdamW, lr=1e-2)}
-    return Run(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, {}, World())
+    return Run(Learning(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, World()), {})
 
 
 def trained(folder, cache, **others):

@@ -12,7 +12,7 @@ from together import Both
 import discretegrad as dg
 from experiments.data.entity_facts import MASK, Corpus, EntityFact, EntityFacts, Mention, geonames_facts, wordnet_facts
 from experiments.data.knowledge import Entity
-from experiments.engine import Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, UserError, World
 from experiments.engine.world import CPU
 from experiments.parts.language_model import LanguageModel
 from experiments.systems.knowledge_prompts import CodesTask, LinkingTask, PromptsTask
@@ -57,7 +57,7 @@ def run(task, folder, batch=4, world=ALONE, steps=3):
         "optimizer": partial(torch.optim.Adam, lr=1e-2),
         "prompt_optimizer": partial(torch.optim.SparseAdam, lr=0.3, eps=EPSILON),
     }
-    return Run(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, {}, world)
+    return Run(Learning(Settings(dir=str(folder), steps=steps, **settings), task, makers, None, world), {})
 
 
 # The memory.

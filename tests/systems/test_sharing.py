@@ -11,7 +11,7 @@ from test_conf import CONF
 from test_dual_encoder import SIZES, toy
 
 import discretegrad as dg
-from experiments.engine import Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, UserError, World
 from experiments.systems.dual_encoder import DualEncoder, DualEncoderTask, SharingTask
 from experiments.train import build
 
@@ -129,7 +129,10 @@ def test_gates_follow_the_price(tmp_path):
     runs = {}
     for price in (0.0, 5.0):
         makers = {"optimizer": partial(torch.optim.AdamW, lr=1e-3), "gate_optimizer": partial(torch.optim.Adam, lr=0.3)}
-        run = Run(settings(tmp_path / f"{price}", steps=40), sharing(tmp_path, price=price), makers, None, {}, World())
+        run = Run(
+            Learning(settings(tmp_path / f"{price}", steps=40), sharing(tmp_path, price=price), makers, None, World()),
+            {},
+        )
         run.start(False, "")
         run.train()
         runs[price] = run

@@ -28,8 +28,7 @@ from torch import nn
 
 import discretegrad as dg
 from experiments.data import idx
-from experiments.engine import Interrupted, Run, Settings, Step, Task, UserError, World, finite
-from experiments.engine.learning import Learning
+from experiments.engine import Interrupted, Learning, Run, Settings, Step, Task, UserError, World, finite
 from experiments.engine.world import joined
 from experiments.parts.batches import Shuffled
 from experiments.train import build, train
@@ -116,7 +115,10 @@ class Toy(Task):
 def toy_run(world, folder="unused", **changes):
     torch.manual_seed(3)
     settings = Settings(folder, 9, ROWS, 7, 2, 4, None, 3, (), None, None, False)
-    return Run(settings, Toy(**changes), {"optimizer": functools.partial(torch.optim.AdamW, lr=0.01)}, None, {}, world)
+    return Run(
+        Learning(settings, Toy(**changes), {"optimizer": functools.partial(torch.optim.AdamW, lr=0.01)}, None, world),
+        {},
+    )
 
 
 # What the pair does
