@@ -24,11 +24,18 @@ Row = dict[str, str]
 
 
 def parsed(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[str]]:
-    """The study's own options, and what goes to `experiments.train`, which is NAME=VALUE; else it exits."""
+    """The study's own options, and what goes to `experiments.train`, which is NAME=VALUE; else it exits.
+
+    The folder that is written to is there then: a run's rows are kept when it is done, perhaps hours later.
+    """
     options, arguments = parser.parse_known_args()
     unknown = [argument for argument in arguments if argument.startswith("-") or "=" not in argument]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; what goes to experiments.train is NAME=VALUE.")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out={options.out} can be no folder ({error}); name another.")
     return options, arguments
 
 
