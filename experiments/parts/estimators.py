@@ -8,7 +8,9 @@ import discretegrad as dg
 from experiments.engine import UserError
 
 
-def require_estimator(estimator: dg.Estimator, what: str, latent: str, looked_up: bool = False) -> None:
+def require_estimator(
+    estimator: dg.Estimator, what: str, latent: str, looked_up: bool = False, learns: bool = True
+) -> None:
     """Refuse an estimator that does not fit E f of such latents.
 
     Args:
@@ -16,6 +18,7 @@ def require_estimator(estimator: dg.Estimator, what: str, latent: str, looked_up
         what: is drawn, as a plural.
         latent: categorical or bernoulli.
         looked_up: whether f takes ids alone, and has no gradient in them.
+        learns: whether what an estimator learns beside the model is moved.
 
     Raises:
         UserError: that says which one fits.
@@ -33,6 +36,11 @@ def require_estimator(estimator: dg.Estimator, what: str, latent: str, looked_up
     if looked_up and not estimator.takes_ids:
         raise UserError(
             f"{name} needs the gradient of f in its points, and where {what} are looked up there is none; use another, "
+            "such as rloo."
+        )
+    if estimator.learners and not learns:
+        raise UserError(
+            f"{name} learns beside the model, and where {what} are drawn nothing moves what it learns; use another, "
             "such as rloo."
         )
 

@@ -373,8 +373,9 @@ def test_the_price_rises_to_its_height(tmp_path):
         (["model.floor=1"], "model.floor must be a number"),
         (["model.backbone.model_type=bert"], "bert is no backbone"),
         (["+model.backbone.wings=2"], "model.backbone.wings is nothing that resnet has"),
-        (["estimator=disarm_tree"], "no estimator for edges"),
-        (["estimator=vimco"], "no estimator for edges"),
+        (["estimator=disarm_tree"], "for categorical latents, but these edges are bernoulli"),
+        (["estimator=vimco", "estimator.latent=bernoulli"], "edges are judged by E f"),
+        (["estimator=nvil", "estimator.latent=bernoulli"], "nothing moves what it learns"),
     ],
 )
 def test_what_does_not_fit_is_refused(overrides, match, tmp_path):

@@ -283,9 +283,9 @@ def test_losses_by_hand():
 @pytest.mark.parametrize(
     ("overrides", "match"),
     [
-        (["estimator=straight_through"], "needs f between the cells, where there is no window"),
-        (["estimator=disarm"], "for bernoulli latents, but the model's are categorical"),
-        (["estimator=vimco"], "does not fit windows"),
+        (["estimator=straight_through"], "where windows are looked up there is none"),
+        (["estimator=disarm"], "for bernoulli latents, but these windows are categorical"),
+        (["estimator=vimco"], "windows are judged by E f"),
         (["task.reward=luck"], "task.reward is one of dice, iou, loss, not 'luck'"),
         (["model.cells=6"], "model.cells must be a power of two"),
         (["model.crop=100"], "model.crop=100 is larger than the images, 64 pixels"),

@@ -539,8 +539,11 @@ def test_a_pretrained_decoder_is_taken_up_with_its_tokenizer(kind, tmp_path):
         ("model.pretrained=nowhere.gguf", "nowhere.gguf|gguf and accelerate must be installed"),
         (["experiment=hard_reading", "data.task=ranking"], "not for rankings"),
         (["experiment=hard_reading", "task.form=words"], "task.form is gates or probes"),
-        (["experiment=hard_reading", "estimator=disarm_tree"], "DisARMTree is for categorical latents, and gates"),
-        (["experiment=hard_reading", "estimator=vimco"], "is no estimator for choices of words"),
+        (
+            ["experiment=hard_reading", "estimator=disarm_tree"],
+            "for categorical latents, but these gates are bernoulli",
+        ),
+        (["experiment=hard_reading", "estimator=vimco"], "gates are judged by E f"),
         (["experiment=hard_reading", "task.share=1"], "task.share must be a number"),
         (["experiment=hard_reading", "task.price=-1"], "task.price must be a number"),
     ],

@@ -12,6 +12,7 @@ from torch import Tensor
 import discretegrad as dg
 from experiments.engine import UserError, finite, require_number
 from experiments.parts.detections import average_precision, matched
+from experiments.parts.estimators import require_estimator
 from experiments.parts.overlaps import intersection_over_union
 from experiments.systems.cedet.cascade import Verdict, Wanted
 from experiments.systems.cedet.graphs import pairs, possible
@@ -51,9 +52,7 @@ class EdgeObjective:
         for setting, value, known in (("objective", objective, OBJECTIVES), ("credit", credit, CREDITS)):
             if value not in known:
                 raise UserError(f"task.{setting} is one of {', '.join(known)}, not {value!r}.")
-        name = type(estimator).__name__
-        if estimator.latent != "bernoulli" or estimator.of_bound or estimator.learners:
-            raise UserError(f"{name} is no estimator for edges; use one for Bernoulli latents, such as disarm.")
+        require_estimator(estimator, "edges", "bernoulli", learns=False)
         self.estimator, self.objective, self.credit = estimator, objective, credit
         self.price, self.entropy = price, entropy
         self.share = 1.0

@@ -14,7 +14,7 @@ import discretegrad as dg
 from experiments.data.aerial.scenes import Referring
 from experiments.engine import Settings, Step, Task, UserError, World, finite, require_count
 from experiments.parts.batches import Shuffled
-from experiments.parts.images import require_latent
+from experiments.parts.estimators import require_estimator
 from experiments.parts.retrieval import spread
 from experiments.systems.crobim.judging import OF_OTHERS, Masks, counted, judged, measures
 from experiments.systems.crobim.model import CroBIM, Seen
@@ -67,18 +67,7 @@ class CroBIMTask(Task):
         self.draws = self.model.glimpses > 0 and self.model.look == "drawn"
         self.model.refuse_size(*scenes.train[0].image.shape[1:])
         if self.draws:
-            self._refuse()
-
-    def _refuse(self) -> None:
-        name = type(self.estimator).__name__
-        require_latent(self.estimator, "categorical", "model")
-        if not self.estimator.takes_ids:
-            raise UserError(
-                f"{name} needs f between the cells, where there is no window; use one that takes ids, such as "
-                "disarm_tree, or model.look=soft."
-            )
-        if self.estimator.of_bound or self.estimator.learners:
-            raise UserError(f"{name} does not fit windows; use one such as disarm_tree.")
+            require_estimator(estimator, "windows", "categorical", looked_up=True, learns=False)
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.engine import UserError
+from experiments.parts.estimators import require_estimator
 from experiments.systems.gemma_encoder.encoder import hidden_states
 from experiments.systems.gemma_encoder.streams import Stream
 
@@ -49,11 +50,8 @@ def refuse(form: str, estimator: dg.Estimator) -> None:
     """
     if form not in LATENTS:
         raise UserError(f"task.form is {' or '.join(LATENTS)}, not {form!r}.")
-    name = type(estimator).__name__
-    if estimator.latent != LATENTS[form]:
+    require_estimator(estimator, form, LATENTS[form])
+    if estimator.evaluations is None:
         raise UserError(
-            f"{name} is for {estimator.latent} latents, and {form} are {LATENTS[form]}; give another estimator, or "
-            f"model.latent={LATENTS[form]}."
+            f"{type(estimator).__name__} asks f at as many points as a text is long; use another, such as rloo."
         )
-    if estimator.of_bound or estimator.evaluations is None:
-        raise UserError(f"{name} is no estimator for choices of words; use rloo, disarm or disarm_tree.")
