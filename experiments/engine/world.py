@@ -50,7 +50,7 @@ class World:
         """Of sparse tensors, as the gradients of large tables are, the sum over all processes: what they hold alone."""
         rows = rows.to_sparse(1).coalesce()
         every = self.every((rows.indices().cpu(), rows.values().cpu()))
-        parts = [torch.sparse_coo_tensor(*own, size=rows.shape, check_invariants=False) for own in every]
+        parts = [torch.sparse_coo_tensor(at, own, rows.shape, check_invariants=False) for at, own in every]
         return torch.stack(parts).sum(0).coalesce().to(rows.device)
 
     def mean(self, total: Tensor | float, count: int) -> float:
