@@ -1,6 +1,7 @@
 """Knowledge prompts: what moves and what does not, gradients of codes and choices by enumeration, figures by hand."""
 
 import itertools
+import math
 from functools import partial
 
 import pytest
@@ -15,8 +16,10 @@ from experiments.data.knowledge import Entity
 from experiments.engine import Learning, Run, Settings, UserError, World
 from experiments.engine.world import CPU
 from experiments.parts.language_model import LanguageModel
+from experiments.parts.text import Tokens
 from experiments.systems.knowledge_prompts import CodesTask, LinkingTask, PromptsTask
 from experiments.systems.knowledge_prompts.candidates import candidates
+from experiments.systems.knowledge_prompts.linker import Linker
 from experiments.systems.knowledge_prompts.memory import Prompts
 from experiments.systems.knowledge_prompts.neighbours import chance, same_class
 from experiments.systems.knowledge_prompts.questions import majority
@@ -212,8 +215,9 @@ def test_codes_by_ids_are_those_by_points(tmp_path):
 def test_choices_have_the_gradient_of_the_mean_over_all_of_them(tmp_path, monkeypatch):
     """RLOO with two points, three candidates: all pairs of choices for two mentions, in all that the linker learns."""
     estimator = dg.RLOO(2)
-    task = make(LinkingTask, tmp_path, estimator=estimator, candidates=3, dimensions=4, prompts=2).double()
+    task = make(LinkingTask, tmp_path, estimator=estimator, candidates=3, prompts=2).double()
     run(task, tmp_path / "run", batch=2)
+    monkeypatch.setattr(task, "said", lambda: task.column("contexts"))  # this model says nothing that is in a context
     batch = task.example(torch.tensor([0, 3]))
     learning = list(task.linker.parameters())
     logits, prompts = task.logits(batch.entities)
@@ -246,6 +250,34 @@ def test_candidates_are_the_entities_of_the_name_and_the_likest_others(tmp_path)
     assert fewer.entities[0].tolist() == [0, 2] and fewer.senses.tolist() == [2, 1]
 
 
+def test_contexts_and_answers_are_compared_by_rare_words_embeddings_and_names():
+    """Against counts of words, written out."""
+    linker, words = Linker(5), [[1, 2, 2], [3, 1]]
+    contexts = Tokens(torch.tensor([[1, 2, 2], [3, 1, 0]]), torch.tensor([3, 2]), torch.arange(2))
+    said = Tokens(torch.tensor([[2, 0], [1, 4], [3, 3], [4, 0]]), torch.tensor([1, 2, 2, 1]), torch.arange(4))
+    linker.know(contexts, unread=[4])
+    rarity = [math.log(3 / (1 + sum(token in text for text in words))) for token in range(5)]
+    torch.testing.assert_close(linker.rarity, torch.tensor([*rarity[:4], 0.0]))
+    torch.nn.init.normal_(linker.log_weights)
+    torch.nn.init.normal_(linker.log_sharpness)
+    weights = (linker.rarity * linker.log_weights.exp()).tolist()
+    names, embedded = torch.rand(2, 2), torch.randn(5, 3)
+
+    def bag(tokens):
+        return torch.tensor([weights[token] * tokens.count(token) for token in range(5)])
+
+    expected = torch.empty(2, 1, 2)
+    for row, column in itertools.product(range(2), repeat=2):
+        left, right = bag(words[row]), bag([[2], [1, 4], [3, 3], [4]][2 * row + column])
+        alike = torch.cosine_similarity(left, right, 0), torch.cosine_similarity(left @ embedded, right @ embedded, 0)
+        expected[row, 0, column] = torch.stack((*alike, names[row, column])) @ linker.log_sharpness.exp()
+    found = linker(contexts, said, names, embedded)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()  # an answer without a word that counts has no gradient, and not NaN
+    assert linker.log_weights.grad.isfinite().all() and linker.log_weights.grad.any()
+    assert torch.equal(linker.untrained().log_weights, torch.zeros(5))
+
+
 def test_judged_names_are_not_trained_on(tmp_path):
     task = make(LinkingTask, tmp_path, estimator=dg.RLOO(2), candidates=3, copies=1)
     run(task, tmp_path / "run", batch=2)
@@ -258,10 +290,10 @@ def test_two_processes_share_the_names_that_are_judged(tmp_path, monkeypatch):
     """And find what one does."""
     read, plain = [], LinkingTask.logits
 
-    def counted(self, entities):
-        if not self.training:
+    def counted(self, entities, linker=None):
+        if linker is self.linker:
             read.append(len(entities))
-        return plain(self, entities)
+        return plain(self, entities, linker)
 
     def judged(world):
         task = make(LinkingTask, tmp_path, estimator=dg.RLOO(2), candidates=3, copies=2)

@@ -30,8 +30,17 @@ RUN = ("part", "variant", "seed")
 FIGURES = (
     *("train_loss", "em", "em_other", "em_without", "em_majority", "em_macro"),
     *("held_out_em", "held_out_em_other", "held_out_em_without", "held_out_em_majority", "bytes"),
-    *("same_class", "same_class_chance", "entropy", "em_right", "em_first", "em_random"),
-    *("accuracy", "accuracy_first", "accuracy_chance", "accuracy_2", "accuracy_3_4", "accuracy_5_7", "accuracy_8_more"),
+    *("same_class", "same_class_chance", "entropy", "em_right", "em_first", "em_random", "em_start"),
+    *(
+        "accuracy",
+        "accuracy_first",
+        "accuracy_chance",
+        "accuracy_start",
+        "accuracy_2",
+        "accuracy_3_4",
+        "accuracy_5_7",
+        "accuracy_8_more",
+    ),
 )
 COLUMNS = (*RUN, "steps", *FIGURES, "seconds")
 

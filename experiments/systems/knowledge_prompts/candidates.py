@@ -29,6 +29,8 @@ class Candidates(NamedTuple):
     """int64 `[M]`: how many of the entities have the name."""
     judged: Tensor
     """bool `[M]`: whether the name is judged by."""
+    names: Tensor
+    """`[M, N]`: how alike the entities' names are to the one that is meant, a cosine of trigrams."""
 
 
 def candidates(facts: EntityFacts, count: int) -> Candidates:
@@ -41,8 +43,7 @@ def candidates(facts: EntityFacts, count: int) -> Candidates:
     near: dict[int, list[int]] = {}
     looked_at = min(count + max(len(mention.senses) for mention in facts.mentions), len(facts.entities))
     for part in torch.tensor([places[name] for name in dict.fromkeys(names)]).split(CHUNK):
-        alike = (vectors[part] @ vectors.T)[:, of_name]  # [names, E]
-        found = alike.topk(looked_at).indices
+        found = (vectors[part] @ vectors.T)[:, of_name].topk(looked_at).indices  # of [names, E]
         near |= dict(zip(part.tolist(), found.tolist(), strict=True))
     rows, own, senses = [], [], []
     for mention, name in zip(facts.mentions, names, strict=True):
@@ -53,4 +54,7 @@ def candidates(facts: EntityFacts, count: int) -> Candidates:
         own.append(kept.index(mention.entity))
         senses.append(len(kept))
     judged = [int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % JUDGED == 0 for name in names]
-    return Candidates(torch.tensor(rows), torch.tensor(own), torch.tensor(senses), torch.tensor(judged))
+    entities = torch.tensor(rows)
+    meant = vectors[torch.tensor([places[name] for name in names])]
+    alike = torch.stack([(meant * vectors[of_name[column]]).sum(-1) for column in entities.T], 1)
+    return Candidates(entities, torch.tensor(own), torch.tensor(senses), torch.tensor(judged), alike)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import copy
-import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm import tqdm
 
 import discretegrad as dg
-from experiments.data.entity_facts import EntityFacts
+from experiments.data.entity_facts import EntityFacts, asked
 from experiments.engine import Settings, Step, UserError, Watch, World, finite, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.estimators import asked_on, drawn, require_estimator
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.retrieval import spread
-from experiments.parts.text import Tokens
-from experiments.parts.towers import Tower
+from experiments.parts.text import Tokens, padded
 from experiments.systems.knowledge_prompts.candidates import SENSES, Candidates
 from experiments.systems.knowledge_prompts.candidates import candidates as find
+from experiments.systems.knowledge_prompts.linker import Linker
 from experiments.systems.knowledge_prompts.memory import Prompts, saved_prompts
 from experiments.systems.knowledge_prompts.questions import Example
 from experiments.systems.knowledge_prompts.task import PromptsTask
@@ -31,32 +30,11 @@ CHUNK = 256
 """Contexts that are read at a time."""
 
 
-class Linker(nn.Module):
-    """Scores of candidates: the cosine of the mention's context and of what the prompts say.
-
-    Args:
-        encoder: of contexts, which learns.
-        numbers: of an entity's prompts, P times D.
-        dimensions: of the embeddings that are compared.
-    """
-
-    def __init__(self, encoder: Any, numbers: int, dimensions: int) -> None:
-        super().__init__()
-        self.contexts = Tower(encoder, dimensions)
-        self.keys = nn.Linear(numbers, dimensions, bias=False)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    def forward(self, contexts: Tokens, prompts: Tensor) -> Tensor:
-        """Logits `[B, 1, N]` of candidates whose prompts are `[B, N, P, D]`."""
-        keys = F.normalize(self.keys(prompts.flatten(-2)), dim=-1)
-        cosines = torch.einsum("bk,bnk->bn", self.contexts(contexts), keys)
-        return (self.log_sharpness.exp() * cosines).unsqueeze(1)
-
-
 class LinkingTask(PromptsTask):
     """Train what chooses among up to N entities by what the model then answers; nobody says which is right.
 
-    A mention is a name in a context. The context goes to the linker alone, so that answers come from the prompts. The
+    A mention is a name in a context. The context goes to the linker alone, so that answers come from the prompts; it is
+    compared with what the model says of a candidate after its prompts, asked by the relation of most facts. The
     entities of one name out of five are judged by, and no question about them is trained on.
 
     Args:
@@ -64,7 +42,6 @@ class LinkingTask(PromptsTask):
         memory: the folder of a run of `PromptsTask`, whose prompts are read and stay; None: `prompts` as they start.
         estimator: of the gradient w.r.t. the candidates' logits.
         candidates: N, entities at most.
-        dimensions: see `Linker`.
         labels: whether to train by which entity is right instead, as a ceiling.
 
     Raises:
@@ -78,7 +55,6 @@ class LinkingTask(PromptsTask):
         estimator: dg.Estimator,
         memory: str | None = None,
         candidates: int = 16,
-        dimensions: int = 64,
         labels: bool = False,
         prompts: int = 4,
         shared: bool = False,
@@ -100,9 +76,9 @@ class LinkingTask(PromptsTask):
         self.memory.requires_grad_(False)
         self.estimator, self.labels = estimator, labels
         self.learners = dg.nn.Learners(estimator)
-        numbers = self.memory.table.weight.shape[1]
-        self.linker = Linker(copy.deepcopy(self.model.network.get_encoder()), numbers, dimensions).requires_grad_()
+        self.linker = Linker(len(self.model.network.get_input_embeddings().weight))
         self.choices = find(facts, candidates)
+        self._said: Tokens | None = None
         self._last: tuple[Example, dg.Draw, Tensor] | None = None
 
     def make(self, entities: int, prompts: int, scale: float) -> Prompts:
@@ -119,7 +95,8 @@ class LinkingTask(PromptsTask):
         """As `Task.measures`."""
         answers, linked = "share of learned facts", "share of names"
         found = {"train_loss": "nats per answer", "em": answers, "em_right": answers, "em_first": answers}
-        found |= {"em_random": answers, "accuracy": linked, "accuracy_first": linked, "accuracy_chance": linked}
+        found |= {"em_random": answers, "em_start": answers, "accuracy": linked, "accuracy_first": linked}
+        found |= {"accuracy_chance": linked, "accuracy_start": linked}
         counts = self.choices.senses[self.choices.judged]
         groups = {name for name, (least, most) in SENSES.items() if bool(((counts >= least) & (counts <= most)).any())}
         return found | {f"accuracy_{name}": linked for name in SENSES if name in groups}
@@ -146,10 +123,43 @@ class LinkingTask(PromptsTask):
         """The linker, and what learns inside the estimator."""
         return {"optimizer": list(self.linker.parameters()), "learner_optimizer": list(self.learners.parameters())}
 
-    def logits(self, entities: Tensor) -> tuple[Tensor, Tensor]:
+    def texts(self) -> dict[str, list[str]]:
+        """Contexts, and what of every entity is compared with them, too."""
+        [(relation, _)] = Counter(fact.relation for fact in self.facts.learned).most_common(1)
+        contexts = [mention.context for mention in self.facts.mentions]
+        return super().texts() | {
+            "contexts": contexts,
+            "compared": [asked(entity.name, relation) for entity in self.facts.entities],
+        }
+
+    def _take_up(self) -> None:
+        super()._take_up()
+        self.linker.know(self.column("contexts"), [*self.reader.own.get_added_tokens_decoder()])
+        self._said = None  # the memory may be another now
+
+    def said(self) -> Tokens:
+        """What the model says of every entity after its prompts, which stay: it is asked once."""
+        if self._said is None:
+            questions, own = self.column("compared"), self.world.share(len(self.facts.entities))
+            parts = torch.arange(own.start, own.stop, device=self.world.device).split(CHUNK)
+            shown = tqdm(parts, "asked", unit="part", disable=not (self.settings.progress and self.world.writes))
+            found = [row for part in shown for row in self._answers(questions.take(part), part)]
+            rows = [row for each in self.world.every(found) for row in each]
+            ids, lengths = padded(rows, self.model.padding, self.world.device)
+            self._said = Tokens(ids, lengths, torch.arange(len(rows), device=self.world.device))
+        return self._said
+
+    @torch.no_grad()
+    def _answers(self, questions: Tokens, entities: Tensor) -> list[list[int]]:
+        ids = self.model.complete(self.model.encode(questions, self.memory(entities)), self.answer)
+        return [[number for number in row if number != self.model.padding] for row in ids.tolist()]
+
+    def logits(self, entities: Tensor, linker: Linker | None = None) -> tuple[Tensor, Tensor]:
         """Of mentions of entities `[B]`: `[B, 1, N]`, and their candidates' prompts `[B, N, P, D]`."""
-        prompts: Tensor = self.memory(self.choices.entities[entities])
-        return self.linker(self.column("contexts").take(entities), prompts), prompts
+        among, linker = self.choices.entities[entities], linker or self.linker
+        contexts, said = self.column("contexts").take(entities), self.said().take(among.flatten())
+        embedded = self.model.network.get_input_embeddings().weight
+        return linker(contexts, said, self.choices.names[entities], embedded), self.memory(among)
 
     def forward(self, batch: Example, generator: torch.Generator) -> Step:
         """The surrogate of minus the log-probability of the answers; or the cross-entropy of the right entity."""
@@ -185,12 +195,12 @@ class LinkingTask(PromptsTask):
         facts = choices.judged[asked.entities].nonzero().squeeze(1)
         facts = facts[spread(len(facts), most, facts.device)]
         entities = asked.entities[facts].unique()
-        best = torch.zeros(len(choices.own), dtype=torch.int64, device=facts.device)
-        best[entities] = self._likeliest(entities)
+        best, start = self._likeliest(entities, self.linker), self._likeliest(entities, self.linker.untrained())
         drawn = (
             torch.rand(len(choices.own), generator=torch.Generator().manual_seed(0)).to(facts.device) * choices.senses
         )
         ways = {"em": best, "em_right": choices.own, "em_first": torch.zeros_like(best), "em_random": drawn.long()}
+        ways["em_start"] = start
         measured = {}
         for name, columns in ways.items():
 
@@ -202,18 +212,21 @@ class LinkingTask(PromptsTask):
         right, senses = (best == choices.own)[entities].double(), choices.senses[entities]
         measured |= {"accuracy": float(right.mean()), "accuracy_chance": float((1 / senses.double()).mean())}
         measured["accuracy_first"] = float((choices.own[entities] == 0).double().mean())
+        measured["accuracy_start"] = float((start == choices.own)[entities].double().mean())
         for name, (least, largest) in SENSES.items():
             inside = (senses >= least) & (senses <= largest)
             if f"accuracy_{name}" in self.measures:
                 measured[f"accuracy_{name}"] = float(right[inside].mean()) if bool(inside.any()) else 0.0
         return measured
 
-    def _likeliest(self, entities: Tensor) -> Tensor:
-        """The columns `[n]` of the candidates that are chosen for mentions; each process reads a part of them."""
+    def _likeliest(self, entities: Tensor, linker: Linker) -> Tensor:
+        """The columns `[M]` of the candidates that are chosen for mentions `[n]`; each process reads a part of them."""
         share = entities[self.world.share(len(entities))]
-        own = [self.logits(part)[0].squeeze(1).argmax(-1) for part in share.split(CHUNK) if len(part)]
+        own = [self.logits(part, linker)[0].squeeze(1).argmax(-1) for part in share.split(CHUNK) if len(part)]
         parts = self.world.every([column for part in own for column in part.tolist()])
-        return torch.tensor([column for part in parts for column in part], device=entities.device)
+        chosen = torch.zeros_like(self.choices.own)
+        chosen[entities] = torch.tensor([column for part in parts for column in part], device=entities.device)
+        return chosen
 
     def pictures(self, folder: Path) -> list[Path]:
         """How often the right entity is chosen, by how many have the name."""

@@ -101,12 +101,7 @@ class PromptsTask(Task):
         pairs = [(number, name) for number, fact in enumerate(learned) for name in fact.objects]
         self.order = Shuffled(len(pairs), settings.batch, settings.seed, world)
         self.examples = torch.tensor([number for number, _ in pairs], device=world.device)
-        columns = {
-            "learned": [question(self.facts, fact) for fact in learned],
-            "answers": [answer(name) for _, name in pairs],
-            "held_out": [question(self.facts, fact) for fact in self.facts.held_out],
-            "contexts": [mention.context for mention in self.facts.mentions],
-        }
+        columns = {"answers": [answer(name) for _, name in pairs]} | self.texts()
         self.named = tuple(name for name, column in columns.items() if column)
         read = [columns[name] for name in self.named]
         read_columns(self.reader, self.model, self.facts.corpus, read, settings.progress, world)
@@ -115,6 +110,11 @@ class PromptsTask(Task):
         self.constants: dict[tuple[str, int | None], float] = {}
         """What no training moves."""
         self._take_up()
+
+    def texts(self) -> dict[str, list[str]]:
+        """What is read beside answers, by name."""
+        parts = {"learned": self.facts.learned, "held_out": self.facts.held_out}
+        return {name: [question(self.facts, fact) for fact in part] for name, part in parts.items()}
 
     def _take_up(self) -> None:
         """What depends on the tokenizer."""
