@@ -153,6 +153,15 @@ def enumerable_swaps(categories: int, reference: object) -> None:
         )
 
 
+def noise_unknown(coupling: object) -> ValueError:
+    """What to raise for ids without the noise that they were made from."""
+    name = type(coupling).__name__
+    return ValueError(
+        f"{name} needs the noise that its points were made from, which ids do not tell; make draws with the "
+        "estimator's own `sample`."
+    )
+
+
 def looks_at_data(tensor: Tensor, validate: bool | None) -> bool:
     """Whether checks that read `tensor`'s entries should run."""
     if torch.compiler.is_compiling():

@@ -30,17 +30,16 @@ from torch.distributions import Distribution
 from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation
-from discretegrad.coupling import Coupling
+from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
-from discretegrad.ops.distinct import distinct
 from discretegrad.ops.layout import only_where, wide_dtype
 from discretegrad.ops.noise import LARGEST_SEED
-from discretegrad.pathwise import Path
-from discretegrad.weights import Signals, Weights
+from discretegrad.pathwise import OnPath, Path
+from discretegrad.weights import AnyWeights
 
 
 @frozen
@@ -253,14 +252,14 @@ class Composition(Estimator):
     """
 
     coupling: Coupling
-    weights: Weights
+    weights: AnyWeights
     control_variate: ControlVariate | None
     objective: Objective
 
     def __init__(
         self,
         coupling: Coupling,
-        weights: Weights,
+        weights: AnyWeights,
         control_variate: ControlVariate | tuple[ControlVariate, ...] | None = None,
         latent: str = "categorical",
         objective: Objective | None = None,
@@ -276,16 +275,17 @@ class Composition(Estimator):
         ):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
-        weights.refuse(coupling)
-        self.objective.refuse(coupling, weights, control_variate)
+        whole = coupling.whole
+        weights.refuse(whole)
+        self.objective.refuse(whole, weights, control_variate)
         if control_variate is not None:
             if weights.differences and control_variate.constant:
                 raise ValueError(
                     f"{type(weights).__name__} weights multiply differences of values, in which what "
                     f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
                 )
-            control_variate.refuse(coupling)
-            if coupling.distinct_dims is not None and (control_variate.asks or control_variate.needs_grad_f):
+            control_variate.refuse(whole)
+            if coupling is not whole and (control_variate.asks or control_variate.needs_grad_f):
                 raise ValueError(
                     f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
                     f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
@@ -351,21 +351,9 @@ class Composition(Estimator):
         validate: bool | None,
     ) -> Draw:
         self._refuse_size(logits, latent)
-        own = category_logits(logits, latent, None)
-        if not self.coupling.sees(own):  # where it does, a pass over the logits is spared
-            checks.probabilities(logits, latent, mask, validate)
-        plan = self.coupling.masked_plan(own, mask)
-        indices, noise, kept, sound = self.coupling.draw(plan, generator)
-        if not sound:
-            checks.probabilities(logits, latent, mask, validate)
-        point_of = None
-        if self.coupling.distinct_dims is not None:
-            chosen, point_of = distinct(indices, self.coupling.distinct_dims)
-            indices = _take(indices, chosen)
-        draw = Draw(
-            logits, indices, latent, mask, source=self.coupling, plan=plan, noise=noise, kept=kept, point_of=point_of
-        )
-        return self.complete(draw, generator)
+        check = functools.partial(checks.probabilities, logits, latent, mask, validate)
+        drawn = self.coupling.draw(category_logits(logits, latent, None), mask, generator, check)
+        return self.complete(Draw(logits, drawn, latent, mask), generator)
 
     def _refuse_size(self, logits: Tensor, latent: Latent) -> None:
         variables = logits.shape[: logits.ndim - latent.rank]
@@ -379,38 +367,34 @@ class Composition(Estimator):
         if control_variate is None or not (control_variate.asks or control_variate.needs_grad_f):
             return draw
         with torch.no_grad():
-            if draw.plan is None:
-                plan = self._plan(draw)
-                draw = dataclasses.replace(draw, plan=plan)
+            draw = self._own(draw)
             extra, record = control_variate.extra_points(draw, generator)
         return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
 
-    def _plan(self, draw: Draw) -> Any:
-        return self.coupling.masked_plan(category_logits(draw.logits, draw.latent, None), draw.mask)
+    @torch.no_grad()
+    def _own(self, draw: Draw) -> Draw:
+        """The same draw, whose points the coupling knows."""
+        if draw.drawn.coupling is not None:
+            return draw
+        own = category_logits(draw.logits, draw.latent, None)
+        return dataclasses.replace(draw, drawn=self.coupling.at(own, draw.mask, draw.indices))
 
     def _drew(self, draw: Draw) -> bool:
+        coupling = draw.drawn.coupling
         return (
             draw.relaxed is None
-            and draw.source in (None, self.coupling)
+            and (coupling is None or coupling is self.coupling or coupling in (self.coupling, self.coupling.whole))
             and self.evaluations in (None, draw.evaluations)
             and draw.latent.name == self.latent
         )
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
-        if self.weights.needs_noise and draw.noise is None:
-            raise ValueError(
-                f"{type(self).__name__} needs the noise that its points were made from, which this draw has not; make "
-                "draws with its own `sample`."
-            )
-        if draw.point_of is not None:  # from here on all of the coupling's points, equal ones with equal values
-            checks.distinct_values(values, draw.point_of)
-            values = _take(values, draw.point_of)
-            draw = dataclasses.replace(draw, indices=_take(draw.indices, draw.point_of))
-        plan = draw.plan
+        draw = self._own(draw)
+        drawn, values = draw.drawn.whole(values)
+        if drawn is not draw.drawn:
+            draw = dataclasses.replace(draw, drawn=drawn)
         with torch.no_grad():
-            if plan is None:
-                plan = self._plan(draw)
-            value_weights = self.coupling.value_weights(plan, draw.indices)
+            value_weights = drawn.value_weights()
         own = values if draw.extra is None else values[: draw.indices.shape[0]]
         if value_weights is not None:
             checks.joint_values(own, value_weights)
@@ -425,44 +409,26 @@ class Composition(Estimator):
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
-            signals, added_back = self._signals(draw, plan, wide, grad_f, context, value_weights)
-        gradient = functools.partial(self._gradient, draw.latent, draw.mask, signals, added_back)
+            left, added_back = self._left(draw, wide, grad_f, context, value_weights)
+        gradient = functools.partial(self._gradient, draw.latent, draw.mask, drawn, left, added_back)
         if self.weights.can_wait(self.coupling) and has_entries(draw.logits) and has_entries(values):
-            return attach_gradient_later(average, draw.logits, gradient, signals.indices, signals.values)
+            return attach_gradient_later(average, draw.logits, gradient, drawn.indices, left)
         with torch.no_grad():
             now = gradient()
         return attach_gradient(average, draw.logits, now)
 
-    def _signals(
-        self,
-        draw: Draw,
-        plan: Any,
-        values: Tensor,
-        grad_f: Tensor | None,
-        context: Any,
-        value_weights: Tensor | None,
-    ) -> tuple[Signals, Tensor | None]:
-        """What the weights look at, and what a control variate adds to the gradient."""
+    def _left(
+        self, draw: Draw, values: Tensor, grad_f: Tensor | None, context: Any, value_weights: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a control variate leaves of the values, broadcastable to the ids, and what it adds to the gradient."""
         points, added_back = len(draw.indices), None
         own = self.objective.signals(values if draw.extra is None else values[:points])
-        evaluation = Evaluation(draw, plan, own, values[points:], grad_f, context)
+        evaluation = Evaluation(draw, own, values[points:], grad_f, context)
         evaluation = evaluation.less(self._constant_of(evaluation, value_weights))
         own = evaluation.values
         if self.control_variate is not None:
             own, added_back = self.control_variate.subtract_from(evaluation)
-        dims = draw.indices.ndim
-        signals = Signals(
-            plan,
-            draw.indices,
-            append_dims(own, dims),
-            draw.categories,
-            None if value_weights is None else append_dims(value_weights, dims),
-            centred=self.control_variate is not None and self.control_variate.centred,
-            coupling=self.coupling,
-            noise=draw.noise,
-            kept=draw.kept,
-        )
-        return signals, added_back
+        return append_dims(own, draw.indices.ndim), added_back
 
     def _constant_of(self, evaluation: Evaluation, value_weights: Tensor | None) -> Tensor | None:
         """What is taken off all values before anything is averaged, where a constant cancels: one of them.
@@ -480,16 +446,18 @@ class Composition(Estimator):
         self,
         latent: Latent,
         mask: Tensor | None,
-        signals: Signals,
+        drawn: Drawn,
+        values: Tensor,
         added_back: Tensor | None,
         scale: Tensor | None = None,
     ) -> Tensor:
         """The gradient w.r.t. the user's logits, times numbers `[*batch]` where there are some."""
         if scale is not None:
-            scale = scale.to(signals.values.dtype)
-            signals = signals._replace(values=signals.values * append_dims(scale, signals.values.ndim - 1))
+            scale = scale.to(values.dtype)
+            values = values * append_dims(scale, values.ndim - 1)
             added_back = None if added_back is None else append_dims(scale, added_back.ndim) * added_back
-        gradient = self.weights.gradient(signals)
+        control_variate = self.control_variate
+        gradient = self.weights.gradient(drawn, values, control_variate is not None and control_variate.centred)
         if added_back is not None:
             gradient = gradient + added_back
         if mask is not None:
@@ -545,10 +513,11 @@ class Pathwise(Estimator):
         )
         own = category_logits_below_zero(logits, latent, mask)
         relaxed, indices = self.path.sample(own, self.num_samples, generator)
-        return Draw(logits, indices, latent, mask, relaxed=relaxed.to(logits.dtype), source=self.path)
+        return Draw(logits, OnPath(indices, own.detach(), mask, relaxed.to(logits.dtype), self.path), latent, mask)
 
     def _drew(self, draw: Draw) -> bool:
-        return draw.relaxed is not None and draw.source in (None, self.path) and draw.latent.name == self.latent
+        drawn = draw.drawn
+        return isinstance(drawn, OnPath) and drawn.path in (None, self.path) and draw.latent.name == self.latent
 
     def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
         wanted = torch.is_grad_enabled() and draw.logits.requires_grad
@@ -570,8 +539,3 @@ def _source(generator: torch.Generator | None, stream: int | None, device: torch
     seed = checks.seed(torch.randint(LARGEST_SEED, (), **source))
     mixed = hashlib.blake2b(f"{seed} {stream}".encode(), digest_size=8).digest()
     return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(int.from_bytes(mixed) >> 1)
-
-
-def _take(tensor: Tensor, number: Tensor) -> Tensor:
-    """`tensor[number[r, b], b, ...]`, `[R, *batch, ...]`, from `[S, *batch, ...]` and numbers `[R, *batch]`."""
-    return tensor.gather(0, append_dims(number, tensor.ndim).expand(-1, *tensor.shape[1:]))

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.autograd import keep_gradient
-from discretegrad.coupling import Coupling
+from discretegrad.coupling import Drawn
 from discretegrad.latent import Latent
 from discretegrad.ops.dispatch import has_entries, in_transform
 from discretegrad.ops.layout import only_where, switch_off, wide_dtype
 from discretegrad.ops.score import one_hot
-from discretegrad.pathwise import Path
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,23 +24,11 @@ class Draw:
 
     logits: Tensor
     """The user's logits, with their graph."""
-    indices: Tensor
-    """int64 category ids `[S, *variables]`; 0 where a variable is masked off."""
+    drawn: Drawn
+    """The points, as what drew them has them."""
     latent: Latent
     mask: Tensor | None = None
     """True where a variable takes part; broadcastable to `[*variables]`."""
-    relaxed: Tensor | None = None
-    """One-hots that carry the gradient, `[S, *variables, C]`, where the estimator makes such."""
-    source: Coupling | Path | None = None
-    """What the points were drawn from; None where the user vouches for them."""
-    plan: Any = None
-    """The coupling's preparation, kept so that the second phase need not repeat it."""
-    noise: Tensor | None = None
-    """`[K, *variables]`, what the coupling keeps of its noise for weights that ask for it."""
-    kept: Any = None
-    """What the coupling found while it drew, to spare weights the search; nothing that the ids do not tell."""
-    point_of: Tensor | None = None
-    """int64 `[R, *batch]`: where the coupling's R points were compared, which of the S distinct ones each is."""
     extra: Tensor | None = None
     """One-hots `[A, *variables, C]`, relaxed or not, at which a control variate wants f besides; without ids."""
     record: Any = None
@@ -54,6 +41,16 @@ class Draw:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_version", _version(self.logits))
+
+    @property
+    def indices(self) -> Tensor:
+        """int64 category ids `[S, *variables]`; 0 where a variable is masked off."""
+        return self.drawn.indices
+
+    @property
+    def relaxed(self) -> Tensor | None:
+        """One-hots that carry the gradient, `[S, *variables, C]`, where the estimator makes such."""
+        return self.drawn.relaxed
 
     @property
     def of_inference(self) -> bool:
@@ -157,9 +154,7 @@ class Draw:
     @property
     def probs(self) -> Tensor:
         """`[*variables, C]`, the probabilities of the categories, without a graph."""
-        if self.plan is not None:
-            return self.plan.probs
-        return category_logits(self.logits.detach(), self.latent, self.mask).softmax(-1)
+        return self.drawn.probs
 
     @property
     def evaluations(self) -> int:
@@ -169,7 +164,7 @@ class Draw:
     @property
     def distinct(self) -> Tensor | None:
         """`[*batch]`, how many distinct points there are, where they were compared; f behind them is not used."""
-        return None if self.point_of is None else self.point_of.amax(0) + 1
+        return self.drawn.distinct
 
     @property
     def mode(self) -> Tensor:
@@ -199,6 +194,18 @@ class Draw:
 
     def __repr__(self) -> str:
         return f"Draw({self.indices.shape[0]} points of {tuple(self.variables)} {self.latent.name} variables)"
+
+
+def given(logits: Tensor, indices: Tensor, latent: Latent, mask: Tensor | None = None) -> Draw:
+    """A draw of points that are given, which no coupling has seen yet.
+
+    Args:
+        logits: the user's.
+        indices: int64 `[S, *variables]`.
+        latent: what the logits mean.
+        mask: boolean, broadcastable to `[*variables]`.
+    """
+    return Draw(logits, Drawn(indices, category_logits(logits.detach(), latent, None), mask), latent, mask)
 
 
 def _version(logits: Tensor) -> tuple[int, int] | None:

@@ -17,11 +17,11 @@ from torch import Tensor
 from discretegrad import checks
 from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Composition, Estimator, Pathwise
-from discretegrad.coupling import Independent, Law
-from discretegrad.draw import Draw, category_logits_below_zero
+from discretegrad.coupling import Coupling, Drawn, Independent, Law
+from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.latent import Latent
 from discretegrad.ops.score import one_hot
-from discretegrad.pathwise import DiscretePath
+from discretegrad.pathwise import DiscretePath, OnPath
 
 LIMIT = 2**24
 """The most joint outcomes that are enumerated."""
@@ -87,19 +87,17 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
     """
     logits = logits.detach()
     kind = checks.named_latent(estimator.latent)
-    law = _law(estimator, kind.category_logits(logits))
+    coupling, law = _law(estimator, kind.category_logits(logits))
     if law is None:
         leaf = logits.clone().requires_grad_()
         mean = torch.autograd.grad(estimator(f, leaf), leaf)[0]
         return Moments(mean, mean.new_zeros(mean.numel(), mean.numel()))
 
     event = kind.category_logits(logits).shape[:-1]
-    joint = law.outcomes.ndim > 2
-    count = 1 if joint else math.prod(event)
+    count = 1 if law.joint else math.prod(event)
     outcomes = law.outcomes.shape[0]
     checks.enumerable(outcomes, count, LIMIT)
     by_variable = law.probabilities.reshape(count, outcomes)
-    noise = None if law.noise is None else law.noise.reshape(count, outcomes, *law.noise.shape[len(event) + 1 :])
     variable = torch.arange(count, device=logits.device)
     place = outcomes**variable
     # Shifting by the truth keeps the digits of a small variance beside a large mean.
@@ -114,14 +112,8 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
             continue
         digits, probability = digits[possible], probability[possible]
         leaf = logits.expand(digits.shape[0], *logits.shape).clone().requires_grad_()
-        if joint:
-            indices = law.outcomes[digits.squeeze(-1)].transpose(0, 1)
-        else:
-            indices = law.outcomes[digits].movedim(-1, 0).reshape(-1, digits.shape[0], *event)
-        of_outcome = None
-        if noise is not None:
-            of_outcome = noise[variable, digits].movedim(-1, 0).reshape(-1, digits.shape[0], *event)
-        draw = _draw(estimator, leaf, indices, kind, of_outcome)
+        chosen = digits.squeeze(-1) if law.joint else digits.reshape(-1, *event)
+        draw = _draw(estimator, leaf, law.drawn(coupling, category_logits(leaf.detach(), kind, None), chosen), kind)
         values = torch.stack([f(points) for points in draw.points])
         surrogate = estimator.surrogate(draw, values)
         (each,) = torch.autograd.grad(surrogate.sum(), leaf)
@@ -131,9 +123,9 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
     return Moments((shift + first).reshape(logits.shape), second - torch.outer(first, first))
 
 
-def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
+def _law(estimator: Estimator, category_logits: Tensor) -> tuple[Coupling, Law | None]:
     if isinstance(estimator, Composition) and not _noisy(estimator.control_variate):
-        coupling = estimator.coupling
+        coupling: Coupling = estimator.coupling
     elif isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath):
         coupling, category_logits = Independent(estimator.num_samples), estimator.path.law(category_logits)
     else:
@@ -141,19 +133,19 @@ def _law(estimator: Estimator, category_logits: Tensor) -> Law | None:
             f"the points of {type(estimator).__name__} are continuous, so its moments cannot be enumerated; estimate "
             "them from many draws."
         )
-    return coupling.law(coupling.plan(category_logits))
+    return coupling, coupling.law(category_logits)
 
 
 def _noisy(control_variate: ControlVariate | None) -> bool:
     return control_variate is not None and control_variate.noisy
 
 
-def _draw(estimator: Estimator, logits: Tensor, indices: Tensor, latent: Latent, noise: Tensor | None) -> Draw:
+def _draw(estimator: Estimator, logits: Tensor, drawn: Drawn, latent: Latent) -> Draw:
     if isinstance(estimator, Composition):
-        return estimator.complete(Draw(logits, indices, latent, noise=noise))
+        return estimator.complete(Draw(logits, drawn, latent))
     assert isinstance(estimator, Pathwise) and isinstance(estimator.path, DiscretePath)
-    relaxed = estimator.path.carry(category_logits_below_zero(logits, latent, None), indices)
-    return Draw(logits, indices, latent, relaxed=relaxed)
+    relaxed = estimator.path.carry(category_logits_below_zero(logits, latent, None), drawn.indices)
+    return Draw(logits, OnPath(drawn.indices, drawn.logits, None, relaxed), latent)
 
 
 def _all_points(logits: Tensor, latent: Latent) -> Tensor:

@@ -33,7 +33,7 @@ from discretegrad import checks
 from discretegrad.autograd import attach_gradient
 from discretegrad.control_variate import ControlVariate
 from discretegrad.core import Estimator, Pathwise
-from discretegrad.draw import Draw
+from discretegrad.draw import Draw, given
 from discretegrad.estimators import (
     ESTIMATORS,
     RLOO,
@@ -89,7 +89,7 @@ def draw(
         >>> baseline.update(dg.functional.draw(logits, indices), values)
     """
     logits, kind = _checked(logits, indices, latent, mask)
-    return Draw(logits, indices if mask is None else torch.where(mask, indices, 0), kind, mask)
+    return given(logits, indices if mask is None else torch.where(mask, indices, 0), kind, mask)
 
 
 PATHS = {name: kind for name, kind in ESTIMATORS.items() if isinstance(kind, type) and issubclass(kind, Pathwise)}
@@ -345,7 +345,7 @@ def local_expectation(
     logits, kind = _checked(logits, indices, latent, mask)
     if mask is not None:  # alternatives of what is off have no weight, but tell what was chosen
         indices = torch.where(mask, indices, indices.clamp(0, logits.shape[-1] - 1 if kind.rank else 1))
-    return LocalExpectation(None, event_dims, latent).surrogate(Draw(logits, indices, kind, mask), values)
+    return LocalExpectation(None, event_dims, latent).surrogate(given(logits, indices, kind, mask), values)
 
 
 def vimco(

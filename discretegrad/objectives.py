@@ -23,7 +23,7 @@ from discretegrad.in_batch import Contrastive as Contrastive
 from discretegrad.in_batch import contrastive as contrastive
 from discretegrad.latent import Latent
 from discretegrad.ops import bound as bound_ops
-from discretegrad.weights import RaoBlackwell, Weights, weigh
+from discretegrad.weights import AnyWeights, RaoBlackwell, weigh
 
 
 @frozen
@@ -33,7 +33,7 @@ class Objective:
     is_bound = False
     """Whether it is a multi-sample bound, which is no mean of values."""
 
-    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+    def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
         """Raise a ValueError that names the legal neighbour where the other slots do not fit."""
 
     def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
@@ -75,7 +75,7 @@ class MultiSampleBound(Objective):
         if self.baseline not in (None, "geometric", "arithmetic"):
             raise ValueError(f"baseline is 'geometric', 'arithmetic' or None, not {self.baseline!r}.")
 
-    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+    def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
         """Independent points, two for a baseline, and nothing that is subtracted besides."""
         if not isinstance(coupling, Independent):
             raise ValueError(
@@ -108,7 +108,7 @@ class AntitheticBound(Objective):
 
     is_bound = True
 
-    def refuse(self, coupling: Coupling, weights: Weights, control_variate: ControlVariate | None) -> None:
+    def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
         """Pairs of a tree, without cross terms, and nothing that is subtracted besides."""
         if not isinstance(coupling, Tree) or weights != RaoBlackwell(alpha=1.0):
             raise ValueError(

@@ -294,8 +294,9 @@ def enumerable(estimator: dg.Estimator, categories: int) -> bool:
     """Whether the noise that its weights or points need is discrete, or can be put on the nodes of a quadrature."""
     if noisy(estimator):
         return False
-    if isinstance(getattr(estimator, "coupling", None), dg.Swaps):
-        return categories == 2 and estimator.coupling.reference != "random"
+    swaps = estimator.coupling.whole if isinstance(estimator, dg.Composition) else None
+    if isinstance(swaps, dg.Swaps):
+        return categories == 2 and swaps.reference != "random"
     if isinstance(getattr(estimator, "coupling", None), dg.Copula):  # the law of more Gaussians has no closed form
         return estimator.coupling.family == "dirichlet" or estimator.evaluations == 2
     return True
@@ -303,7 +304,7 @@ def enumerable(estimator: dg.Estimator, categories: int) -> bool:
 
 def compares(estimator: dg.Estimator) -> bool:
     """Whether it looks for equal points, and so must read how many distinct ones there are."""
-    return isinstance(estimator, dg.Composition) and estimator.coupling.distinct_dims is not None
+    return isinstance(getattr(estimator, "coupling", None), dg.coupling.Distinct)
 
 
 def seen(baseline):

@@ -22,8 +22,8 @@ class Outcomes:
     def draw(self, estimator, logits):
         kind = dg.latent.LATENTS[estimator.latent]
         own = kind.category_logits(logits.detach())
-        law = estimator.coupling.law(estimator.coupling.plan(own))
-        assert law.outcomes.ndim == 2 and law.noise is None
+        law = estimator.coupling.law(own)
+        assert not law.joint
         variables = list(own.shape[:-1])
         batch, outcomes = len(self.number), len(law.outcomes)
         assert batch == 1 or variables.count(batch) == 1
@@ -34,7 +34,8 @@ class Outcomes:
         chosen = law.probabilities.gather(-1, digits.unsqueeze(-1)).squeeze(-1)
         self.probability = self.probability * chosen.movedim(where, 0).reshape(batch, -1).prod(-1)
         self.count *= outcomes**others
-        return estimator.complete(dg.Draw(logits, law.outcomes[digits].movedim(-1, 0), kind))
+        drawn = law.drawn(estimator.coupling, own, digits)
+        return estimator.complete(dg.Draw(logits, drawn, kind))
 
 
 def mean_of_all(monkeypatch, estimate, image, parameters):

@@ -7,7 +7,7 @@ import torch
 from catalogue import gradient, relative_bias, sample, table_function
 
 import discretegrad as dg
-from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
+from discretegrad.coupling.mirrored import MIRRORED, MirroredBits, mirrored_cells
 
 
 @pytest.mark.parametrize("pairs", [1, 3])
@@ -20,7 +20,7 @@ def test_arm_is_its_published_formula(pairs):
 
     draw = sample(dg.ARM(pairs), logits)
     got = gradient(dg.ARM(pairs), draw, f(draw.points))
-    u = draw.noise
+    u = draw.drawn.uniforms
     first, second = (u > torch.sigmoid(-logits)).double(), (u < torch.sigmoid(logits)).double()
     expected = ((f(first) - f(second)).unsqueeze(-1) * (u - 0.5)).mean(0)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-14)
@@ -31,11 +31,14 @@ def test_disarm_is_the_mean_of_arm_given_the_pair():
     logits = torch.randn(50, 1, dtype=torch.float64, requires_grad=True)
     _, nodes = mirrored_cells(torch.stack((torch.sigmoid(-logits.detach()), torch.sigmoid(logits.detach())), -1))
     values = torch.randn(2, 50, dtype=torch.float64)
+    bernoulli, coupling = dg.latent.LATENTS["bernoulli"], dg.ARM().coupling
+    category_logits = bernoulli.category_logits(logits.detach())
     for cell, pair in enumerate(MIRRORED[:4]):
         indices = torch.tensor(pair).reshape(2, 1, 1).expand(2, 50, 1)
         of_arm = [
-            gradient(dg.ARM(), dg.Draw(logits, indices, dg.latent.LATENTS["bernoulli"], noise=u), values)
+            gradient(dg.ARM(), dg.Draw(logits, bits, bernoulli), values)
             for u in nodes[..., [cell, cell + 4]].movedim(-1, 0).unsqueeze(1)
+            for bits in (MirroredBits(indices, category_logits, None, coupling, u),)
         ]
         of_disarm = torch.autograd.grad(dg.functional.disarm(logits, indices, values).sum(), logits)[0]
         torch.testing.assert_close(sum(of_arm) / 2, of_disarm, rtol=1e-11, atol=1e-14)
@@ -52,8 +55,9 @@ def test_disarm_never_has_more_variance_than_arm():
 class MirroredNoise(dg.UniformScore):
     """ARM with the uniform of the other point."""
 
-    def gradient(self, signals):
-        return super().gradient(signals._replace(noise=1 - signals.noise))
+    def gradient(self, drawn, values, centred=False):
+        other = MirroredBits(drawn.indices, drawn.logits, None, drawn.coupling, 1 - drawn.uniforms)
+        return super().gradient(other, values)
 
 
 def test_arm_with_the_wrong_uniform_fails():

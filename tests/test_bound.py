@@ -13,7 +13,7 @@ from discretegrad.ops import bound as bound_ops
 
 def gradient(estimator, logits, indices, values):
     leaf = logits.detach().clone().requires_grad_()
-    draw = dg.Draw(leaf, indices, dg.latent.LATENTS[estimator.latent])
+    draw = dg.draw.given(leaf, indices, dg.latent.LATENTS[estimator.latent])
     return torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)[0]
 
 
@@ -100,12 +100,12 @@ def test_the_whole_gradient_is_that_of_the_mean_bound(kind, latent):
     expected = torch.autograd.grad(mean, (logits, table))
 
     # Every outcome is an element of a batch, weighted by its probability.
-    law = estimator.coupling.law(estimator.coupling.plan(dg.latent.LATENTS[latent].category_logits(logits.detach())))
+    law = estimator.coupling.law(dg.latent.LATENTS[latent].category_logits(logits.detach()))
     number = torch.cartesian_prod(*[torch.arange(len(law.outcomes))] * 2)
     probability = law.probabilities[torch.arange(2), number].prod(-1)
     indices = law.outcomes[number].movedim(-1, 0)
     many = logits.expand(len(number), *logits.shape)
-    draw = dg.Draw(many, indices, dg.latent.LATENTS[latent])
+    draw = dg.draw.given(many, indices, dg.latent.LATENTS[latent])
     surrogate = estimator.surrogate(draw, log_weights(indices, many, draw.points))
     torch.testing.assert_close(probability @ surrogate, mean, rtol=1e-12, atol=0)
     got = torch.autograd.grad(probability @ surrogate, (logits, table))

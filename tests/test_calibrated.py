@@ -48,8 +48,8 @@ BIAS = 0.02
 @pytest.mark.parametrize(("name", "dtype", "kind"), drawn_where(list(COUPLINGS), [torch.float32, torch.float64], KINDS))
 def test_samplers_draw_from_the_law_that_is_enumerated(name, dtype, kind):
     coupling, logits = COUPLINGS[name], logits_of(kind, 1, 5)[0]
-    first, second = coupling.sample(coupling.plan(logits.to(dtype).expand(400_000, 5)), None)
-    law = coupling.law(coupling.plan(logits))
+    first, second = coupling.draw(logits.to(dtype).expand(400_000, 5)).indices
+    law = coupling.law(logits)
     assert torch.equal(law.outcomes, torch.cartesian_prod(torch.arange(5), torch.arange(5)))
     # float32 rounds probabilities below 1e-7 as it likes; the law has no such cells but impossible ones.
     assert_law(first * 5 + second, law.probabilities, COMPARISONS)
@@ -57,8 +57,8 @@ def test_samplers_draw_from_the_law_that_is_enumerated(name, dtype, kind):
 
 def test_pairs_of_one_draw_are_independent_of_each_other():
     logits = logits_of("ordinary", 1, 5)[0]
-    a, b, c, d = dg.Tree(num_pairs=2).sample(dg.Tree().plan(logits.expand(400_000, 5)), None)
-    pair = dg.Tree().law(dg.Tree().plan(logits)).probabilities
+    a, b, c, d = dg.Tree(num_pairs=2).draw(logits.expand(400_000, 5)).indices
+    pair = dg.Tree().law(logits).probabilities
     one = logits.softmax(-1)
     assert_law(a * 5 + b, pair, COMPARISONS)
     assert_law(c * 5 + d, pair, COMPARISONS)

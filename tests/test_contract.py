@@ -31,19 +31,19 @@ def estimator_for(name, latent, event):
 
 def judges_any_ids(estimator):
     """Whether ids and values suffice for its second phase."""
-    return not (estimator.needs_grad_f or noisy(estimator) or getattr(estimator, "weights", dg.Score()).needs_noise)
+    keeps_noise = isinstance(getattr(estimator, "weights", None), dg.UniformScore | dg.DirichletScore)
+    return not (estimator.needs_grad_f or noisy(estimator) or keeps_noise)
 
 
 def average_of(estimator, draw, values):
     """The coupling's weighted average over the points that have ids, or the bound that an estimator is made for."""
     values = values[: draw.indices.shape[0]]
-    if draw.point_of is not None:  # a point counts as often as the coupling drew it
-        values = values.gather(0, draw.point_of)
+    drawn, values = draw.drawn.whole(values)  # a point counts as often as the coupling drew it
     if isinstance(getattr(estimator, "objective", None), dg.objectives.MultiSampleBound):
         return values.exp().mean(0).log()
     if isinstance(getattr(estimator, "objective", None), dg.objectives.AntitheticBound):
         return (values[0::2].exp().mean(0).log() + values[1::2].exp().mean(0).log()) / 2
-    weights = estimator.coupling.value_weights(draw.plan, draw.indices) if hasattr(estimator, "coupling") else None
+    weights = drawn.value_weights()
     if weights is None:
         return values.mean(0)
     return (weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim)) * values).sum(0)
@@ -141,7 +141,7 @@ def test_low_precision_agrees_with_high(name, latent):
     values = torch.randn(indices.shape[0], 20)
     kind = dg.latent.LATENTS[latent]
     gradients = [
-        torch.autograd.grad(estimator.surrogate(dg.Draw(x, indices, kind), values).sum(), x)[0].double()
+        torch.autograd.grad(estimator.surrogate(dg.draw.given(x, indices, kind), values).sum(), x)[0].double()
         for x in (low, high)
     ]
     torch.testing.assert_close(gradients[0], gradients[1], rtol=2**-8, atol=1e-6)
@@ -244,7 +244,7 @@ def test_a_mask_switches_variables_off(name, latent):
         else:
             values = torch.randn(draw.indices.shape[0], 6, dtype=torch.float64)
             kept = draw.indices[:, 0, 1] == 0
-            other = dg.Draw(alone, draw.indices[kept][..., [0, 2]], kind)
+            other = dg.draw.given(alone, draw.indices[kept][..., [0, 2]], kind)
             (expected,) = torch.autograd.grad(estimator.surrogate(other, values[kept]).sum(), alone)
         (got,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), padded)
         torch.testing.assert_close(got[:, [0, 2]], expected, rtol=1e-12, atol=1e-14)

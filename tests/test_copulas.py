@@ -12,18 +12,17 @@ from rounding import assert_rounding
 from scipy import stats
 
 import discretegrad as dg
-from discretegrad.coupling import Law
+from discretegrad.coupling import Law, PairLaw
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
 from discretegrad.ops.copula.reference import edges_of_all
-from discretegrad.weights import Signals
 
 COMPARISONS = 60
 
 
 def pair_law(logits, points, family="dirichlet"):
     coupling = dg.Copula(points, family)
-    return coupling.pair_law(coupling.plan(logits))
+    return coupling.draw(logits).pair_law()
 
 
 @pytest.fixture(params=["by orders", "short"])
@@ -124,8 +123,8 @@ def test_the_short_form_is_taken_where_it_pays(forced, monkeypatch):
         monkeypatch.setattr(module, "pair_probs", lambda *_, name=module.__name__: called.append(name))
     for categories in (3, 300):
         with dg.ops.using(forced):
-            plan = dg.Copula(2).plan(torch.zeros(categories))
-            plan.pair_probs(torch.zeros(2, dtype=torch.int64), [(0, 1)])
+            drawn = dg.Copula(2).at(torch.zeros(categories), None, torch.zeros(2, dtype=torch.int64))
+            drawn.pair_probs([(0, 1)])
     assert [name.rsplit(".")[-1] for name in called] == ["reference", forced]
 
 
@@ -135,7 +134,7 @@ def test_the_joint_law_has_the_pair_law_as_its_margins(points, kind, form):
     """Of every two points: exchangeable, by formulas that share nothing but the distribution function."""
     logits = logits_of(kind, 2, 5)
     coupling = dg.Copula(points)
-    law = coupling.law(coupling.plan(logits))
+    law = coupling.law(logits)
     torch.testing.assert_close(law.probabilities.sum(-1), torch.ones(2).double(), rtol=1e-12, atol=0)
     for s, t in itertools.combinations(range(points), 2):
         cell = law.outcomes[:, s] * 5 + law.outcomes[:, t]
@@ -195,9 +194,9 @@ def test_float32_logits_lose_no_more_than_their_rounding(points):
         logits = logits_of(kind, 1, 4)[0]
         f = table_function(1, 4)
         coupling = dg.Copula(points)
-        law = coupling.law(coupling.plan(logits.float().double()))
+        law = coupling.law(logits.float().double())
         leaf = logits.float().expand(len(law.outcomes), 4).clone().requires_grad_()
-        draw = dg.Draw(leaf, law.outcomes.T, dg.latent.LATENTS["categorical"])
+        draw = dg.draw.given(leaf, law.outcomes.T, dg.latent.LATENTS["categorical"])
         values = torch.stack([f(x.unsqueeze(1).double()) for x in draw.points])
         surrogate = dg.CARMS(points).surrogate(draw, values)
         (each,) = torch.autograd.grad(surrogate.sum(), leaf)
@@ -215,8 +214,8 @@ def test_float32_logits_lose_no_more_than_their_rounding(points):
 def test_all_points_have_the_joint_law(points, dtype, kind):
     logits = logits_of(kind, 1, 4)[0]
     coupling = dg.Copula(points)
-    indices = coupling.sample(coupling.plan(logits.to(dtype).expand(600_000, 4)), None)
-    law = coupling.law(coupling.plan(logits))
+    indices = coupling.draw(logits.to(dtype).expand(600_000, 4)).indices
+    law = coupling.law(logits)
     place = 4 ** torch.arange(points - 1, -1, -1)
     assert_law((indices * place.unsqueeze(-1)).sum(0), law.probabilities, COMPARISONS)
 
@@ -226,8 +225,8 @@ def test_all_points_have_the_joint_law(points, dtype, kind):
 def test_pairs_of_gaussian_points_have_the_pair_law(points, dtype):
     logits = logits_of("ordinary", 1, 4)[0]
     coupling = dg.Copula(points, "gaussian")
-    indices = coupling.sample(coupling.plan(logits.to(dtype).expand(400_000, 4)), None)
-    law = coupling.pair_law(coupling.plan(logits)).flatten()
+    indices = coupling.draw(logits.to(dtype).expand(400_000, 4)).indices
+    law = coupling.draw(logits).pair_law().flatten()
     for s, t in ((0, 1), (points - 1, 1)):
         assert_law(indices[s] * 4 + indices[t], law, COMPARISONS)
 
@@ -247,7 +246,7 @@ def test_uniforms_are_uniform_and_below_one(family):
 
 def gradient(estimator, logits, indices, values):
     leaf = logits.detach().clone().requires_grad_()
-    draw = dg.Draw(leaf, indices, dg.latent.LATENTS[estimator.latent])
+    draw = dg.draw.given(leaf, indices, dg.latent.LATENTS[estimator.latent])
     return torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)[0]
 
 
@@ -314,19 +313,7 @@ def test_importance_weights_of_independent_points_are_leave_one_out():
 
     @dataclass(frozen=True)
     class Product(dg.Independent):
-        exchangeable = every_pair = True
-
-        def masked_plan(self, logits, mask):
-            plan = super().masked_plan(logits, mask)
-
-            class Plan:
-                probs = plan.probs
-
-                def pair_probs(self, indices, pairs):
-                    own = self.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
-                    return torch.stack([own[s] * own[t] for s, t in pairs])
-
-            return Plan()
+        pairs = PairLaw(every=True)
 
     logits = torch.randn(20, 3, 5, dtype=torch.float64)
     indices = dg.RLOO(4).sample(logits).indices
@@ -358,7 +345,8 @@ class Unrefused(dg.LeaveOneOut):
 class OtherOrders(dg.Copula):
     """Each of two points with an order of its own, weighed as if they shared it."""
 
-    def law(self, plan):
+    def law(self, logits):
+        plan = self._tables(logits)
         edges = edges_of_all(plan.probs, plan.ranking)
         lower, upper = (edge.movedim((0, 1), (-2, -1)) for edge in edges)  # [*variables, C, O]
         one = plan.family.interval(lower[..., :, None, :, None], upper[..., :, None, :, None])
@@ -374,26 +362,24 @@ class Ratio(dg.Importance):
     def refuse(self, coupling):
         pass
 
-    def ratio(self, plan):
+    def ratio(self, drawn):
         raise NotImplementedError
 
-    def gradient(self, signals):
-        plan, indices, values, *_ = signals
-        ratio = self.ratio(plan)
-        first, second = indices
+    def gradient(self, drawn, values, centred=False):
+        ratio = self.ratio(drawn)
+        first, second = drawn.indices
         ratio = ratio.gather(-2, first[..., None, None].expand(*first.shape, 1, ratio.shape[-1])).squeeze(-2)
         ratio = ratio.gather(-1, second.unsqueeze(-1)).squeeze(-1)
         half = (values[0] - values[1]) / 2 * torch.where(first == second, 0.0, ratio)
-        return score_ops.scatter(indices, torch.stack((half, -half)), plan.probs.shape[-1])
+        return score_ops.scatter(drawn.indices, torch.stack((half, -half)), drawn.categories)
 
 
 class Clipped(Ratio):
     """Smoothed by 1e-3 and clipped to [0.01, 10]: found in published code."""
 
-    def ratio(self, plan):
-        product = plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
-        coupling = dg.Copula(2)
-        return ((product + 1e-3) / (coupling.pair_law(plan) + 1e-3)).clamp(0.01, 10)
+    def ratio(self, drawn):
+        product = drawn.probs.unsqueeze(-1) * drawn.probs.unsqueeze(-2)
+        return ((product + 1e-3) / (drawn.pair_law() + 1e-3)).clamp(0.01, 10)
 
 
 class PutBackWrong(Ratio):
@@ -401,10 +387,10 @@ class PutBackWrong(Ratio):
 
     inverse = False
 
-    def ratio(self, plan):
-        product = plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
-        ratio = product / plan.law()
-        order = plan.probs.argsort(-1)
+    def ratio(self, drawn):
+        product = drawn.probs.unsqueeze(-1) * drawn.probs.unsqueeze(-2)
+        ratio = product / drawn.pair_law()
+        order = drawn.probs.argsort(-1)
         if self.inverse:
             return ratio
         twice = order.gather(-1, order)  # what `A R A^T` does to a matrix that is already in the original sequence
@@ -448,13 +434,12 @@ def test_arms_without_turning_round_at_one_half_is_biased():
     """The joint probability of two ones of the wrong side: right for p < 1/2, wrong above."""
 
     class OneSided(dg.Importance):
-        def gradient(self, signals):
-            plan, indices, values, *_ = signals
-            p, m = plan.probs[..., 1], indices.shape[0] - 1
+        def gradient(self, drawn, values, centred=False):
+            p, m = drawn.probs[..., 1], len(values) - 1
             ones = (2 * p ** (1 / m) - 1).clamp_min(0) ** m
             weight = p * (1 - p) / (p - ones)
             centred_values = (values - values.mean(0)) / m
-            return score_ops.scatter(indices, weight * centred_values, 2)
+            return score_ops.scatter(drawn.indices, weight * centred_values, 2)
 
     f = table_function(2, 2)
     wrong = dg.Composition(dg.Copula(3), OneSided(), latent="bernoulli")
@@ -468,9 +453,9 @@ def test_a_monte_carlo_estimate_of_the_pair_law_is_biased():
     """1 / r estimated is not 1 over r estimated: seen by the calibrated test that the exact weights pass."""
 
     class Estimated(Ratio):
-        def ratio(self, plan):
-            product = plan.probs.unsqueeze(-1) * plan.probs.unsqueeze(-2)
-            law = dg.Copula(2).pair_law(dg.Copula(2).plan(plan.probs[:1].log())).flatten()
+        def ratio(self, drawn):
+            product = drawn.probs.unsqueeze(-1) * drawn.probs.unsqueeze(-2)
+            law = dg.Copula(2).draw(drawn.probs[:1].log()).pair_law().flatten()
             counts = torch.multinomial(law, 20 * len(product), replacement=True).reshape(-1, 20)
             categories = product.shape[-1]
             estimate = torch.nn.functional.one_hot(counts, categories**2).double().mean(1)
@@ -502,11 +487,9 @@ class WithoutVariables(dg.Importance):
     def __init__(self, inner):
         object.__setattr__(self, "inner", inner)
 
-    def gradient(self, signals):
-        plan, indices, values, categories, _, centred, *_ = signals
-        flat = plan._replace(probs=plan.probs.squeeze(1))
-        values = values.squeeze(-1)
-        return self.inner.gradient(Signals(flat, indices.squeeze(-1), values, categories, None, centred)).unsqueeze(1)
+    def gradient(self, drawn, values, centred=False):
+        flat = dg.coupling.Drawn(drawn.indices.squeeze(-1), drawn.logits.squeeze(1), probs=drawn.probs.squeeze(1))
+        return self.inner.gradient(flat, values.squeeze(-1)).unsqueeze(1)
 
 
 # Refusals

@@ -90,7 +90,7 @@ def test_long_rows_take_no_memory_besides(name):
 
     draw, gradient = run()
     with dg.ops.using("reference"):
-        again = dg.draw.Draw(logits, draw.indices, draw.latent)
+        again = dg.draw.given(logits, draw.indices, draw.latent)
         expected = torch.autograd.grad(estimator.surrogate(again, values).sum(), logits)[0]
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
     size = logits.numel() * logits.element_size()

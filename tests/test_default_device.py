@@ -53,7 +53,7 @@ def test_laws_follow_their_logits():
     logits = torch.tensor([[0.3, -0.2, 0.5]])
     for coupling in (dg.Independent(2), dg.Tree(), dg.Alternatives(1), dg.TopAndRest(2, 2), dg.WithoutReplacement(2)):
         with torch.device("meta"):
-            law = coupling.law(coupling.plan(logits))
+            law = coupling.law(logits)
         assert law.probabilities.device.type == law.outcomes.device.type == "cpu"
 
 

@@ -7,7 +7,7 @@ import torch
 from catalogue import SWAPPERS, gradient, sample
 
 import discretegrad as dg
-from discretegrad import core
+from discretegrad.coupling import merged
 from discretegrad.ops import distinct as distinct_ops
 
 
@@ -63,7 +63,7 @@ def test_points_whose_hashes_collide_are_not_merged(event_dims, monkeypatch):
         chosen, point_of = distinct_ops.distinct(indices, event_dims)
         assert point_of.shape == shape
         assert chosen.shape[0] == point_of.max() + 1
-        assert torch.equal(core._take(core._take(indices, chosen), point_of), indices)
+        assert torch.equal(merged._take(merged._take(indices, chosen), point_of), indices)
 
 
 def test_points_merged_wrongly_are_noticed(monkeypatch):
@@ -72,7 +72,7 @@ def test_points_merged_wrongly_are_noticed(monkeypatch):
     results = []
     for wrong in (False, True):
         if wrong:
-            monkeypatch.setattr(core, "distinct", lambda ids, dims: distinct_ops.distinct(ids[..., :1], dims))
+            monkeypatch.setattr(merged, "distinct", lambda ids, dims: distinct_ops.distinct(ids[..., :1], dims))
         draw = sample(dg.ARSM(), logits)
         results.append(gradient(dg.ARSM(), draw, (draw.points * weight).sum((-1, -2)).exp()))
     assert not torch.allclose(*results, rtol=0.01)
@@ -108,4 +108,4 @@ def test_a_control_variate_that_asks_for_more_points_needs_all_of_them():
         needs_grad_f = True
 
     with pytest.raises(ValueError, match="use distinct=False"):
-        dg.Composition(dg.Swaps(distinct=True), dg.Score(), Asking())
+        dg.Composition(dg.coupling.Distinct(dg.Swaps()), dg.Score(), Asking())

@@ -6,8 +6,8 @@ from calibration import assert_law
 from catalogue import KINDS, logits_of, table_function
 
 import discretegrad as dg
+from discretegrad.coupling import PairLaw, PairPoints
 from discretegrad.ops import flow
-from discretegrad.weights import Signals
 
 COUPLINGS = {
     "independent": dg.Independent(2),
@@ -20,12 +20,12 @@ COUPLINGS = {
 
 def weights_of(coupling, logits):
     """w(i, j), [C, C, C], read off the gradient at all pairs of ids."""
-    plan, c = coupling.plan(logits), logits.shape[-1]
+    c = logits.shape[-1]
     table = torch.zeros(c, c, c, dtype=torch.float64)
     for i in range(c):
         for j in range(c):
             indices, values = torch.tensor([i, j]), torch.tensor([1.0, -1.0], dtype=torch.float64)
-            table[i, j] = dg.MinimumNorm().gradient(Signals(plan, indices, values, c, coupling=coupling))
+            table[i, j] = dg.MinimumNorm().gradient(coupling.at(logits, None, indices), values)
     return table
 
 
@@ -43,7 +43,7 @@ def test_weights_carry_what_every_category_injects(name, categories, kind):
     """sum_j r(i, j) w(i, j) = p_i (e_i - p): no bias whatever f is."""
     coupling, logits = COUPLINGS[name], logits_of(kind, 1, categories)[0]
     p = logits.softmax(-1)
-    carried = (coupling.pair_law(coupling.plan(logits)).unsqueeze(-1) * weights_of(coupling, logits)).sum(1)
+    carried = (coupling.draw(logits).pair_law().unsqueeze(-1) * weights_of(coupling, logits)).sum(1)
     injected = p.unsqueeze(-1) * (torch.eye(categories) - p)
     torch.testing.assert_close(carried, injected, rtol=1e-11, atol=1e-14)
 
@@ -51,7 +51,7 @@ def test_weights_carry_what_every_category_injects(name, categories, kind):
 @pytest.mark.parametrize("name", list(COUPLINGS))
 def test_weights_have_the_least_norm(name):
     coupling, logits = COUPLINGS[name], logits_of("ordinary", 1, 5)[0]
-    law, p = coupling.pair_law(coupling.plan(logits)), logits.softmax(-1)
+    law, p = coupling.draw(logits).pair_law(), logits.softmax(-1)
     possible = (law > 0).unsqueeze(-1)
     got, expected = weights_of(coupling, logits), brute_force(law, p)
     torch.testing.assert_close(
@@ -68,15 +68,14 @@ def test_rao_blackwell_weights_are_no_shorter():
         mean = dg.exact.moments(estimator, f, logits.unsqueeze(0)).mean
         torch.testing.assert_close(mean, dg.exact.gradient(f, logits.unsqueeze(0)), rtol=1e-11, atol=1e-13)
     coupling = dg.Tree()
-    plan = coupling.plan(logits.unsqueeze(0))
-    law = coupling.pair_law(plan)[0]
+    law = coupling.draw(logits).pair_law()
     norms = []
     for weights in (dg.RaoBlackwell(), dg.MinimumNorm()):
         total = 0.0
         for i in range(5):
             for j in range(5):
                 values = torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-                g = weights.gradient(Signals(plan, torch.tensor([[i], [j]]), values, 5, coupling=coupling))
+                g = weights.gradient(coupling.at(logits.unsqueeze(0), None, torch.tensor([[i], [j]])), values)
                 total += float(law[i, j] * g.square().sum()) if i != j else 0.0
         norms.append(total)
     assert norms[1] < norms[0]
@@ -85,14 +84,15 @@ def test_rao_blackwell_weights_are_no_shorter():
 def test_closed_forms_are_what_the_solve_gives():
     for coupling in (dg.Independent(4), dg.NearlyDistinct()):
         logits = torch.stack([logits_of(kind, 1, 6)[0] for kind in KINDS])
-        plan = coupling.plan(logits)
+        probs = logits.softmax(-1)
         indices = torch.randint(6, (2, 3))
-        indices = torch.where(plan.probs.expand(2, 3, 6).gather(-1, indices.unsqueeze(-1)).squeeze(-1) > 0, indices, 0)
+        indices = torch.where(probs.expand(2, 3, 6).gather(-1, indices.unsqueeze(-1)).squeeze(-1) > 0, indices, 0)
         indices = torch.where(torch.tensor([True, False, True]), indices, torch.tensor([[1, 3, 2], [4, 5, 1]]))
         half = torch.randn(3, dtype=torch.float64)
         coefficients = torch.stack((half, -half))
-        closed = coupling.flow(plan, indices, coefficients)
-        solved = flow.potential(plan.probs, coupling.pair_law(plan), indices, coefficients)
+        drawn = coupling.at(logits, None, indices)
+        closed = drawn.flow(coefficients)
+        solved = flow.potential(probs, drawn.pair_law(), indices, coefficients)
         torch.testing.assert_close(closed, solved, rtol=1e-6, atol=1e-10)
 
 
@@ -131,16 +131,16 @@ def test_a_tree_has_the_flow_that_the_solve_gives(shape, order, categories, impl
     logits[4] *= 10.0
     logits[5] *= 1e4
     with dg.ops.using(implementation):
-        plan = coupling.plan(logits)
-        law = coupling.pair_law(plan)
+        law = coupling.draw(logits).pair_law()
         assert flow.connected(law).all(), "a tree connects what can be drawn"
         for points in (2, 3):  # a pair that the tree draws, and points that it does not
             source = dg.Independent(3) if points == 3 else coupling
-            indices = source.sample(source.plan(logits), None)
+            indices = source.draw(logits).indices
             coefficients = torch.randn(points, 6, 20, dtype=torch.float64)
             coefficients -= coefficients.mean(0)
-            expected = flow.potential(plan.probs, law, indices, coefficients)
-            torch.testing.assert_close(plan.flow(indices, coefficients), expected, rtol=0, atol=1e-10)
+            drawn = coupling.at(logits, None, indices)
+            expected = flow.potential(drawn.probs, law, indices, coefficients)
+            torch.testing.assert_close(drawn.flow(coefficients), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("implementation", ["reference", "fused"])
@@ -150,11 +150,10 @@ def test_the_flow_of_a_tree_in_float32(shape, order, implementation):
     coupling = dg.Tree(user_tree(16) if shape == "user" else shape, order)
     logits = torch.randn(3, 200, 16) * torch.tensor([1.0, 5.0, 50.0])[:, None, None]
     with dg.ops.using(implementation):
-        plan = coupling.plan(logits)
-        indices = coupling.sample(plan, None)
+        drawn = coupling.draw(logits)
         half = torch.randn(3, 200)
-        got = plan.flow(indices, torch.stack((half, -half)))
-    wide = coupling.plan(logits.double()).flow(indices, torch.stack((half, -half)).double())
+        got = drawn.flow(torch.stack((half, -half)))
+    wide = coupling.at(logits.double(), None, drawn.indices).flow(torch.stack((half, -half)).double())
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, wide.float(), rtol=0, atol=3e-6)
 
@@ -166,7 +165,7 @@ def test_identities():
     indices = dg.RLOO(4).sample(logits).indices
 
     def gradient(estimator, x, ids, v):
-        draw = dg.Draw(x, ids, dg.latent.LATENTS[estimator.latent])
+        draw = dg.draw.given(x, ids, dg.latent.LATENTS[estimator.latent])
         return torch.autograd.grad(estimator.surrogate(draw, v).sum(), x)[0]
 
     torch.testing.assert_close(
@@ -199,7 +198,7 @@ def test_nearly_distinct_law(categories, kind):
             p[0] = p[1:].sum() * (1 if kind == "half" else 1 - 1e-12)
         logits = p.log()
     p = logits.softmax(-1)
-    law = dg.NearlyDistinct().pair_law(dg.NearlyDistinct().plan(logits))
+    law = dg.NearlyDistinct().draw(logits).pair_law()
     assert (law >= 0).all()
     torch.testing.assert_close(law, law.T, rtol=0, atol=0)
     torch.testing.assert_close(law.sum(-1), p, rtol=1e-12, atol=1e-15)
@@ -214,8 +213,8 @@ def test_nearly_distinct_law(categories, kind):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_nearly_distinct_points_have_that_law(dtype, kind):
     coupling, logits = dg.NearlyDistinct(), logits_of(kind, 1, 5)[0]
-    first, second = coupling.sample(coupling.plan(logits.to(dtype).expand(400_000, 5)), None)
-    law = coupling.law(coupling.plan(logits)).probabilities
+    first, second = coupling.draw(logits.to(dtype).expand(400_000, 5)).indices
+    law = coupling.law(logits).probabilities
     assert_law(first * 5 + second, law, comparisons=6)
 
 
@@ -227,19 +226,23 @@ def test_distinct_pairs_win_on_noise():
     assert flow_ < rloo
 
 
-class Disconnected(dg.Independent):
+class Halves(PairPoints):
     """Two halves that never meet."""
 
-    connected = False
-
-    def flow(self, plan, indices, coefficients, others=None, kept=None):
-        return None
-
-    def pair_law(self, plan):
-        p = plan.probs
+    def pair_law(self):
+        p = self.probs
         half = torch.arange(p.shape[-1]) < p.shape[-1] // 2
         blocks = [torch.where(side, p, 0.0) for side in (half, ~half)]
         return sum(b.unsqueeze(-1) * b.unsqueeze(-2) / b.sum(-1)[..., None, None] for b in blocks)
+
+
+class Disconnected(dg.Independent):
+    """Pairs from one half or from the other."""
+
+    pairs = PairLaw(connected=False, closed=False)
+
+    def draw(self, logits, mask=None, generator=None, check=None):
+        return Halves(super().draw(logits).indices, logits, None, self)
 
 
 def test_a_coupling_that_does_not_connect_the_categories_is_refused():

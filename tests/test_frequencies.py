@@ -138,12 +138,11 @@ def test_both_points_of_nearly_distinct_pairs(kind, implementation, monkeypatch)
     logits, coupling = logits_of(kind), dg.NearlyDistinct()
     probs = logits.double().softmax(-1)
     with dg.ops.using(implementation):
-        plan = coupling.plan(logits)
 
         def drawn(*noise):
             given = torch.tensor(noise, dtype=torch.float64).reshape(2, 1)
             monkeypatch.setattr("discretegrad.coupling.distinct.uniform", lambda *_: given)
-            return coupling.sample(plan, None).tolist()
+            return coupling.draw(logits).indices.tolist()
 
         first, second = torch.zeros(2, len(logits), dtype=torch.float64)
         for one, count in pieces(lambda u: drawn(u, 0.5)[0]):
@@ -180,12 +179,11 @@ def test_mirrored_bits(probability, monkeypatch):
     logit = torch.tensor(probability, dtype=torch.float64).logit().float()
     logits = torch.stack((torch.nn.functional.logsigmoid(-logit), torch.nn.functional.logsigmoid(logit)))
     coupling = dg.MirroredUniforms()
-    plan = coupling.plan(logits)
 
     def drawn(u):
         noise = torch.full((1,), u, dtype=torch.float64)
         monkeypatch.setattr("discretegrad.coupling.mirrored.uniform", lambda *_: noise)
-        return coupling.sample(plan, None).tolist()
+        return coupling.draw(logits).indices.tolist()
 
     for point in (0, 1):
         found = dict(pieces(lambda u, point=point: drawn(u)[point]))
@@ -249,7 +247,7 @@ def test_counts_down_to_a_millionth(implementation):
     probs[20:23] = torch.tensor([0.5, 0.3, 0.2]) * (1 - 4e-5)
     count = 2**22
     with dg.ops.using(implementation):
-        draw = dg.Independent(count).sample(dg.coupling.Probs(probs.log().float()), torch.Generator().manual_seed(1))
-    counts = draw.bincount(minlength=43)
+        drawn = dg.Independent(count).draw(probs.log().float(), None, torch.Generator().manual_seed(1))
+    counts = drawn.indices.bincount(minlength=43)
     expected = count * probs
     assert stats.chisquare(counts.double(), expected * (count / expected.sum())).pvalue > 1e-6

@@ -47,7 +47,7 @@ class Search:
 
 def draws(estimator, logits):
     """All ids `[S, *variables]` of a draw, with their probabilities."""
-    law = estimator.coupling.law(estimator.coupling.plan(logits.detach()))
+    law = estimator.coupling.law(logits.detach())
     flat = law.probabilities.flatten(0, -2)
     for choice in itertools.product(*(row.nonzero().flatten().tolist() for row in flat)):
         probability = math.prod(row[outcome] for row, outcome in zip(flat, choice, strict=True))
@@ -71,7 +71,7 @@ def test_one_surrogate_has_the_gradient_of_the_mean_loss_in_everything(estimator
     search = Search(targets=targets, mask=mask)
     expected, mean, loss = search.truth(), 0.0, 0.0
     for ids, probability in draws(estimator, search.logits):
-        draw = estimator.complete(dg.Draw(search.logits, ids, CATEGORICAL))
+        draw = estimator.complete(dg.draw.given(search.logits, ids, CATEGORICAL))
         scores = search.scores(draw.indices)
         found = contrastive(scores, targets, mask=mask)
         assert found.values.shape == (2, N) and not found.loss.requires_grad

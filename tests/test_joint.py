@@ -12,8 +12,10 @@ from torch.nn.functional import one_hot
 
 import discretegrad as dg
 from discretegrad.control_variate import Residual
+from discretegrad.coupling import SetPoints, TopPoints
+from discretegrad.coupling.joint import as_rows
 from discretegrad.ops import joint as joint_ops
-from discretegrad.weights import Signals
+from discretegrad.ops import local as local_ops
 
 COUPLINGS = {
     "alternatives": dg.Alternatives(),
@@ -31,7 +33,7 @@ COMPARISONS = 2 * len(COUPLINGS) * len(KINDS)
 def judge(estimator, logits, indices, values):
     """Value and gradient."""
     leaf = logits.detach().clone().requires_grad_()
-    loss = estimator.surrogate(dg.Draw(leaf, indices, dg.latent.LATENTS[estimator.latent]), values)
+    loss = estimator.surrogate(dg.draw.given(leaf, indices, dg.latent.LATENTS[estimator.latent]), values)
     return loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]
 
 
@@ -82,10 +84,10 @@ def test_value_and_gradient_of_f_s_own_parameters_are_unbiased(estimator, latent
     logits = torch.randn((3,) if latent == "bernoulli" else (3, 3), dtype=torch.float64)
     table = torch.randn((categories,) * 3, dtype=torch.float64, requires_grad=True)
     kind = dg.latent.LATENTS[latent]
-    law = estimator.coupling.law(estimator.coupling.plan(kind.category_logits(logits)))
+    law = estimator.coupling.law(kind.category_logits(logits))
     torch.testing.assert_close(law.probabilities.sum(), torch.ones((), dtype=torch.float64))
     indices = law.outcomes.transpose(0, 1)
-    draw = dg.Draw(logits.expand(indices.shape[1], *logits.shape), indices, kind)
+    draw = dg.draw.given(logits.expand(indices.shape[1], *logits.shape), indices, kind)
     mean = law.probabilities @ estimator.surrogate(draw, table[indices.unbind(-1)])
 
     p = kind.category_logits(logits).softmax(-1)
@@ -247,8 +249,8 @@ def test_the_built_in_baseline_cuts_the_variance_and_ignores_a_shift():
 @pytest.mark.parametrize(("name", "dtype", "kind"), drawn_where(list(COUPLINGS), [torch.float32, torch.float64], KINDS))
 def test_samplers_draw_from_the_law_that_is_enumerated(name, dtype, kind):
     coupling, logits = COUPLINGS[name], logits_of(kind, 2, 3)
-    law = coupling.law(coupling.plan(logits))
-    drawn = coupling.sample(coupling.plan(logits.to(dtype).expand(400_000, 2, 3)), None).transpose(0, 1)
+    law = coupling.law(logits)
+    drawn = coupling.draw(logits.to(dtype).expand(400_000, 2, 3)).indices.transpose(0, 1)
     sets = isinstance(coupling, dg.WithoutReplacement)
     numbers, probabilities = cells_of(law, 3, sets)
     place = torch.searchsorted(numbers, numbered(drawn, 3, sets)).clamp_max(len(numbers) - 1)
@@ -291,7 +293,7 @@ def test_probabilities_that_underflow_do_no_harm():
     for k in (2, 4):
         estimator = dg.UnorderedSet(k)
         draw = estimator.sample(logits)
-        weights = estimator.coupling.value_weights(draw.plan, draw.indices)
+        weights = draw.drawn.value_weights()
         torch.testing.assert_close(weights, torch.full_like(weights, 1 / k), rtol=1e-6, atol=0)
         values = torch.randn(k, 2)
         (got,) = torch.autograd.grad(estimator.surrogate(draw, values).sum(), logits)
@@ -302,8 +304,7 @@ def test_probabilities_that_underflow_do_no_harm():
 
 def test_the_largest_set_has_weights_that_sum_to_one():
     logits = torch.randn(3, 2, 8, dtype=torch.float64) * 3
-    plan = dg.WithoutReplacement(12).plan(logits)
-    weights = dg.WithoutReplacement(12).value_weights(plan, dg.WithoutReplacement(12).sample(plan, None))
+    weights = dg.WithoutReplacement(12).draw(logits).value_weights()
     torch.testing.assert_close(weights.sum(0), torch.ones(3, dtype=torch.float64), rtol=1e-11, atol=0)
 
 
@@ -322,26 +323,40 @@ def test_impossible_values_are_never_drawn(estimator):
 # Known-wrong ones.
 
 
-class PlainAverage(dg.WithoutReplacement):
+def weighed(coupling, kind, weigh):
+    """A coupling whose points are weighed in another way."""
+
+    class Points(kind):
+        def weigh(self):
+            return weigh(self, super().weigh())
+
+    class Weighed(type(coupling)):
+        def at(self, logits, mask, indices):
+            return Points(indices, logits, mask, self, self._log_probs(logits, mask))
+
+    return Weighed(*vars(coupling).values())
+
+
+def plain_average(drawn, weights):
     """Points without replacement averaged as if they were independent."""
-
-    def value_weights(self, plan, indices):
-        return torch.full_like(super().value_weights(plan, indices), 1 / self.k)
+    return torch.full_like(weights, 1 / len(weights))
 
 
-class Normalised(dg.WithoutReplacement):
+def normalised(drawn, weights):
     """Weights p(s) / p(S), as if the set had been given beforehand."""
-
-    def value_weights(self, plan, indices):
-        chosen = plan.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1).prod(-1)
-        return chosen / chosen.sum(0)
+    chosen = drawn.probs.expand(*drawn.indices.shape, -1).gather(-1, drawn.indices.unsqueeze(-1)).squeeze(-1).prod(-1)
+    return chosen / chosen.sum(0)
 
 
-class Included(dg.WithoutReplacement):
+def included(drawn, weights):
     """Weights that count every member as a sample of its own: k times too much."""
+    return len(weights) * weights
 
-    def value_weights(self, plan, indices):
-        return self.k * super().value_weights(plan, indices)
+
+def forgotten_top(drawn, weights):
+    """The rest drawn with weight one, not 1 - p(top)."""
+    rest = drawn.coupling.num_samples
+    return torch.cat((weights[:-rest], torch.full_like(weights[-rest:], 1 / rest)))
 
 
 class OthersMean(dg.UnorderedBaseline):
@@ -354,31 +369,22 @@ class OthersMean(dg.UnorderedBaseline):
         return Residual(values - (values.sum(0) - values) / (values.shape[0] - 1))
 
 
-class ForgottenTop(dg.TopAndRest):
-    """The rest drawn with weight one, not 1 - p(top)."""
-
-    def value_weights(self, plan, indices):
-        weights = super().value_weights(plan, indices).clone()
-        weights[self.k :] = 1 / self.num_samples
-        return weights
-
-
 class Unscaled(dg.LocalExpectations):
     """Chosen variables that stand for themselves only."""
 
-    def gradient(self, signals):
-        plan, indices, values, categories, _, centred, *_ = signals
-        return super().gradient(
-            Signals(plan._replace(uncertain=plan.uncertain & False), indices, values, categories, None, centred)
-        )
+    def gradient(self, drawn, values, centred=False):
+        event_dims = drawn.coupling.event_dims
+        ids = as_rows(drawn.indices, event_dims)
+        gradient = local_ops.expectation_gradients(drawn.joined[0], ids, as_rows(values, event_dims))
+        return gradient.reshape(drawn.probs.shape)
 
 
 WRONG = {
-    "plain average": lambda: dg.Composition(PlainAverage(3), dg.Score()),
-    "normalised": lambda: dg.Composition(Normalised(3), dg.Score()),
-    "included": lambda: dg.Composition(Included(3), dg.Score()),
+    "plain average": lambda: dg.Composition(weighed(dg.WithoutReplacement(3), SetPoints, plain_average), dg.Score()),
+    "normalised": lambda: dg.Composition(weighed(dg.WithoutReplacement(3), SetPoints, normalised), dg.Score()),
+    "included": lambda: dg.Composition(weighed(dg.WithoutReplacement(3), SetPoints, included), dg.Score()),
     "mean of the others": lambda: dg.Composition(dg.WithoutReplacement(3), dg.Score(), OthersMean()),
-    "forgotten top": lambda: dg.Composition(ForgottenTop(2), dg.Score()),
+    "forgotten top": lambda: dg.Composition(weighed(dg.TopAndRest(2), TopPoints, forgotten_top), dg.Score()),
     "unscaled": lambda: dg.Composition(dg.Alternatives(1), Unscaled()),
 }
 

@@ -291,7 +291,7 @@ def test_ids_that_are_no_categories_write_nowhere(wrong):
     logits, indices = torch.randn(4, 3, 5, requires_grad=True), torch.zeros(2, 4, 3, dtype=torch.int64)
     indices[1, 2, 1] = wrong
     for estimator in (dg.RLOO(), dg.DisARMTree(), dg.DisARMTree(order="abs")):
-        draw = dg.Draw(logits, indices, dg.latent.LATENTS["categorical"])
+        draw = dg.draw.given(logits, indices, dg.latent.LATENTS["categorical"])
         with pytest.raises(IndexError, match="must lie in"):
             estimator.surrogate(draw, torch.randn(2, 4)).sum().backward()
 

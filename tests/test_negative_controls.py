@@ -35,17 +35,16 @@ class AnyCoupling(dg.Importance):
 class UnrefusedScore(dg.Score):
     """Leave-one-out centring without its softmax term, though the values are not centred."""
 
-    def gradient(self, signals):
-        return super().gradient(signals._replace(centred=True))
+    def gradient(self, drawn, values, centred=False):
+        return super().gradient(drawn, values, centred=True)
 
 
 class NoShare(dg.RaoBlackwell):
     """The coupling's weight lost, as by a cast of a boolean: s = 1."""
 
-    def gradient(self, signals):
-        plan, indices, values, *_ = signals
+    def gradient(self, drawn, values, centred=False):
         half = (values[0] - values[1]) / 2
-        return dg.ops.score.scatter(indices, torch.stack((half, -half)), plan.probs.shape[-1])
+        return dg.ops.score.scatter(drawn.indices, torch.stack((half, -half)), drawn.categories)
 
 
 class UpdatedBeforeUse(dg.nn.RunningMean):
@@ -60,10 +59,8 @@ class UpdatedBeforeUse(dg.nn.RunningMean):
 class WrongOrder(dg.Tree):
     """A tree that depends on the noise: the weights of one tree on the points of another."""
 
-    def law(self, plan):
-        other = dg.Tree(order="descending")
-        logits = plan.probs.log()
-        return other.law(other.plan(logits))
+    def law(self, logits):
+        return dg.Tree(order="descending").law(logits)
 
 
 WRONG = {
@@ -124,8 +121,7 @@ def test_the_score_of_a_wrong_probability_fails():
     """Weights made with the probabilities of other logits: unbiased no more, and enumeration says so."""
 
     class Stale(dg.Score):
-        def gradient(self, signals):
-            plan, indices, values, *_ = signals
-            return score(plan.probs.flip(-1), indices, values / indices.shape[0])
+        def gradient(self, drawn, values, centred=False):
+            return score(drawn.probs.flip(-1), drawn.indices, values / len(values))
 
     assert bias(dg.Composition(dg.Independent(1), Stale())) > 0.01

@@ -36,7 +36,7 @@ class TwoLayers:
 
 def enumerate_indices(coupling, logits):
     """All joint ids [S, *variables] of a draw from logits [*variables, C], with their probabilities."""
-    law = coupling.law(coupling.plan(logits.detach()))
+    law = coupling.law(logits.detach())
     flat = law.probabilities.reshape(-1, law.probabilities.shape[-1])
     for choice in itertools.product(range(law.outcomes.shape[0]), repeat=flat.shape[0]):
         probability = 1.0
@@ -52,11 +52,11 @@ def mean_gradients(model, outer, inner):
     totals = [torch.zeros_like(p) for p in model.parameters]
     categorical = dg.latent.LATENTS["categorical"]
     for ids, probability in enumerate_indices(outer.coupling, model.logits):
-        points = outer.complete(dg.Draw(model.logits, ids, categorical)).points  # the extra ones too
+        points = outer.complete(dg.draw.given(model.logits, ids, categorical)).points  # the extra ones too
         inner_logits = model.inner_logits(points)  # [S1, V2, C2]
         for inner_ids, inner_probability in enumerate_indices(inner.coupling, inner_logits):
-            draw = outer.complete(dg.Draw(model.logits, ids, categorical))
-            inner_draw = inner.complete(dg.Draw(model.inner_logits(draw.points), inner_ids, categorical))
+            draw = outer.complete(dg.draw.given(model.logits, ids, categorical))
+            inner_draw = inner.complete(dg.draw.given(model.inner_logits(draw.points), inner_ids, categorical))
             values = model.f(draw.points, inner_draw.points)  # [S2, S1], with the extra ones of both
             loss = outer.surrogate(draw, inner.surrogate(inner_draw, values))
             gradients = torch.autograd.grad(loss, model.parameters)

@@ -195,7 +195,7 @@ def test_large_trees_float32_agrees_with_float64(name):
     gradients = []
     for dtype in (torch.float32, torch.float64):
         leaf = logits.float().to(dtype).requires_grad_()
-        loss = estimator.surrogate(dg.Draw(leaf, draw.indices, draw.latent), values.to(dtype))
+        loss = estimator.surrogate(dg.draw.given(leaf, draw.indices, draw.latent), values.to(dtype))
         gradients.append(torch.autograd.grad(loss.sum(), leaf)[0].double())
     # As in `test_fused.py`: difference * lighter / (own + other) * p / own, and the differences at the ends.
     size = gradients[1].abs() + scatter(draw.indices, 2 * values.abs(), 63)

@@ -225,7 +225,7 @@ def test_an_own_slope_is_biased():
 
         def subtract_from(self, evaluation: Evaluation):
             draw, slopes = evaluation.draw, evaluation.grad_f
-            p = evaluation.plan.probs
+            p = evaluation.draw.probs
             one_hots = torch.nn.functional.one_hot(draw.indices, 3).double()
             values = evaluation.values - (slopes * (one_hots - p)).sum((-1, -2))
             weighted = p * slopes.mean(0)

@@ -150,7 +150,7 @@ def test_a_draw_of_another_estimator_is_refused():
     with pytest.raises(ValueError, match="made by another estimator"):
         dg.StraightThrough(2).surrogate(dg.GumbelSoftmax(num_samples=2).sample(logits), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="made by another estimator"):
-        dg.DisARMTree().surrogate(dg.Draw(logits, torch.zeros(3, 4, 2).long(), draw.latent), torch.zeros(3, 4))
+        dg.DisARMTree().surrogate(dg.draw.given(logits, torch.zeros(3, 4, 2).long(), draw.latent), torch.zeros(3, 4))
 
 
 def test_a_gradient_of_another_shape_is_not_attached():

@@ -117,7 +117,7 @@ def on_a_grid(estimator, f, logit, nodes=200):
         p = torch.tensor(logit if b else -logit, dtype=torch.float64).sigmoid()
         leaf = torch.full((nodes, 1), logit, dtype=torch.float64, requires_grad=True)
         indices = torch.full((1, nodes, 1), b)
-        draw = dg.Draw(leaf, indices, LATENTS["bernoulli"], source=estimator.coupling)
+        draw = dg.draw.given(leaf, indices, LATENTS["bernoulli"])
         draw = estimator.complete(draw)
         log_noise = torch.zeros(nodes, 1, 2, dtype=torch.float64)
         log_noise[..., 1 - b] = v.logit().unsqueeze(-1)  # only the ratio of the two exponentials matters
@@ -286,7 +286,7 @@ def test_relaxations_refuse():
         dg.RELAX(torch.nn.Linear(12, 2), scale=None)(lambda points: points.sum((-1, -2)), logits)
     alone = dg.RELAX(Waves(), scale=None)
     with pytest.raises(ValueError, match="needs the noise of its relaxed points"):
-        alone.surrogate(dg.Draw(logits, torch.zeros(1, 5, 3).long(), LATENTS["categorical"]), torch.zeros(1, 5))
+        alone.surrogate(dg.draw.given(logits, torch.zeros(1, 5, 3).long(), LATENTS["categorical"]), torch.zeros(1, 5))
     with pytest.raises(ValueError, match="only one control variate of a chain"):
         dg.Composition(dg.Independent(1), dg.Score(), (dg.Relaxed(), dg.Taylor()))
 

@@ -13,7 +13,9 @@ from catalogue import USER_TREES, drawn_where
 
 import discretegrad as dg
 from discretegrad.coupling import Law
+from discretegrad.ops.copula.families import Dirichlet
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.tree import pairs
 
 PAIRS = {
     "independent": lambda c: dg.Independent(2),
@@ -78,23 +80,23 @@ def logits_of(kind, *shape):
 
 def laws(coupling, logits):
     """Which points are looked at together, and their law; all of them where it has a closed form."""
-    plan = coupling.plan(logits)
     if isinstance(coupling, dg.Copula) and coupling.family == "gaussian" and coupling.num_samples > 2:
         categories = torch.arange(logits.shape[-1])
-        pair = Law(torch.cartesian_prod(categories, categories), coupling.pair_law(plan).flatten())
+        pair = Law(torch.cartesian_prod(categories, categories), coupling.draw(logits).pair_law().flatten())
         return [((0, 1), pair), ((coupling.num_samples - 1, 0), pair)]
-    return [(slice(None), coupling.law(plan))]
+    return [(slice(None), coupling.law(logits))]
 
 
 def check(coupling, logits, sample=None):
     """Draw as often as the test's power asks for, in float32, and compare."""
-    sample, categories = sample or coupling.sample, logits.shape[-1]
+    sample = sample or (lambda logits, generator: coupling.draw(logits, None, generator).indices)
+    categories = logits.shape[-1]
     sets = isinstance(coupling, dg.WithoutReplacement)
     for points, law in laws(coupling, logits):
         cells = max(2, len(cells_of(law, categories, sets)[0]))
         count = draws_for_law(cells, COMPARISONS)
-        plan = coupling.plan(logits.float().expand(count, *logits.shape).contiguous())
-        drawn = sample(plan, torch.Generator().manual_seed(7)).transpose(0, 1)[:, points]
+        many = logits.float().expand(count, *logits.shape).contiguous()
+        drawn = sample(many, torch.Generator().manual_seed(7)).transpose(0, 1)[:, points]
         assert_drawn_from(drawn, law, categories, COMPARISONS, sets)
 
 
@@ -120,48 +122,49 @@ def test_every_point_of_a_race_has_its_variable_s_law(kind, reference):
     logits = logits_of(kind, 3)
     count = draws_for_law(3, COMPARISONS)
     coupling = dg.Swaps(reference, event_dims=0)
-    for point in coupling.sample(coupling.plan(logits.float().expand(count, 3)), None):
+    for point in coupling.draw(logits.float().expand(count, 3)).indices:
         assert_law(point, logits.softmax(-1), COMPARISONS)
 
 
 # Known-wrong samplers
 
 
-def with_a_reused_uniform(plan, generator):
+def with_a_reused_uniform(logits, generator):
     """Where the second point leaves the first one's path decides also where it goes then."""
-    noise = torch.rand(3, 1, *plan.leaves.shape[:-1], generator=generator)
-    return plan.sample(torch.stack((noise[0], noise[1], noise[1])))[0]
+    noise = torch.rand(3, 1, *logits.shape[:-1], generator=generator)
+    return pairs("balanced", None, logits).sample(torch.stack((noise[0], noise[1], noise[1])))[0]
 
 
-def with_the_ends_swapped(plan, generator):
+def with_the_ends_swapped(logits, generator):
     """The more frequent end of the order comes first: the order of a copula, mirrored."""
-    uniforms = plan.family.uniforms(torch.rand(3, *plan.probs.shape[:-1], generator=generator))
-    return inverse_cdf(plan.probs, 1 - uniforms)
+    uniforms = Dirichlet(3).uniforms(torch.rand(3, *logits.shape[:-1], generator=generator))
+    return inverse_cdf(logits.softmax(-1), 1 - uniforms)
 
 
-def with_its_own_normalisation(plan, generator):
+def with_its_own_normalisation(logits, generator):
     """The second point from what the first one left, by p and not by b."""
-    noise = torch.rand(2, *plan.probs.shape[:-1], generator=generator)
-    first = inverse_cdf(plan.probs, noise[0])
-    return torch.stack((first, inverse_cdf(plan.probs.scatter(-1, first.unsqueeze(-1), 0.0), noise[1])))
+    noise, probs = torch.rand(2, *logits.shape[:-1], generator=generator), logits.softmax(-1)
+    first = inverse_cdf(probs, noise[0])
+    return torch.stack((first, inverse_cdf(probs.scatter(-1, first.unsqueeze(-1), 0.0), noise[1])))
 
 
-def independent(plan, generator):
+def independent(logits, generator):
     """Each point alone is right."""
-    return inverse_cdf(plan.probs, torch.rand(2, *plan.probs.shape[:-1], generator=generator))
+    return inverse_cdf(logits.softmax(-1), torch.rand(2, *logits.shape[:-1], generator=generator))
 
 
-def off_by_two_percent(plan, generator):
+def off_by_two_percent(logits, generator):
     """Of the mass of the most frequent category, given to another."""
-    top = plan.probs.argmax(-1, keepdim=True)
-    moved = 0.02 * plan.probs.gather(-1, top)
-    probs = plan.probs.scatter_add(-1, top, -moved).scatter_add(-1, (top + 1) % plan.probs.shape[-1], moved)
+    probs = logits.softmax(-1)
+    top = probs.argmax(-1, keepdim=True)
+    moved = 0.02 * probs.gather(-1, top)
+    probs = probs.scatter_add(-1, top, -moved).scatter_add(-1, (top + 1) % probs.shape[-1], moved)
     return inverse_cdf(probs, torch.rand(2, *probs.shape[:-1], generator=generator))
 
 
-def with_replacement(plan, generator):
+def with_replacement(logits, generator):
     """Two independent joint values, which may be equal."""
-    return inverse_cdf(plan.probs, torch.rand(2, *plan.probs.shape[:-1], generator=generator))
+    return independent(logits, generator)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import discretegrad as dg
 
 def gradient(estimator, logits, indices, values):
     leaf = logits.detach().clone().requires_grad_()
-    draw = dg.Draw(leaf, indices, dg.latent.LATENTS[estimator.latent])
+    draw = dg.draw.given(leaf, indices, dg.latent.LATENTS[estimator.latent])
     return torch.autograd.grad(estimator.surrogate(draw, values).sum(), leaf)[0]
 
 

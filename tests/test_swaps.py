@@ -8,7 +8,8 @@ import torch
 from catalogue import SWAPPERS, drawn_where, gradient, logits_of, relative_bias, sample, table_function
 
 import discretegrad as dg
-from discretegrad.coupling import Law
+from discretegrad.coupling.mirrored import MirroredBits
+from discretegrad.coupling.swaps import SwapsLaw
 from discretegrad.ops import swap as swap_ops
 
 
@@ -24,6 +25,11 @@ def brute_force(logits, noise, f):
     return table
 
 
+def points_of(draw):
+    """All that the swaps gave."""
+    return draw.drawn.points if draw.distinct is not None else draw.drawn
+
+
 @pytest.mark.parametrize("distinct", [False, True])
 @pytest.mark.parametrize("categories", [2, 3, 4, 7])
 def test_published_formulas(categories, distinct):
@@ -35,7 +41,7 @@ def test_published_formulas(categories, distinct):
         return (points * weight).sum((-1, -2)).exp()
 
     draw = sample(dg.ARSM(distinct=distinct), logits)
-    noise = draw.noise.movedim(0, -1).exp()
+    noise = points_of(draw).log_noise.exp()
     torch.testing.assert_close(noise.sum(-1), torch.ones(40, 3).double(), rtol=1e-12, atol=0)
     table = brute_force(logits, noise, f)
     total = torch.zeros_like(logits)
@@ -57,7 +63,7 @@ def test_a_random_reference_is_one_for_each_batch_element():
     """Every gradient is that of some fixed reference, given the same noise, and every reference occurs."""
     logits = torch.randn(60, 2, 4, dtype=torch.float64)
     draw = sample(dg.ARS(), logits)
-    reference = draw.noise[-1].long()
+    reference = draw.drawn.reference
     assert torch.equal(reference[:, 0], reference[:, 1])
     assert set(reference[:, 0].tolist()) == set(range(4))
     value = torch.randn(2, 4, dtype=torch.float64)
@@ -76,9 +82,11 @@ def test_with_two_categories_ars_is_arm(estimator):
     difference = (logits[..., 1] - logits[..., 0]).requires_grad_()
     race_first = estimator != dg.ARS(1)
     indices = draw.indices if race_first else draw.indices.flip(0)
-    noise = draw.noise[:1].exp()
+    uniforms = draw.drawn.log_noise[..., 0].exp().unsqueeze(0)
     values = torch.randn(2, 80, dtype=torch.float64)
-    arm = gradient(dg.ARM(), dg.Draw(difference, indices, dg.latent.LATENTS["bernoulli"], noise=noise), values)
+    bernoulli = dg.latent.LATENTS["bernoulli"]
+    bits = MirroredBits(indices, bernoulli.category_logits(difference), None, dg.ARM().coupling, uniforms)
+    arm = gradient(dg.ARM(), dg.Draw(difference, bits, bernoulli), values)
     got = gradient(estimator, draw, values if race_first else values.flip(0))
     torch.testing.assert_close(got[..., 1], arm, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(got[..., 0], -arm, rtol=1e-10, atol=1e-12)
@@ -98,19 +106,20 @@ def test_with_two_categories_the_integrated_forms_are_disarm(estimator):
 class Polygons(dg.Swaps):
     """The exact law for three categories: cells of the simplex between all lines where two times can be equal."""
 
-    def law(self, plan):
-        variables = [cells(log_probs) for log_probs in plan.log_probs]
+    def law(self, logits):
+        rows = logits.log_softmax(-1)
+        variables = [cells(log_probs) for log_probs in rows]
         sizes = [len(areas) for areas, _ in variables]
         noise = torch.cat([centres for _, centres in variables]).log()
-        rates = torch.cat([row.expand(size, 3) for row, size in zip(plan.log_probs, sizes, strict=True)])
+        rates = torch.cat([row.expand(size, 3) for row, size in zip(rows, sizes, strict=True)])
         probabilities = torch.block_diag(*[2 * areas.unsqueeze(0) for areas, _ in variables])
         if self.reference == "all":
             outcomes = swap_ops.swapped_winners(noise, rates, *swap_ops.all_swaps(3, noise.device))
         else:
             reference = torch.tensor([self.reference])
             outcomes = swap_ops.swapped_winners(noise, rates, torch.arange(3), reference)
-            noise = torch.cat((noise, torch.full_like(noise[:, :1], self.reference)), -1)
-        return Law(outcomes, probabilities, noise.expand(len(variables), *noise.shape))
+        reference = None if self.reference == "all" else self.reference
+        return SwapsLaw(outcomes, probabilities, noise.expand(len(variables), *noise.shape), reference)
 
 
 def cells(log_probs):
@@ -209,24 +218,19 @@ def test_less_noise_in_the_weights_is_less_variance(reference):
 class AfterTheSwap(dg.DirichletScore):
     """pi_j read after c and j were swapped: it is pi_c then."""
 
-    def of_one(self, plan, log_noise, reference, indices):
-        return 1 - log_noise.shape[-1] * log_noise.exp()
-
-    def gradient(self, signals):
-        plan, indices, values, noise = signals.plan, signals.indices, signals.values, signals.noise
-        weights = self.of_one(plan, noise[:-1].movedim(0, -1), None, indices)
+    def gradient(self, drawn, values, centred=False):
+        weights = 1 - drawn.categories * drawn.log_noise.exp()
         values = (values - values.mean(0)).movedim(0, -1)
-        return (weights * values).expand(plan.probs.shape)
+        return (weights * values).expand(drawn.probs.shape)
 
 
 @dataclass(frozen=True)
 class UnchangedBySwap(dg.DirichletScore):
     """Weight 0 for single swaps that leave the variable as it was, instead of for variables that no swap changes."""
 
-    def gradient(self, signals):
-        plan, indices, values, noise = signals.plan, signals.indices, signals.values, signals.noise
-        weights = self.of_one(plan, noise[:-1].movedim(0, -1), noise[-1].long(), indices)
-        kept = indices != indices[int(noise[-1].flatten()[0])]
+    def gradient(self, drawn, values, centred=False):
+        weights = self.of_one(drawn, drawn.reference)
+        kept = drawn.indices != drawn.indices[int(drawn.reference.flatten()[0])]
         return ((values - values.mean(0)) * weights * kept).movedim(0, -1)
 
 

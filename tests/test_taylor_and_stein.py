@@ -197,7 +197,7 @@ class OwnSlope(dg.DoubleTaylor):
     """A Taylor term with the gradients of all points, the own one included."""
 
     def subtract_from(self, evaluation):
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = evaluation.grad_f.mean(0)
         linear = taylor_ops.at(slopes, draw.indices) - taylor_ops.at_mean(slopes, probs)
         values = values - linear.flatten(values.ndim).sum(-1)

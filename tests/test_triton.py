@@ -573,9 +573,9 @@ def test_leave_one_out_makes_no_probabilities():
     with dg.ops.using("triton"):
         draw = estimator.sample(logits)
         estimator.surrogate(draw, draw.points[..., 0].sum(-1)).sum().backward()
-    assert draw.plan._probs is None
-    assert not draw.plan.probs.requires_grad  # made later, but as if at once
-    assert torch.equal(draw.plan.probs, logits.softmax(-1))
+    assert draw.drawn._probs is None
+    assert not draw.probs.requires_grad  # made later, but as if at once
+    assert torch.equal(draw.probs, logits.softmax(-1))
 
 
 @pytest.mark.parametrize(
@@ -748,9 +748,9 @@ def test_kernels_draw_from_the_exact_law(name, large_tiles):
     coupling, dtype, categories = LAWS[name]
     count = 400_000
     logits = torch.randn(categories, dtype=dtype, device=DEVICE)
-    law = coupling.law(coupling.plan(logits.double()))
+    law = coupling.law(logits.double())
     with dg.ops.using("triton"):
-        points = coupling.sample(coupling.plan(logits.expand(count, categories)), None)
+        points = coupling.draw(logits.expand(count, categories)).indices
     place = categories ** torch.arange(points.shape[0], device=DEVICE)
     number = (points * place.unsqueeze(-1)).sum(0)
     probabilities = torch.zeros(categories ** points.shape[0], dtype=torch.float64, device=DEVICE)
@@ -765,7 +765,7 @@ def test_points_do_not_depend_on_the_tiles(coupling, monkeypatch):
     with dg.ops.using("triton"):
         for tile in (2048, 64):
             monkeypatch.setattr(kernels, "TILE", tile)
-            found.append(coupling.sample(coupling.plan(logits), torch.Generator(DEVICE).manual_seed(1)))
+            found.append(coupling.draw(logits, None, torch.Generator(DEVICE).manual_seed(1)).indices)
     assert torch.equal(*found)
 
 
@@ -828,7 +828,7 @@ def test_a_step_replays_in_a_cuda_graph(name):
         graph.replay()
         seen.append(draw.indices.clone())
         with dg.ops.using("reference"):
-            again = dg.draw.Draw(logits, draw.indices, draw.latent)
+            again = dg.draw.given(logits, draw.indices, draw.latent)
             expected = torch.autograd.grad(estimator.surrogate(again, values.detach()).sum(), logits)[0]
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
     assert not torch.equal(*seen)

@@ -5,7 +5,6 @@ import torch
 from catalogue import Waves, every, make, table_function
 
 import discretegrad as dg
-from discretegrad.weights import Signals
 
 TUNED = [(n, k) for n, k in every() if any(isinstance(learner, dg.nn.Tuned) for learner in make(n, k).learners)]
 
@@ -109,8 +108,7 @@ class FittedToItsOwnDraw(dg.DoubleTaylor):
     def estimate(self, evaluation, residual):
         indices = evaluation.draw.indices
         values = residual.values.reshape(*residual.values.shape, *[1] * (indices.ndim - residual.values.ndim))
-        signals = Signals(evaluation.plan, indices, values, evaluation.draw.categories, centred=True)
-        return dg.Score().gradient(signals) + residual.added_back
+        return dg.Score().gradient(evaluation.draw.drawn, values, centred=True) + residual.added_back
 
 
 def test_a_coefficient_fitted_before_use_is_biased():

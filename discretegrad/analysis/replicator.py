@@ -259,7 +259,7 @@ def _element_by_element(estimator: Estimator) -> bool:
     if isinstance(estimator, Pathwise):
         temperature = getattr(estimator.path, "temperature", 1.0)
         return not (isinstance(temperature, Tensor) and temperature.ndim)  # which may belong to batch elements
-    if not isinstance(estimator, Composition) or estimator.coupling.distinct_dims is not None:
+    if not isinstance(estimator, Composition) or estimator.coupling.whole is not estimator.coupling:
         return False
     control_variate = estimator.control_variate
     parts = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)

@@ -15,7 +15,6 @@ from discretegrad.analysis.replicator import Problem, Replicator
 from discretegrad.analysis.stages import ESTIMATED
 from discretegrad.autograd import append_dims
 from discretegrad.core import Estimator
-from discretegrad.coupling import Coupling
 from discretegrad.draw import Draw, category_logits
 from discretegrad.latent import Latent
 
@@ -103,11 +102,11 @@ def of_posterior(logits: Tensor, latent: Latent, mask: Tensor | None) -> dict[st
 def of_draw(draw: Draw, values: Tensor) -> dict[str, Any]:
     """Those, and the estimate of E f."""
     row = of_posterior(draw.logits, draw.latent, draw.mask)
-    if draw.point_of is None:  # or how often a point counts depends on the batch element
+    if draw.distinct is None:  # or how often a point counts depends on the batch element
         active = draw.active(values.ndim - 1)
         values = values[: draw.indices.shape[0]].double()
         values = values if active is None else torch.where(active, values, 0.0)
-        weights = draw.source.value_weights(draw.plan, draw.indices) if isinstance(draw.source, Coupling) else None
+        weights = draw.drawn.value_weights()
         of_points = values.mean(0) if weights is None else (values * append_dims(weights, values.ndim)).sum(0)
         row["value"] = float(of_points.mean())
     return row

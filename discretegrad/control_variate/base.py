@@ -23,8 +23,6 @@ class Evaluation(NamedTuple):
     """What a control variate may look at: the draw, and f there."""
 
     draw: Draw
-    plan: Any
-    """The coupling's."""
     values: Tensor
     """`[S, *batch]`, at the points that have ids; no graph."""
     extra_values: Tensor

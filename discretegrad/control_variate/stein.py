@@ -53,7 +53,7 @@ class Stein(OthersStein):
         With `a_v = slope_v . (z_v - p_v)`: `A h = -sum_v a_v`, and for the score of variable d
         `A (h score_d) = (diag p_d - p_d p_d^T) slope_d - (2 sum_v a_v - a_d) score_d`.
         """
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = needed(evaluation)
         points = values.shape[0]
         total = slopes.sum(0)
@@ -75,7 +75,7 @@ class AnyStein(OthersStein):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The surrogates at every point and at its neighbours, which differ from it in one variable."""
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes, dims = needed(evaluation), draw.indices.ndim
         points = values.shape[0]
         others = _others(points, values)  # [S, S - 1]

@@ -30,12 +30,12 @@ class Taylor(ControlVariate):
 
     def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor, Any]:
         """The mean."""
-        return draw.plan.probs.unsqueeze(0), None
+        return draw.probs.unsqueeze(0), None
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and `(diag p - p p^T) grad f(p)`."""
         left, slopes = beyond_first_order(evaluation)
-        return Residual(left, taylor_ops.gradient_of_mean(slopes, evaluation.plan.probs))
+        return Residual(left, taylor_ops.gradient_of_mean(slopes, evaluation.draw.probs))
 
 
 class OthersTaylor(ControlVariate):
@@ -56,7 +56,7 @@ class OthersTaylor(ControlVariate):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The centred values, and `coefficient * (diag p - p p^T)` times the mean gradient."""
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = needed(evaluation)
         points = values.shape[0]
         total = slopes.sum(0)
@@ -81,7 +81,7 @@ class DoubleTaylor(OthersTaylor):
 def beyond_first_order(evaluation: Evaluation) -> tuple[Tensor, Tensor]:
     """What `f(p) + grad f(p) . (z - p)` leaves of the values, `[S, *batch]`, and grad f(p), `[*variables, C]`."""
     values, slopes = evaluation.values, needed(evaluation)[-1]
-    linear = taylor_ops.about_mean(slopes, evaluation.draw.indices, evaluation.plan.probs)
+    linear = taylor_ops.about_mean(slopes, evaluation.draw.indices, evaluation.draw.probs)
     return values - evaluation.extra_values - over_event(linear, values.ndim), slopes
 
 

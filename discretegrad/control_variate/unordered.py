@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
-from discretegrad.coupling import Coupling, WithoutReplacement
-from discretegrad.coupling.joint import race
+from discretegrad.coupling import Coupling, JointPoints, WithoutReplacement
 from discretegrad.frozen import frozen
 from discretegrad.ops import joint as joint_ops
 
@@ -40,6 +39,7 @@ class UnorderedBaseline(ControlVariate):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """`f_s - B_s`."""
-        values = evaluation.values
-        log_probs, log_rest = race(evaluation.plan, evaluation.draw.indices)
+        values, drawn = evaluation.values, evaluation.draw.drawn
+        assert isinstance(drawn, JointPoints)  # of the coupling, which was not refused
+        log_probs, log_rest = drawn.race()
         return Residual(values - joint_ops.estimates_given_first(log_probs, log_rest, values))

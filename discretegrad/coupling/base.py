@@ -1,60 +1,240 @@
 """Couplings: the joint law of the S points.
 
 A coupling draws category ids and knows their law; it never sees f. Every point alone has the variable's own law,
-so the plain average of f over the points is unbiased under each of them.
+so the plain average of f over the points is unbiased under each of them. What it draws is an object of its own, a
+`Drawn`, which answers what the weights of that family ask.
 """
 
 from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from discretegrad import checks
+from discretegrad.ops import flow as flow_ops
+from discretegrad.ops import score as score_ops
 from discretegrad.ops.layout import switch_off
 
+Check: TypeAlias = Callable[[], None]
+"""Raises where the logits hold NaN, or leave a variable no category."""
 
-class Law(NamedTuple):
+
+def unchecked() -> None:
+    """No look at the logits."""
+
+
+class Drawn:
+    """Points, and what their coupling knows of them.
+
+    Args:
+        indices: int64 `[S, *variables]`.
+        logits: category logits `[*variables, C]` in at least float32, whatever they are where the mask is False.
+        mask: boolean, broadcastable to `[*variables]`.
+        coupling: what drew the points; None where nobody has said yet.
+        probs: the probabilities, where they are at hand.
+    """
+
+    relaxed: Tensor | None = None
+    """One-hots that carry the gradient, `[S, *variables, C]`, where the points are such."""
+    distinct: Tensor | None = None
+    """`[*batch]`, how many of the points are distinct, where they were compared; f behind them is not used."""
+
+    def __init__(
+        self,
+        indices: Tensor,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        coupling: Coupling | None = None,
+        probs: Tensor | None = None,
+    ) -> None:
+        self.indices = indices
+        # Probabilities that are made later must not find a graph that was not wanted when the logits came.
+        self.logits = logits if torch.is_grad_enabled() else logits.detach()
+        self.mask = mask
+        self.coupling = coupling
+        self._tabled = probs is not None
+        self._probs = probs
+
+    @property
+    def probs(self) -> Tensor:
+        """`[*variables, C]`, made when first asked for."""
+        if self._probs is None:
+            self._probs = self._softmax()
+        return self._probs
+
+    def _softmax(self) -> Tensor:
+        return switch_off(self.logits, self.mask).softmax(-1)
+
+    @property
+    def categories(self) -> int:
+        """C."""
+        return self.logits.shape[-1]
+
+    def score(self, coefficients: Tensor) -> Tensor:
+        """`sum_s coefficients_s (e_{z_s} - p)`, `[*variables, C]`, from numbers that broadcast to `indices`."""
+        if self._tabled:
+            return score_ops.score(self.probs, self.indices, coefficients)
+        return score_ops.of_logits(self.logits, self.indices, coefficients, self.mask)
+
+    def value_weights(self) -> Tensor | None:
+        """`[S, *batch]` weights of the points in the estimate of E f; None for the plain average."""
+        return None
+
+    def whole(self, values: Tensor) -> tuple[Drawn, Tensor]:
+        """All of the coupling's points and the values there, where f is evaluated at fewer of them."""
+        return self, values
+
+
+class Weighted(Drawn):
+    """Points that do not count alike."""
+
+    _weights: Tensor | None = None
+
+    def value_weights(self) -> Tensor:
+        """`[S, *batch]`, found once."""
+        if self._weights is None:
+            self._weights = self.weigh()
+        return self._weights
+
+    def weigh(self) -> Tensor:
+        """Find them."""
+        raise NotImplementedError
+
+
+class PairLaw(NamedTuple):
+    """What is known, whatever the logits, of a coupling whose points are exchangeable: all, or in pairs."""
+
+    paired: bool = False
+    """Whether points 2k and 2k + 1 are exchangeable and independent of all others; else all points are."""
+    connected: bool = True
+    """Whether the pairs of categories that can be drawn connect all possible categories."""
+    every: bool = False
+    """Whether every two possible categories can be drawn."""
+    closed: bool = True
+    """Whether minimum-norm weights need no solve."""
+
+
+class PairPoints(Drawn):
+    """Points of a coupling that has a `PairLaw`: what weights of differences ask."""
+
+    coupling: Coupling
+
+    @property
+    def known(self) -> PairLaw:
+        """The coupling's."""
+        assert self.coupling.pairs is not None
+        return self.coupling.pairs
+
+    def pair_law(self) -> Tensor:
+        """`[*variables, C, C]`, the symmetric law of two points, of any two or of a pair."""
+        raise NotImplementedError
+
+    def pair_probs(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        """`r(z_s, z_t)`, `[N, *variables]`, for N pairs (s, t) of the points."""
+        law = self.pair_law()
+        first, second = (side.unsqueeze(-1) for side in _ends(self.indices, pairs))
+        rows = law.expand(len(pairs), *law.shape)
+        rows = rows.gather(-2, first.unsqueeze(-1).expand(*first.shape, law.shape[-1])).squeeze(-2)
+        return rows.gather(-1, second).squeeze(-1)
+
+    def ratios(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        """`p(z_s) p(z_t) / r(z_s, z_t)` of pairs of different points, `[N, *variables]`; 0 of equal ones."""
+        joint, indices = self.pair_probs(pairs), self.indices
+        own = self.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1).to(joint.dtype)
+        (first, second), (left, right) = _ends(indices, pairs), _ends(own, pairs)
+        # Two equal points count nothing, and a pair without probability was not drawn.
+        counts = (first != second) & (joint > 0)
+        return torch.where(counts, left * right / torch.where(counts, joint, 1.0), 0.0)
+
+    def importance(self, differences: Tensor, others: Tensor | None = None) -> Tensor:
+        """Pairs weighed by what independent points would be drawn more often, `[*variables, C]`.
+
+            sum_k differences_k ratio_k (e_2k - e_2k+1) + sum_s others_s e_s
+
+        Args:
+            differences: broadcastable to `[P, *variables]`.
+            others: broadcastable to `indices`; None for zero.
+        """
+        ratios = self.ratios([(first, first + 1) for first in range(0, len(self.indices), 2)])
+        weighed = score_ops.both_ways(differences * ratios.to(differences.dtype), others)
+        return score_ops.scatter(self.indices, weighed, self.categories)
+
+    def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
+        """The minimum-norm weights (`ops/flow/README.md`), summed: here by a symmetric solve.
+
+            sum_s coefficients_s phi_{z_s} + sum_s others_s e_{z_s}
+
+        Args:
+            coefficients: broadcastable to `indices`, summing to zero over S.
+            others: of the coefficients' shape; None for zero.
+        """
+        probs, law = self.probs, self.pair_law()
+        if not self.known.connected and checks.looks_at_data(probs, None):
+            checks.connects(flow_ops.connected(law), type(self.coupling).__name__)
+        if probs.shape[-1] == 2:
+            apart = law[..., 0, 1]
+            ratio = probs.prod(-1) / torch.where(apart > 0, apart, 1.0)
+            potential = flow_ops.separable(probs, ratio.unsqueeze(-1).expand(probs.shape), self.indices, coefficients)
+        else:
+            potential = flow_ops.potential(probs, law, self.indices, coefficients)
+        return potential if others is None else potential + score_ops.scatter(self.indices, others, probs.shape[-1])
+
+
+def _ends(of_points: Tensor, pairs: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Of the first and of the second point of each pair; no device waits for numbers of the host."""
+    return torch.stack([of_points[s] for s, _ in pairs]), torch.stack([of_points[t] for _, t in pairs])
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
     """The exact joint law of one variable's S points, or of the event's where a coupling joins its variables."""
 
     outcomes: Tensor
     """int64 `[M, S]`, the possible tuples of categories; `[M, S, *event]` where the variables are drawn jointly."""
     probabilities: Tensor
     """`[*variables, M]`; `[M]` where the variables are drawn jointly."""
-    noise: Tensor | None = None
-    """`[*variables, M, K]`, `Draw.noise` of each outcome, where the weights ask for it."""
 
+    @property
+    def joint(self) -> bool:
+        """Whether an outcome is that of all variables."""
+        return self.outcomes.ndim > 2
 
-class Drawn(NamedTuple):
-    """Points, and what weights may want to know of their making."""
+    def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> Drawn:
+        """Outcomes as the coupling draws them.
 
-    indices: Tensor
-    """int64 `[S, *variables]`."""
-    noise: Tensor | None = None
-    """`[K, *variables]`, for weights that are made of it."""
-    kept: Any = None
-    """What was found on the way, to spare weights that look at the points the search."""
-    sound: bool = True
-    """False where a variable was met that has no probabilities; see `Coupling.sees`."""
+        Where weights ask for more than ids, an outcome is ids and a node of a quadrature that is exact for the
+        gradient's first two moments.
+
+        Args:
+            coupling: whose law it is.
+            logits: `[N, *event, C]`, N times the same.
+            chosen: int64 `[N, *event]`, which outcome each variable has; `[N]` where they are drawn jointly.
+        """
+        return coupling.at(logits, None, self.indices(chosen))
+
+    def indices(self, chosen: Tensor) -> Tensor:
+        """int64 `[S, N, *event]`, the ids of the chosen outcomes."""
+        indices = self.outcomes[chosen]
+        return indices.transpose(0, 1) if self.joint else indices.movedim(-1, 0)
 
 
 class Coupling(ABC):
     """The joint law of the S points of every variable.
 
-    Variables are independent of each other, except under couplings whose `event_dims` is not 0: those join the
-    variables of the last `event_dims` dimensions.
-
-    `plan` holds what depends on the logits alone, computed once and used by the draw and by the weights. It has
-    at least a field `probs`, the categories' probabilities; what else is between a coupling and its weights.
+    Variables are independent of each other, except under couplings with `event_dims`, which join the variables of the
+    last so many dimensions.
     """
-
-    event_dims: int = 0
-    """How many of the last dimensions of variables are drawn jointly."""
 
     exhaustive: bool = False
     """Whether nothing is random and all values are there, so that their weighted scores sum to zero."""
+    pairs: PairLaw | None = None
+    """Of points that are exchangeable, all or in pairs: they are `PairPoints` then."""
 
     @property
     @abstractmethod
@@ -70,97 +250,40 @@ class Coupling(ABC):
         """
 
     @abstractmethod
-    def plan(self, logits: Tensor) -> Any:
-        """Prepare for category logits `[*variables, C]`, without autograd."""
-
-    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Any:
-        """The same, of variables that are certain to be category 0 where a mask `[*variables]` is False.
-
-        Their logits may be anything, NaN included. Kernels that skip such variables get the mask instead of a copy.
-        Estimators ask for this plan: a subclass whose base overrides this method overrides it too to have another one.
-        """
-        return self.plan(switch_off(logits, mask))
-
-    @abstractmethod
-    def sample(self, plan: Any, generator: torch.Generator | None) -> Tensor:
-        """Draw int64 ids `[S, *variables]`."""
-
-    def draw(self, plan: Any, generator: torch.Generator | None) -> Drawn:
-        """Ids, and what else a `Draw` holds."""
-        return Drawn(self.sample(plan, generator))
-
-    def sees(self, logits: Tensor) -> bool:
-        """Whether `draw` meets NaN and variables without a category by itself, so that nobody need look before."""
-        return False
-
-    @abstractmethod
-    def law(self, plan: Any) -> Law | None:
-        """The exact law, for the oracle; None where the ids are not random at all.
-
-        Where weights ask for noise, an outcome is ids and a node of a quadrature that is exact for the gradient's
-        first two moments.
-        """
-
-    @property
-    def distinct_dims(self) -> int | None:
-        """How many of the last dimensions make one joint point, where equal ones are evaluated once; None elsewhere."""
-        return None
-
-    exchangeable: bool = False
-    """Whether the law of the points stays the same when they are permuted; `pair_law` is then that of any two."""
-
-    paired: bool = False
-    """Whether points 2k and 2k + 1 are exchangeable, with law `pair_law`, and independent of all others."""
-
-    connected: bool = False
-    """Whether the pairs of categories that `pair_law` can draw connect all possible categories, whatever the logits."""
-
-    every_pair: bool = False
-    """Whether any two of the points of an exchangeable coupling can be any two possible categories, whatever the
-    logits. Its plan then has a method `pair_probs` as in `ops.copula`, which spares weights the whole `pair_law`."""
-
-    def pair_law(self, plan: Any) -> Tensor:
-        """`[*variables, C, C]`, the symmetric law of two points, any two or a pair: see `exchangeable`, `paired`."""
-        raise NotImplementedError
-
-    def flow(
-        self, plan: Any, indices: Tensor, coefficients: Tensor, others: Tensor | None = None, kept: Any = None
-    ) -> Tensor | None:
-        """The minimum-norm weights (`ops/flow/README.md`), summed, where they have a closed form; elsewhere None.
-
-            sum_s coefficients_s phi_{z_s} + sum_s others_s e_{z_s}
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> Drawn:
+        """Draw points, without autograd.
 
         Args:
-            plan: of the logits.
-            indices: int64 `[S, *variables]`.
-            coefficients: broadcastable to `indices`, summing to zero over S.
-            others: of the coefficients' shape; None for zero.
-            kept: what `draw` kept of these points.
+            logits: category logits `[*variables, C]` in at least float32.
+            mask: boolean, broadcastable to `[*variables]`; a variable where it is False is certain to be category 0,
+                and its logits may be anything, NaN included.
+            generator: source of the noise; the default one if None.
+            check: called before the logits are used; by kernels that look themselves, only where they have met one
+                that it refuses.
         """
-        return None
 
-    def value_weights(self, plan: Any, indices: Tensor) -> Tensor | None:
-        """`[S, *batch]` weights of the points in the estimate of E f; None for the plain average."""
-        return None
+    @abstractmethod
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
+        """Points that are given, int64 `[S, *variables]`, as if they had been drawn here.
 
+        Raises:
+            ValueError: where ids do not tell all that weights may ask.
+        """
 
-class Probs:
-    """The plan of a coupling that needs the probabilities only; they are made when first asked for."""
-
-    def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
-        # As if they had been made here: without a graph where none was wanted.
-        self.like = logits if torch.is_grad_enabled() else logits.detach()
-        """`[*variables, C]` of the probabilities' dtype and device, for those who look at nothing else: the
-        logits, whatever they are where the mask is False."""
-        self.mask = mask
-        self._probs: Tensor | None = None
+    @abstractmethod
+    def law(self, logits: Tensor) -> Law | None:
+        """The exact law, for the oracle; None where the ids are not random at all."""
 
     @property
-    def probs(self) -> Tensor:
-        """`[*variables, C]`."""
-        if self._probs is None:
-            self._probs = switch_off(self.like, self.mask).softmax(-1)
-        return self._probs
+    def whole(self) -> Coupling:
+        """The coupling of all points, where those at which f is evaluated are fewer."""
+        return self
 
 
 def law_of_pairs(pair_law: Tensor, num_pairs: int) -> Law:

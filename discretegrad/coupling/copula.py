@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law
+from discretegrad.coupling.base import Check, Coupling, Law, PairLaw, PairPoints, unchecked
 from discretegrad.frozen import frozen
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import order as order_ops
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import uniform
 
 
-class CopulaPlan(NamedTuple):
+class Tables(NamedTuple):
     """The probabilities, the categories from the rarest on, and the copula that couples the points."""
 
     probs: Tensor
     ranking: Tensor
     family: copula_ops.Family
 
-    def pair_probs(self, indices: Tensor, pairs: Iterable[tuple[int, int]]) -> Tensor:
-        """See `ops.copula.pair_probs`."""
-        return copula_ops.pair_probs(self.family, self.probs, self.ranking, indices, pairs)
+
+class CopulaPoints(PairPoints):
+    """Points whose uniforms a copula couples.
+
+    Args:
+        indices, logits, mask, coupling: as for `Drawn`.
+        tables: of these logits.
+    """
+
+    def __init__(
+        self, indices: Tensor, logits: Tensor, mask: Tensor | None, coupling: Coupling, tables: Tables
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling, tables.probs)
+        self.tables = tables
+
+    def pair_law(self) -> Tensor:
+        """Of any two points, by the copula of two."""
+        *variables, categories = self.probs.shape
+        ids = torch.arange(categories, device=self.probs.device)
+        every = ids.reshape(-1, *[1] * len(variables)).expand(-1, *variables)
+        law = self._at(every, list(itertools.product(range(categories), range(categories))))
+        return law.movedim(0, -1).reshape(*variables, categories, categories)
+
+    def pair_probs(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        """Without the whole law."""
+        return self._at(self.indices, pairs)
+
+    def _at(self, indices: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
+        return copula_ops.pair_probs(self.tables.family, self.tables.probs, self.tables.ranking, indices, pairs)
 
 
 @frozen
@@ -52,9 +79,7 @@ class Copula(Coupling):
     num_samples: int
     family: str = "dirichlet"
 
-    exchangeable = True
-    every_pair = True
-    connected = True
+    pairs = PairLaw(every=True, closed=False)
 
     def __post_init__(self) -> None:
         checks.count(self.num_samples, "num_samples")
@@ -68,34 +93,39 @@ class Copula(Coupling):
         """S."""
         return self.num_samples
 
-    def plan(self, logits: Tensor) -> CopulaPlan:
-        """Probabilities."""
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> CopulaPoints:
+        """One uniform a point, and one for the order."""
+        check()
+        probs, ranking, family = tables = self._tables(switch_off(logits, mask))
+        variables = probs.shape[:-1]
+        noise = uniform((self.num_samples, *variables), probs, generator)
+        ordered = probs.shape[-1] < 3
+        order_noise = None if ordered else uniform(variables, probs, generator)
+        indices = copula_ops.sample(family, probs, ranking, noise, order_noise)
+        return CopulaPoints(indices, logits, mask, self, tables)
+
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> CopulaPoints:
+        """Ids tell all."""
+        return CopulaPoints(indices, logits, mask, self, self._tables(switch_off(logits, mask)))
+
+    def _tables(self, logits: Tensor) -> Tables:
         gaussian = self.family == "gaussian" and self.num_samples > 2
         family = copula_ops.Gaussian if gaussian else copula_ops.Dirichlet
         probs = logits.softmax(-1)
-        return CopulaPlan(probs, order_ops.ascending(probs), family(self.num_samples))
+        return Tables(probs, order_ops.ascending(probs), family(self.num_samples))
 
-    def sample(self, plan: CopulaPlan, generator: torch.Generator | None) -> Tensor:
-        """One uniform a point, and one for the order."""
-        variables = plan.probs.shape[:-1]
-        noise = uniform((self.num_samples, *variables), plan.probs, generator)
-        ordered = plan.probs.shape[-1] < 3
-        order_noise = None if ordered else uniform(variables, plan.probs, generator)
-        return copula_ops.sample(plan.family, plan.probs, plan.ranking, noise, order_noise)
-
-    def law(self, plan: CopulaPlan) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """By inclusion and exclusion."""
-        if not isinstance(plan.family, copula_ops.Dirichlet):
+        probs, ranking, family = self._tables(logits)
+        if not isinstance(family, copula_ops.Dirichlet):
             raise ValueError(
                 f"the joint law of {self.num_samples} points of a Gaussian copula has no closed form, so moments "
                 "cannot be enumerated; use 2 points or family 'dirichlet', or estimate them from many draws."
             )
-        return Law(*copula_ops.joint_law(plan.family, plan.probs, plan.ranking))
-
-    def pair_law(self, plan: CopulaPlan) -> Tensor:
-        """Of any two points, by the copula of two."""
-        *variables, categories = plan.probs.shape
-        ids = torch.arange(categories, device=plan.probs.device)
-        every = ids.reshape(-1, *[1] * len(variables)).expand(-1, *variables)
-        law = plan.pair_probs(every, list(itertools.product(range(categories), range(categories))))
-        return law.movedim(0, -1).reshape(*variables, categories, categories)
+        return Law(*copula_ops.joint_law(family, probs, ranking))

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, Probs, law_of_pairs
+from discretegrad.coupling.base import Check, Coupling, Law, PairLaw, PairPoints, law_of_pairs, unchecked
 from discretegrad.frozen import frozen
 from discretegrad.ops import flow
 from discretegrad.ops.noise import uniform
+
+
+class DistinctPairs(PairPoints):
+    """Nearly distinct pairs.
+
+    Args:
+        indices, logits, mask, coupling: as for `Drawn`.
+        kept: what was solved for while these points were drawn.
+    """
+
+    def __init__(
+        self, indices: Tensor, logits: Tensor, mask: Tensor | None, coupling: Coupling, kept: object = None
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling)
+        self.kept = kept
+
+    def pair_law(self) -> Tensor:
+        """Of a pair."""
+        return flow.distinct_law(self.probs)
+
+    def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
+        """From the closed form."""
+        return flow.flow_of_distinct(self.logits, self.indices, coefficients, others, self.kept, self.mask)
 
 
 @frozen
@@ -29,8 +50,7 @@ class NearlyDistinct(Coupling):
 
     num_pairs: int = 1
 
-    paired = True
-    connected = True
+    pairs = PairLaw(paired=True)
 
     def __post_init__(self) -> None:
         checks.count(self.num_pairs, "num_pairs")
@@ -40,38 +60,26 @@ class NearlyDistinct(Coupling):
         """2P."""
         return 2 * self.num_pairs
 
-    def plan(self, logits: Tensor) -> Probs:
-        """Probabilities; the law is solved for where the points are drawn."""
-        return Probs(logits)
-
-    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> Probs:
-        """C kernels skip what is off."""
-        return Probs(logits, mask) if self.sees(logits) else super().masked_plan(logits, mask)
-
-    def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> DistinctPairs:
         """Two uniforms a pair: one point, then the other given it."""
-        return self.draw(plan, generator).indices
+        if not flow.has_kernels(logits):  # which look themselves
+            check()
+        noise = uniform((2, self.num_pairs, *logits.shape[:-1]), logits, generator)
+        indices, kept, sound = flow.sample_distinct(logits, noise, mask)
+        if not sound:
+            check()
+        return DistinctPairs(indices, logits, mask, self, kept)
 
-    def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
-        """The same, and what spares the weights to solve for the law again."""
-        noise = uniform((2, self.num_pairs, *plan.like.shape[:-1]), plan.like, generator)
-        indices, kept, sound = flow.sample_distinct(plan.like, noise, plan.mask)
-        return Drawn(indices, kept=kept, sound=sound)
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> DistinctPairs:
+        """The law is solved for when it is asked for."""
+        return DistinctPairs(indices, logits, mask, self)
 
-    def sees(self, logits: Tensor) -> bool:
-        """C kernels do."""
-        return flow.has_kernels(logits)
-
-    def pair_law(self, plan: Probs) -> Tensor:
-        """Of a pair."""
-        return flow.distinct_law(plan.probs)
-
-    def flow(
-        self, plan: Probs, indices: Tensor, coefficients: Tensor, others: Tensor | None = None, kept: Any = None
-    ) -> Tensor:
-        """From the closed form."""
-        return flow.flow_of_distinct(plan.like, indices, coefficients, others, kept, plan.mask)
-
-    def law(self, plan: Probs) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """The product over the pairs."""
-        return law_of_pairs(self.pair_law(plan), self.num_pairs)
+        return law_of_pairs(flow.distinct_law(logits.softmax(-1)), self.num_pairs)

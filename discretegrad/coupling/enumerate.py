@@ -8,8 +8,20 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Probs
+from discretegrad.coupling.base import Check, Coupling, Weighted, unchecked
 from discretegrad.frozen import frozen
+
+
+class EnumeratedPoints(Weighted):
+    """All joint values."""
+
+    coupling: Enumerate
+
+    def weigh(self) -> Tensor:
+        """The joint probabilities."""
+        event_dims = self.coupling.event_dims
+        chosen = self.probs.expand(*self.indices.shape, -1).gather(-1, self.indices.unsqueeze(-1)).squeeze(-1)
+        return chosen.flatten(chosen.ndim - event_dims).prod(-1) if event_dims else chosen
 
 
 @frozen
@@ -37,25 +49,27 @@ class Enumerate(Coupling):
         count = variables[len(variables) - self.event_dims :].numel()
         checks.enumerable(categories, count, self.limit)
 
-    def plan(self, logits: Tensor) -> Probs:
-        """Probabilities."""
-        return Probs(logits)
-
-    def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> EnumeratedPoints:
         """All joint values; no randomness."""
-        *variables, categories = plan.probs.shape
+        check()
+        *variables, categories = logits.shape
         event = variables[len(variables) - self.event_dims :]
         count = math.prod(event)
-        number = torch.arange(categories**count, device=plan.probs.device).unsqueeze(-1)
-        place = categories ** torch.arange(count, device=plan.probs.device)
+        number = torch.arange(categories**count, device=logits.device).unsqueeze(-1)
+        place = categories ** torch.arange(count, device=logits.device)
         ids = (number // place % categories).reshape(-1, *[1] * (len(variables) - self.event_dims), *event)
-        return ids.expand(-1, *variables)
+        return self.at(logits, mask, ids.expand(-1, *variables))
 
-    def law(self, plan: Probs) -> None:
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> EnumeratedPoints:
+        """Ids tell all."""
+        return EnumeratedPoints(indices, logits, mask, self)
+
+    def law(self, logits: Tensor) -> None:
         """Nothing is random."""
         return None
-
-    def value_weights(self, plan: Probs, indices: Tensor) -> Tensor:
-        """The joint probabilities."""
-        chosen = plan.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1)
-        return chosen.flatten(chosen.ndim - self.event_dims).prod(-1) if self.event_dims else chosen

@@ -5,28 +5,46 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law
+from discretegrad.coupling.base import Check, Coupling, Law, Weighted, unchecked
 from discretegrad.frozen import frozen
 from discretegrad.ops import joint as joint_ops
 from discretegrad.ops.joint.race import LARGEST
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import uniform
 
 MOST = 2**20
 """The most outcomes of a joint law that the oracle is given."""
 
 
-class JointPlan(NamedTuple):
-    """Probabilities and their logarithms, which hold what underflows."""
+class JointPoints(Weighted):
+    """Joint values of events.
 
-    probs: Tensor
-    log_probs: Tensor
-    event_dims: int
+    Args:
+        indices, logits, mask, coupling: as for `Drawn`.
+        log_probs: log-probabilities `[*variables, C]`, which hold what underflows.
+    """
+
+    coupling: Joint
+
+    def __init__(
+        self, indices: Tensor, logits: Tensor, mask: Tensor | None, coupling: Coupling, log_probs: Tensor
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling, log_probs.exp())
+        self.log_probs = log_probs
+
+    @property
+    def joined(self) -> Tensor:
+        """Log-probabilities `[*batch, V, C]` with the event flattened."""
+        return as_table(self.log_probs, self.coupling.event_dims)
+
+    def race(self) -> tuple[Tensor, Tensor]:
+        """What the laws of a set need: log-probabilities `[k, *batch]` of its values, and that of all others."""
+        return race(self.joined, as_words(self.indices, self.coupling.event_dims))
 
 
 class Joint(Coupling):
@@ -34,20 +52,47 @@ class Joint(Coupling):
 
     event_dims: int
 
-    def plan(self, logits: Tensor) -> JointPlan:
-        """Log-probabilities."""
-        checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)
-        log_probs = logits.log_softmax(-1)
-        return JointPlan(log_probs.exp(), log_probs, self.event_dims)
-
-    def sample(self, plan: JointPlan, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> JointPoints:
         """Draw joint values."""
-        ids = self._sample(joined(plan), generator)
-        return ids.reshape(ids.shape[0], *plan.probs.shape[:-1])
+        check()
+        log_probs = self._log_probs(logits, mask)
+        ids = self._sample(as_table(log_probs, self.event_dims), generator)
+        return self._points(ids.reshape(ids.shape[0], *logits.shape[:-1]), logits, mask, log_probs)
+
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> JointPoints:
+        """Ids tell all."""
+        return self._points(indices, logits, mask, self._log_probs(logits, mask))
+
+    def _log_probs(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+        checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)
+        return switch_off(logits, mask).log_softmax(-1)
 
     @abstractmethod
     def _sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
         """`[S, *batch, V]`, from `[*batch, V, C]`."""
+
+    @abstractmethod
+    def _points(self, indices: Tensor, logits: Tensor, mask: Tensor | None, log_probs: Tensor) -> JointPoints:
+        """Of the coupling's own kind."""
+
+
+class TopPoints(JointPoints):
+    """The most probable joint values first, then those of the rest."""
+
+    coupling: TopAndRest
+
+    def weigh(self) -> Tensor:
+        """`p(z)` at the top, `(1 - p(top)) / num_samples` at the others."""
+        top = as_words(self.indices[: self.coupling.k], self.coupling.event_dims)
+        weights = joint_ops.log_joint(self.joined, top).exp().masked_fill(joint_ops.repeats(top), 0.0)
+        rest = joint_ops.log_rest(self.joined, top).exp() / self.coupling.num_samples
+        return torch.cat((weights.movedim(-1, 0), rest.expand(self.coupling.num_samples, *rest.shape)))
 
 
 @frozen
@@ -85,17 +130,12 @@ class TopAndRest(Joint):
         noise = uniform((self.num_samples, variables + 1, *batch), log_probs, generator)
         return torch.cat((top.movedim(-2, 0), joint_ops.sample_rest(log_probs, top, noise)))
 
-    def value_weights(self, plan: JointPlan, indices: Tensor) -> Tensor:
-        """`p(z)` at the top, `(1 - p(top)) / num_samples` at the others."""
-        top = as_words(indices[: self.k], self.event_dims)
-        log_probs = joined(plan)
-        weights = joint_ops.log_joint(log_probs, top).exp().masked_fill(joint_ops.repeats(top), 0.0)
-        rest = joint_ops.log_rest(log_probs, top).exp() / self.num_samples
-        return torch.cat((weights.movedim(-1, 0), rest.expand(self.num_samples, *rest.shape)))
+    def _points(self, indices: Tensor, logits: Tensor, mask: Tensor | None, log_probs: Tensor) -> TopPoints:
+        return TopPoints(indices, logits, mask, self, log_probs)
 
-    def law(self, plan: JointPlan) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """The top for certain, the others by their share of what is left."""
-        log_probs, event = one_event(joined(plan)), plan.probs.shape[:-1]
+        log_probs, event = one_event(as_table(self._log_probs(logits), self.event_dims)), logits.shape[:-1]
         words = all_words(log_probs)
         checks.enumerable(len(words), self.num_samples, MOST)
         top = joint_ops.best(log_probs, self.k)
@@ -109,6 +149,14 @@ class TopAndRest(Joint):
         )
         outcomes = torch.cat((top.expand(len(drawn), *top.shape), words[drawn]), 1)
         return Law(outcomes.reshape(*outcomes.shape[:2], *event), share[drawn].prod(-1))
+
+
+class SetPoints(JointPoints):
+    """A set of joint values."""
+
+    def weigh(self) -> Tensor:
+        """`p(s) R(S, s)`."""
+        return joint_ops.first_ratios(*self.race())
 
 
 @frozen
@@ -148,13 +196,12 @@ class WithoutReplacement(Joint):
         noise = uniform((variables, *batch, self.k, categories), log_probs, generator, dtype=log_probs.dtype)
         return joint_ops.without_replacement(log_probs, self.k, noise).movedim(-2, 0)
 
-    def value_weights(self, plan: JointPlan, indices: Tensor) -> Tensor:
-        """`p(s) R(S, s)`."""
-        return joint_ops.first_ratios(*race(plan, indices))
+    def _points(self, indices: Tensor, logits: Tensor, mask: Tensor | None, log_probs: Tensor) -> SetPoints:
+        return SetPoints(indices, logits, mask, self, log_probs)
 
-    def law(self, plan: JointPlan) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """Of the set; the order of its values is that of all joint values, for nothing depends on it."""
-        log_probs, event = one_event(joined(plan)), plan.probs.shape[:-1]
+        log_probs, event = one_event(as_table(self._log_probs(logits), self.event_dims)), logits.shape[:-1]
         words = all_words(log_probs)
         possible = words[joint_ops.log_joint(log_probs, words) > -torch.inf]
         size = min(self.k, len(possible))
@@ -164,17 +211,9 @@ class WithoutReplacement(Joint):
             )
         sets = torch.tensor(list(itertools.combinations(range(len(possible)), size)), device=words.device)
         sets = torch.cat((sets, sets[:, :1].expand(-1, self.k - size)), 1)
-        outcomes = possible[sets].reshape(-1, self.k, *event)
-        of_sets = plan._replace(
-            probs=plan.probs.expand(len(sets), *plan.probs.shape),
-            log_probs=plan.log_probs.expand(len(sets), *plan.log_probs.shape),
-        )
-        return Law(outcomes, joint_ops.log_probability(*race(of_sets, outcomes.transpose(0, 1))).exp())
-
-
-def joined(plan: JointPlan) -> Tensor:
-    """Log-probabilities `[*batch, V, C]` with the event flattened."""
-    return as_table(plan.log_probs, plan.event_dims)
+        chosen = possible[sets]
+        probabilities = joint_ops.log_probability(*race(log_probs.expand(len(sets), *log_probs.shape), chosen)).exp()
+        return Law(chosen.reshape(-1, self.k, *event), probabilities)
 
 
 def as_table(table: Tensor, event_dims: int) -> Tensor:
@@ -192,9 +231,8 @@ def as_rows(tensor: Tensor, event_dims: int) -> Tensor:
     return tensor.flatten(tensor.ndim - event_dims) if event_dims else tensor.unsqueeze(-1)
 
 
-def race(plan: JointPlan, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """What the laws of a set need: the log-probabilities `[k, *batch]` of its values, and that of all others."""
-    log_probs, words = joined(plan), as_words(indices, plan.event_dims)
+def race(log_probs: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    """From `[*batch, V, C]` and joint values `[*batch, k, V]`; see `JointPoints.race`."""
     of_words = joint_ops.log_joint(log_probs, words).masked_fill(joint_ops.repeats(words), -torch.inf)
     return of_words.movedim(-1, 0), joint_ops.log_rest(log_probs, words)
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Law
+from discretegrad.coupling.base import Check, Coupling, Law, Weighted, unchecked
 from discretegrad.coupling.joint import MOST, all_words, as_rows, as_table, one_event
 from discretegrad.frozen import frozen
 from discretegrad.ops import local as local_ops
 from discretegrad.ops.inverse_cdf import inverse_cdf
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import uniform
 
 
-class LocalPlan(NamedTuple):
-    """Probabilities, and which variables have a choice."""
+class LocalPoints(Weighted):
+    """A base and its alternatives."""
 
-    probs: Tensor
-    uncertain: Tensor
-    """`[*variables]`, whether more than one category is possible."""
-    event_dims: int
+    coupling: Alternatives
+
+    @property
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Probabilities `[*batch, V, C]` with the event flattened, and which variables have a choice, `[*batch, V]`."""
+        return joined(self.probs, self.coupling.event_dims)
+
+    def weigh(self) -> Tensor:
+        """`p_vc / n`: the mean over the chosen variables of their local expectations."""
+        probs, _ = self.joined
+        if self.indices.shape[0] == 1:  # no variable, or a single category: there is nothing but the base
+            return torch.ones_like(probs[..., 0, 0]).unsqueeze(0)
+        _, ordered = local_ops.chosen_probabilities(probs, as_rows(self.indices, self.coupling.event_dims))
+        ordered = ordered / ordered.shape[-2]
+        at_base = ordered[..., 0].sum(-1)
+        return torch.cat((at_base.unsqueeze(0), ordered[..., 1:].flatten(-2).movedim(-1, 0)))
 
 
 @frozen
@@ -66,15 +78,17 @@ class Alternatives(Coupling):
             "RLOO or DisARMTree",
         )
 
-    def plan(self, logits: Tensor) -> LocalPlan:
-        """Probabilities."""
-        checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)
-        probs = logits.softmax(-1)
-        return LocalPlan(probs, (probs > 0).sum(-1) > 1, self.event_dims)
-
-    def sample(self, plan: LocalPlan, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> LocalPoints:
         """A uniform a variable for the base, and one for the choice."""
-        probs, uncertain = joined(plan)
+        check()
+        own = self._probs(logits, mask)
+        probs, uncertain = joined(own, self.event_dims)
         variables, categories = probs.shape[-2:]
         noise = uniform((2, *probs.shape[:-1]), probs, generator)
         base = inverse_cdf(probs, noise[0])
@@ -82,15 +96,23 @@ class Alternatives(Coupling):
         # The certain come last; the order of the chosen means nothing.
         chosen = (noise[1] + uncertain).topk(count).indices.sort(-1).values
         ids = local_ops.points(base, chosen, categories)
-        return ids.reshape(ids.shape[0], *plan.probs.shape[:-1])
+        return LocalPoints(ids.reshape(ids.shape[0], *own.shape[:-1]), logits, mask, self, own)
+
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> LocalPoints:
+        """Which variables were chosen is read off the ids."""
+        return LocalPoints(indices, logits, mask, self, self._probs(logits, mask))
+
+    def _probs(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
+        checks.has_event_dims(logits.shape[:-1], self.event_dims, type(self).__name__)
+        return switch_off(logits, mask).softmax(-1)
 
     def count(self, variables: int) -> int:
         """How many of so many variables are chosen."""
         return variables if self.num_variables is None else min(self.num_variables, variables)
 
-    def law(self, plan: LocalPlan) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """The base's law times that of the choice, which is uniform."""
-        probs, uncertain = joined(plan)
+        probs, uncertain = joined(self._probs(logits), self.event_dims)
         variables, categories = one_event(probs).shape
         words = all_words(probs)
         every = itertools.combinations(range(variables), self.count(variables))
@@ -104,19 +126,9 @@ class Alternatives(Coupling):
         )
         outcomes = outcomes.flatten(1, 2).transpose(0, 1)
         probabilities = torch.outer(base, allowed / allowed.sum()).flatten()
-        return Law(outcomes.reshape(*outcomes.shape[:2], *plan.probs.shape[:-1]), probabilities)
-
-    def value_weights(self, plan: LocalPlan, indices: Tensor) -> Tensor:
-        """`p_vc / n`: the mean over the chosen variables of their local expectations."""
-        probs, _ = joined(plan)
-        if indices.shape[0] == 1:  # no variable, or a single category: there is nothing but the base
-            return torch.ones_like(probs[..., 0, 0]).unsqueeze(0)
-        _, ordered = local_ops.chosen_probabilities(probs, as_rows(indices, plan.event_dims))
-        ordered = ordered / ordered.shape[-2]
-        at_base = ordered[..., 0].sum(-1)
-        return torch.cat((at_base.unsqueeze(0), ordered[..., 1:].flatten(-2).movedim(-1, 0)))
+        return Law(outcomes.reshape(*outcomes.shape[:2], *logits.shape[:-1]), probabilities)
 
 
-def joined(plan: LocalPlan) -> tuple[Tensor, Tensor]:
-    """Probabilities `[*batch, V, C]` with the event flattened, and which variables have a choice, `[*batch, V]`."""
-    return as_table(plan.probs, plan.event_dims), as_rows(plan.uncertain, plan.event_dims)
+def joined(probs: Tensor, event_dims: int) -> tuple[Tensor, Tensor]:
+    """See `LocalPoints.joined`."""
+    return as_table(probs, event_dims), as_rows((probs > 0).sum(-1) > 1, event_dims)

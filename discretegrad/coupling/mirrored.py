@@ -3,21 +3,56 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, Probs
+from discretegrad.coupling.base import Check, Coupling, Drawn, Law, unchecked
 from discretegrad.frozen import frozen
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import mirror, uniform
+
+
+class MirroredBits(Drawn):
+    """Pairs of bits and their uniforms.
+
+    Args:
+        indices, logits, mask, coupling, probs: as for `Drawn`.
+        uniforms: `[P, *variables]`.
+    """
+
+    def __init__(
+        self,
+        indices: Tensor,
+        logits: Tensor,
+        mask: Tensor | None,
+        coupling: Coupling,
+        uniforms: Tensor,
+        probs: Tensor | None = None,
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling, probs)
+        self.uniforms = uniforms
+
+
+@dataclass(frozen=True, eq=False)
+class MirroredLaw(Law):
+    """The law of bits, with the uniforms at the nodes of a quadrature."""
+
+    nodes: Tensor
+    """`[*variables, M, P]`."""
+
+    def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> MirroredBits:
+        """Bits with their uniforms."""
+        return MirroredBits(self.indices(chosen), logits, None, coupling, at_nodes(self.nodes, chosen))
 
 
 @frozen
 class MirroredUniforms(Coupling):
     """P independent pairs of bits from a uniform and its mirror image, `1[1 - u < p]` and `1[u < p]`; u is kept.
 
-    The pairs have the law of those of `Antithetic`; `Draw.noise` is u, `[P, *variables]`.
+    The pairs have the law of those of `Antithetic`.
 
     Source: Yin, Zhou, "ARM: augment-REINFORCE-merge gradient for stochastic binary networks", 2019, arXiv
     1807.11143.
@@ -33,36 +68,48 @@ class MirroredUniforms(Coupling):
         """2P."""
         return 2 * self.num_pairs
 
-    def plan(self, logits: Tensor) -> Probs:
-        """Probabilities."""
-        checks.two_categories(logits.shape[-1], "MirroredUniforms")
-        return Probs(logits)
-
-    def sample(self, plan: Probs, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> MirroredBits:
         """One uniform a pair."""
-        return self.draw(plan, generator).indices
-
-    def draw(self, plan: Probs, generator: torch.Generator | None) -> Drawn:
-        """The same, and the uniforms."""
-        like = plan.like[..., 0]
+        check()
+        checks.two_categories(logits.shape[-1], "MirroredUniforms")
+        like = logits[..., 0]
         noise = uniform((self.num_pairs, *like.shape), like, generator)
+        probs = switch_off(logits, mask).softmax(-1)
         # The rarer value is where a uniform or its mirror image is below its probability, with all its digits. None
         # is below 0, so that a bit without probability is never set.
-        zero, one = plan.probs.to(noise.dtype).unbind(-1)
+        zero, one = probs.to(noise.dtype).unbind(-1)
         rarer = one < zero
         threshold = torch.where(rarer, one, zero) / (zero + one)
         # Of u, 1[1 - u < p] and 1[u < p] are true where u is far from 0 and near to it.
         far, near = mirror(noise), noise
         first = torch.where(rarer, far < threshold, near >= threshold)
         second = torch.where(rarer, near < threshold, far >= threshold)
-        return Drawn(torch.stack((first, second), 1).flatten(0, 1).long(), noise)
+        indices = torch.stack((first, second), 1).flatten(0, 1).long()
+        return MirroredBits(indices, logits, mask, self, noise, probs)
 
-    def law(self, plan: Probs) -> Law:
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
+        """Refused: a pair of bits has many uniforms."""
+        raise checks.noise_unknown(self)
+
+    def law(self, logits: Tensor) -> MirroredLaw:
         """The product over the pairs of the law of one, with two nodes of u in every cell."""
-        probabilities, nodes = mirrored_cells(plan.probs)
+        checks.two_categories(logits.shape[-1], "MirroredUniforms")
+        probabilities, nodes = mirrored_cells(logits.softmax(-1))
         cells = torch.tensor(MIRRORED, device=nodes.device)
         choice = torch.tensor(list(itertools.product(range(len(MIRRORED)), repeat=self.num_pairs)), device=nodes.device)
-        return Law(cells[choice].flatten(-2), probabilities[..., choice].prod(-1), nodes[..., choice])
+        return MirroredLaw(cells[choice].flatten(-2), probabilities[..., choice].prod(-1), nodes[..., choice])
+
+
+def at_nodes(nodes: Tensor, chosen: Tensor) -> Tensor:
+    """`[K, N, *event]`, what outcomes `[N, *event]` have of `[*event, M, K]`."""
+    where = chosen.unsqueeze(-1).unsqueeze(-1).expand(*chosen.shape, 1, nodes.shape[-1])
+    return nodes.expand(len(chosen), *nodes.shape).gather(-2, where).squeeze(-2).movedim(-1, 0)
 
 
 MIRRORED = ((0, 1), (0, 0), (1, 1), (1, 0)) * 2

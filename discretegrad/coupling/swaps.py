@@ -2,39 +2,70 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law
-from discretegrad.coupling.mirrored import MIRRORED, mirrored_cells
+from discretegrad.coupling.base import Check, Coupling, Drawn, Law, unchecked
+from discretegrad.coupling.mirrored import MIRRORED, at_nodes, mirrored_cells
 from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops
+from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import uniform
 
 
-class SwapPlan(NamedTuple):
-    """Probabilities and their logarithms."""
+class SwappedPoints(Drawn):
+    """Winners of a race and of its swaps, and the noise that they ran under.
 
-    probs: Tensor
-    log_probs: Tensor
+    Args:
+        indices, logits, mask, coupling: as for `Drawn`.
+        log_probs: log-probabilities `[*variables, C]`.
+        log_noise: `log pi`, `[*variables, C]`.
+        reference: int64 `[*variables]`, the category that all others are swapped with; None for the swaps of any two.
+    """
+
+    def __init__(
+        self,
+        indices: Tensor,
+        logits: Tensor,
+        mask: Tensor | None,
+        coupling: Coupling,
+        log_probs: Tensor,
+        log_noise: Tensor,
+        reference: Tensor | None,
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling, log_probs.exp())
+        self.log_probs, self.log_noise, self.reference = log_probs, log_noise, reference
+
+
+@dataclass(frozen=True, eq=False)
+class SwapsLaw(Law):
+    """The law for two categories, with the noise at the nodes of a quadrature."""
+
+    log_noise: Tensor
+    """`[*variables, M, 2]`."""
+    reference: int | None
+
+    def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> SwappedPoints:
+        """Points with their noise."""
+        log_noise = at_nodes(self.log_noise, chosen).movedim(0, -1)
+        reference = None if self.reference is None else torch.full_like(chosen, self.reference)
+        log_probs = logits.log_softmax(-1)
+        return SwappedPoints(self.indices(chosen), logits, None, coupling, log_probs, log_noise, reference)
 
 
 @frozen
 class Swaps(Coupling):
     """Winners of a race under flat Dirichlet noise, `argmin_i log pi_i - logits_i`, with two categories' noise swapped.
 
-    A point is a swap, which all variables make at once, each in its own noise. `Draw.noise` is `log pi`,
-    `[C, *variables]`, with one row more that holds the reference where there is one.
+    A point is a swap, which all variables make at once, each in its own noise.
 
     Args:
         reference: "all" for the points of all `C (C - 1) / 2 + 1` swaps; or a category j for those of its C swaps
             with every category (with itself: none); or "random" for a j drawn for every batch element.
         event_dims: how many of the logits' last dimensions (before C) are variables that f sees jointly.
-        distinct: evaluate points that are equal in the whole event once: `Draw.distinct` tells how many are left.
-            The largest number over the batch is S, which the host must wait for; others repeat a point.
 
     Source: Yin, Yue, Zhou, "ARSM: augment-REINFORCE-swap-merge estimator for gradient backpropagation through
     categorical variables", 2019, arXiv 1905.01413.
@@ -42,16 +73,10 @@ class Swaps(Coupling):
 
     reference: int | str = "all"
     event_dims: int = 1
-    distinct: bool = False
 
     def __post_init__(self) -> None:
         checks.event_dims(self.event_dims)
         checks.reference(self.reference)
-
-    @property
-    def distinct_dims(self) -> int | None:
-        """The event's, where equal points are evaluated once."""
-        return self.event_dims if self.distinct else None
 
     @property
     def evaluations(self) -> None:
@@ -70,31 +95,31 @@ class Swaps(Coupling):
             "DisARMTree",
         )
 
-    def plan(self, logits: Tensor) -> SwapPlan:
-        """Probabilities and their logarithms."""
-        log_probs = logits.log_softmax(-1)
-        return SwapPlan(log_probs.exp(), log_probs)
-
-    def sample(self, plan: SwapPlan, generator: torch.Generator | None) -> Tensor:
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> SwappedPoints:
         """C uniforms a variable."""
-        return self.draw(plan, generator).indices
-
-    def draw(self, plan: SwapPlan, generator: torch.Generator | None) -> Drawn:
-        """The same, and the noise."""
-        *variables, categories = plan.probs.shape
+        check()
+        log_probs = switch_off(logits, mask).log_softmax(-1)
+        *variables, categories = logits.shape
         checks.has_event_dims(variables, self.event_dims, "Swaps")
-        device = plan.probs.device
-        noise = log_noise = swap_ops.flat_dirichlet(
-            uniform(tuple(plan.probs.shape), plan.probs, generator, dtype=plan.probs.dtype)
-        )
+        noise = uniform(tuple(logits.shape), logits, generator, dtype=logits.dtype)
+        log_noise, reference = swap_ops.flat_dirichlet(noise), None
         if self.reference == "all":
-            first, second = swap_ops.all_swaps(categories, device)
+            first, second = swap_ops.all_swaps(categories, logits.device)
         else:
-            first = torch.arange(categories, device=device)
-            second = self._references(variables, categories, plan.probs, generator).unsqueeze(-1)
-            noise = torch.cat((log_noise, second.to(log_noise.dtype)), -1)
-        indices = swap_ops.swapped_winners(log_noise, plan.log_probs, first, second)
-        return Drawn(indices.movedim(-1, 0), noise.movedim(-1, 0))
+            reference = self._references(variables, categories, log_probs, generator)
+            first, second = torch.arange(categories, device=logits.device), reference.unsqueeze(-1)
+        indices = swap_ops.swapped_winners(log_noise, log_probs, first, second).movedim(-1, 0)
+        return SwappedPoints(indices, logits, mask, self, log_probs, log_noise, reference)
+
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
+        """Refused: points have many noises."""
+        raise checks.noise_unknown(self)
 
     def _references(
         self, variables: list[int], categories: int, like: Tensor, generator: torch.Generator | None
@@ -106,15 +131,12 @@ class Swaps(Coupling):
         noise = uniform((*variables[:batch], *[1] * self.event_dims), like, generator)
         return (noise * categories).long().clamp_max(categories - 1).expand(variables)
 
-    def law(self, plan: SwapPlan) -> Law:
+    def law(self, logits: Tensor) -> SwapsLaw:
         """For two categories, with two nodes of pi_0 in every cell; the noise of more cannot be enumerated."""
-        checks.enumerable_swaps(plan.probs.shape[-1], self.reference)
-        probabilities, nodes = mirrored_cells(plan.probs)
+        checks.enumerable_swaps(logits.shape[-1], self.reference)
+        probabilities, nodes = mirrored_cells(logits.log_softmax(-1).exp())
         outcomes = torch.tensor(MIRRORED, device=nodes.device)
-        noise = torch.stack((nodes.log(), torch.log1p(-nodes)), -1)
-        if self.reference != "all":
-            reference = int(self.reference)
-            noise = torch.cat((noise, torch.full_like(noise[..., :1], reference)), -1)
-            if reference == 1:  # whose swap with itself, the second point, is none
-                outcomes = outcomes.flip(-1)
-        return Law(outcomes, probabilities, noise)
+        reference = None if self.reference == "all" else int(self.reference)
+        if reference == 1:  # whose swap with itself, the second point, is none
+            outcomes = outcomes.flip(-1)
+        return SwapsLaw(outcomes, probabilities, torch.stack((nodes.log(), torch.log1p(-nodes)), -1), reference)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Coupling, Drawn, Law, law_of_pairs
+from discretegrad.coupling.base import Check, Coupling, Law, PairLaw, PairPoints, law_of_pairs, unchecked
 from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
 from discretegrad.ops import score as score_ops
@@ -16,6 +14,52 @@ from discretegrad.ops import tree as tree_ops
 from discretegrad.ops.noise import uniform
 
 ORDERS = (None, "ascending", "descending", "abs")
+
+
+class TreePairs(PairPoints):
+    """Antithetic pairs, and the tree that they were drawn on.
+
+    Args:
+        indices, logits, mask, coupling: as for `Drawn`.
+        tree: of these logits.
+        kept: what the tree found while it drew these points, to spare it the search.
+    """
+
+    def __init__(
+        self,
+        indices: Tensor,
+        logits: Tensor,
+        mask: Tensor | None,
+        coupling: Coupling,
+        tree: tree_ops.Pairs,
+        kept: object = None,
+    ) -> None:
+        super().__init__(indices, logits, mask, coupling)
+        self.tree, self.kept = tree, kept
+
+    def _softmax(self) -> Tensor:
+        return self.tree.probs
+
+    def score(self, coefficients: Tensor) -> Tensor:
+        """From the tree's probabilities."""
+        return score_ops.score(self.probs, self.indices, coefficients)
+
+    def pair_law(self) -> Tensor:
+        """Of a pair."""
+        return self.tree.law()
+
+    def gradient(self, differences: Tensor, others: Tensor | None = None) -> Tensor:
+        """See `ops.tree.Pairs.gradient`."""
+        return self.tree.gradient(self.indices, differences, others, self.kept)
+
+    def importance(self, differences: Tensor, others: Tensor | None = None) -> Tensor:
+        """See `ops.tree.Pairs.importance`."""
+        return self.tree.importance(self.indices, differences, others, self.kept)
+
+    def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
+        """From the closed form."""
+        flow = self.tree.flow(self.indices, coefficients)
+        return flow if others is None else flow + score_ops.scatter(self.indices, others, self.categories)
 
 
 @frozen
@@ -39,8 +83,7 @@ class Tree(Coupling):
     order: str | None = None
     num_pairs: int = 1
 
-    paired = True
-    connected = True
+    pairs = PairLaw(paired=True)
 
     def __post_init__(self) -> None:
         checks.count(self.num_pairs, "num_pairs")
@@ -62,47 +105,34 @@ class Tree(Coupling):
         """2P."""
         return 2 * self.num_pairs
 
-    def plan(self, logits: Tensor) -> tree_ops.Pairs:
-        """Lay out the tree; compute what its pairs are drawn with."""
-        return self.masked_plan(logits, None)
+    def draw(
+        self,
+        logits: Tensor,
+        mask: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        check: Check = unchecked,
+    ) -> TreePairs:
+        """Three uniforms a pair."""
+        if dispatch.implementation(logits) != "native":  # which looks itself
+            check()
+        tree = self._tree(logits, mask)
+        noise = uniform((3, self.num_pairs, *logits.shape[:-1]), logits, generator, tree.seeded)
+        indices, kept = tree.sample(noise)
+        if not getattr(kept, "sound", True):
+            check()
+        return TreePairs(indices, logits, mask, self, tree, kept)
 
-    def masked_plan(self, logits: Tensor, mask: Tensor | None) -> tree_ops.Pairs:
-        """Kernels skip what is off."""
+    def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> TreePairs:
+        """Where the paths part is found when it is asked for."""
+        return TreePairs(indices, logits, mask, self, self._tree(logits, mask))
+
+    def _tree(self, logits: Tensor, mask: Tensor | None = None) -> tree_ops.Pairs:
+        """Lay it out; kernels skip what is off."""
         return tree_ops.pairs(self.shape, self.order, logits, mask)
 
-    def sample(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Tensor:
-        """Three uniforms a pair."""
-        return self.draw(plan, generator).indices
-
-    def draw(self, plan: tree_ops.Pairs, generator: torch.Generator | None) -> Drawn:
-        """The same, and where the paths part."""
-        noise = uniform((3, self.num_pairs, *plan.like.shape[:-1]), plan.like, generator, plan.seeded)
-        indices, kept = plan.sample(noise)
-        return Drawn(indices, kept=kept, sound=getattr(kept, "sound", True))
-
-    def sees(self, logits: Tensor) -> bool:
-        """C kernels do."""
-        return dispatch.implementation(logits) == "native"
-
-    def pair_law(self, plan: tree_ops.Pairs) -> Tensor:
-        """Of a pair."""
-        return plan.law()
-
-    def flow(
-        self,
-        plan: tree_ops.Pairs,
-        indices: Tensor,
-        coefficients: Tensor,
-        others: Tensor | None = None,
-        kept: Any = None,
-    ) -> Tensor:
-        """From the closed form."""
-        flow = plan.flow(indices, coefficients)
-        return flow if others is None else flow + score_ops.scatter(indices, others, plan.like.shape[-1])
-
-    def law(self, plan: tree_ops.Pairs) -> Law:
+    def law(self, logits: Tensor) -> Law:
         """The product over the pairs of the law of one."""
-        return law_of_pairs(self.pair_law(plan), self.num_pairs)
+        return law_of_pairs(self._tree(logits).law(), self.num_pairs)
 
 
 class StickBreaking(Tree):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from discretegrad.core import Composition
-from discretegrad.coupling import MirroredUniforms, Swaps
+from discretegrad.coupling import Coupling, Distinct, MirroredUniforms, Swaps
 from discretegrad.weights import ChangedDirichletScore, DirichletScore, UniformScore
 
 
@@ -68,7 +68,7 @@ class ARS(Composition):
     """
 
     def __init__(self, reference: int | None = None, event_dims: int = 1, distinct: bool = False) -> None:
-        super().__init__(Swaps("random" if reference is None else reference, event_dims, distinct), DirichletScore())
+        super().__init__(_swaps(reference, event_dims, distinct), DirichletScore())
 
 
 class ARSM(Composition):
@@ -102,7 +102,7 @@ class ARSM(Composition):
     """
 
     def __init__(self, event_dims: int = 1, distinct: bool = True) -> None:
-        super().__init__(Swaps("all", event_dims, distinct), DirichletScore())
+        super().__init__(_swaps("all", event_dims, distinct), DirichletScore())
 
 
 class ARSPlus(Composition):
@@ -138,8 +138,7 @@ class ARSPlus(Composition):
     def __init__(
         self, reference: int | None = None, event_dims: int = 1, distinct: bool = False, integrate: bool = True
     ) -> None:
-        coupling = Swaps("random" if reference is None else reference, event_dims, distinct)
-        super().__init__(coupling, ChangedDirichletScore(integrate))
+        super().__init__(_swaps(reference, event_dims, distinct), ChangedDirichletScore(integrate))
 
 
 class ARSMPlus(Composition):
@@ -166,4 +165,9 @@ class ARSMPlus(Composition):
     """
 
     def __init__(self, event_dims: int = 1, distinct: bool = True, integrate: bool = True) -> None:
-        super().__init__(Swaps("all", event_dims, distinct), ChangedDirichletScore(integrate))
+        super().__init__(_swaps("all", event_dims, distinct), ChangedDirichletScore(integrate))
+
+
+def _swaps(reference: int | str | None, event_dims: int, distinct: bool) -> Coupling:
+    swaps = Swaps("random" if reference is None else reference, event_dims)
+    return Distinct(swaps, event_dims) if distinct else swaps

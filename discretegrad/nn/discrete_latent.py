@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from discretegrad import checks, objectives
 from discretegrad.core import Estimator, Pathwise
-from discretegrad.draw import Draw, category_logits
+from discretegrad.draw import Draw, category_logits, given
 from discretegrad.nn.learners import Learners
 from discretegrad.ops.dispatch import in_transform
 
@@ -107,7 +107,7 @@ class DiscreteLatent(Learners):
         if not (self.training if sample is None else sample):
             checks.probabilities(logits, latent, mask, None)
             ids = category_logits(logits.detach(), latent, mask).argmax(-1)
-            mode = Draw(logits, ids.unsqueeze(0), latent, mask)
+            mode = given(logits, ids.unsqueeze(0), latent, mask)
             return LatentSample(self, mode, None, _Owed(None, "the mode") if trains else None)
         owed = None
         if trains and not isinstance(estimator, Pathwise):

@@ -82,7 +82,7 @@ class LinearControlVariate(Learner):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the linear function, and `(diag p - p p^T) c`."""
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = self.coefficients(draw, values.ndim - 1, evaluation.context).to(values.dtype).expand(probs.shape)
         return Residual(values - _linear(slopes, draw, probs, values.ndim), taylor_ops.gradient_of_mean(slopes, probs))
 
@@ -152,7 +152,7 @@ class QuadraticControlVariate(Learner):
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and the gradient of the expansion's mean."""
-        draw, values, probs = evaluation.draw, evaluation.values, evaluation.plan.probs
+        draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         left, slopes = beyond_first_order(evaluation)
         directions, curvatures, baseline = self._model(draw, values.ndim - 1, evaluation.context, values.dtype)
         bent = polynomial.half_curvature(directions, curvatures, _deviations(draw, probs, values.ndim))
@@ -166,8 +166,8 @@ class QuadraticControlVariate(Learner):
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
         """Mean square of what is left of the values, and of the differences of gradients, weighted by p."""
         gradients = draw.grad_f(values, type(self).__name__)
-        values, probs = active_values(draw, values), draw.plan.probs
-        evaluation = Evaluation(draw, draw.plan, values[:-1], values[-1:], gradients)
+        values, probs = active_values(draw, values), draw.probs
+        evaluation = Evaluation(draw, values[:-1], values[-1:], gradients)
         left, _ = beyond_first_order(evaluation)
         directions, curvatures, baseline = self._model(draw, values.ndim - 1, context, probs.dtype)
         deviations = _deviations(draw, probs, values.ndim)

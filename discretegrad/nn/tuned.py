@@ -14,10 +14,9 @@ from discretegrad.control_variate import Evaluation
 from discretegrad.control_variate.relaxed import Relaxation
 from discretegrad.control_variate.stein import AnyStein
 from discretegrad.control_variate.taylor import OthersTaylor
-from discretegrad.coupling import Independent
-from discretegrad.draw import Draw, category_logits
+from discretegrad.draw import Draw
 from discretegrad.nn.learner import Learner
-from discretegrad.weights import Score, Signals
+from discretegrad.weights import Score
 
 
 class Tuned(Learner):
@@ -57,18 +56,15 @@ class Tuned(Learner):
         raise NotImplementedError
 
     def _squared_norm(self, draw: Draw, values: Tensor, context: Any) -> Tensor:
-        plan = draw.plan
-        if plan is None:
-            plan = Independent(1).plan(category_logits(draw.logits.detach(), draw.latent, draw.mask))
         points, grad_f = draw.indices.shape[0], None
         if self.needs_grad_f:
             grad_f = draw.grad_f(values, type(self).__name__, create_graph=self.differentiates_twice)
-        wide = values.to(torch.promote_types(values.dtype, plan.probs.dtype))
+        wide = values.to(torch.promote_types(values.dtype, draw.drawn.logits.dtype))
         wide = wide if self.differentiates_twice else wide.detach()
-        evaluation = Evaluation(draw, plan, wide[:points], wide[points:], grad_f, context)
+        evaluation = Evaluation(draw, wide[:points], wide[points:], grad_f, context)
         residual = self.subtract_from(evaluation.less(self.constant_of(evaluation)))
         remaining = append_dims(residual.values, draw.indices.ndim)
-        gradient = Score().gradient(Signals(plan, draw.indices, remaining, draw.categories, centred=self.centred))
+        gradient = Score().gradient(draw.drawn, remaining, self.centred)
         if residual.added_back is not None:
             gradient = gradient + residual.added_back
         if draw.mask is not None:

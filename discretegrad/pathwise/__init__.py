@@ -1,6 +1,6 @@
 """Paths: points that carry the gradient themselves, as relaxed one-hots or straight-through ones."""
 
-from discretegrad.pathwise.base import DiscretePath, Path, straight_through
+from discretegrad.pathwise.base import DiscretePath, OnPath, Path, straight_through
 from discretegrad.pathwise.gapped import Gapped
 from discretegrad.pathwise.gumbel import ConditionalGumbel, Gumbel
 from discretegrad.pathwise.map_states import MapStates
@@ -15,6 +15,7 @@ __all__ = [
     "Gapped",
     "Gumbel",
     "MapStates",
+    "OnPath",
     "Path",
     "RelaxedTrapezoid",
     "Softmax",

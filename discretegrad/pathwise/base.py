@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from discretegrad.coupling import Drawn
 from discretegrad.ops.inverse_cdf import categorical
 from discretegrad.ops.noise import uniform
 from discretegrad.ops.score import one_hot
@@ -24,6 +25,22 @@ class Path(ABC):
     @abstractmethod
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """From category logits `[*variables, C]`: one-hots that carry the gradient `[S, *variables, C]`, and ids."""
+
+
+class OnPath(Drawn):
+    """Points that a path has made.
+
+    Args:
+        indices, logits, mask: as for `Drawn`.
+        relaxed: one-hots that carry the gradient, `[S, *variables, C]`.
+        path: what made them; None where nobody says.
+    """
+
+    def __init__(
+        self, indices: Tensor, logits: Tensor, mask: Tensor | None, relaxed: Tensor, path: Path | None = None
+    ) -> None:
+        super().__init__(indices, logits, mask)
+        self.relaxed, self.path = relaxed, path
 
 
 class DiscretePath(Path):

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling import Coupling, MirroredUniforms, Swaps
+from discretegrad.coupling import Coupling, MirroredBits, MirroredUniforms, SwappedPoints, Swaps
 from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops
-from discretegrad.weights.base import Signals, Weights
+from discretegrad.weights.base import Weights
 
 
 @frozen
-class UniformScore(Weights):
+class UniformScore(Weights[MirroredBits]):
     """`(f(z) - f(z')) (u - 1/2)` for bits from a uniform u and its mirror image, averaged over the pairs.
 
     Source: Yin, Zhou 2019, arXiv 1807.11143 (ARM).
     """
 
     differences = True
-    needs_noise = True
 
     def refuse(self, coupling: Coupling) -> None:
         """Mirrored uniforms only."""
@@ -36,16 +33,14 @@ class UniformScore(Weights):
         """Yes."""
         return True
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: MirroredBits, values: Tensor, centred: bool = False) -> Tensor:
         """The published formula."""
-        _, _, values, *_, noise, _ = signals
-        assert noise is not None
-        of_one = ((values[0::2] - values[1::2]) * (noise - 0.5).to(values.dtype)).mean(0)
+        of_one = ((values[0::2] - values[1::2]) * (drawn.uniforms - 0.5).to(values.dtype)).mean(0)
         return torch.stack((-of_one, of_one), -1)
 
 
 @frozen
-class DirichletScore(Weights):
+class DirichletScore(Weights[SwappedPoints]):
     """`(f(z^{c<->j}) - mean_m f(z^{m<->j})) (1 - C pi_j)`, for one reference j or averaged over all.
 
     A forbidden category has gradient 0, and its points are left out of the mean.
@@ -54,7 +49,6 @@ class DirichletScore(Weights):
     """
 
     differences = True
-    needs_noise = True
 
     def refuse(self, coupling: Coupling) -> None:
         """Swaps only."""
@@ -68,30 +62,25 @@ class DirichletScore(Weights):
         """Yes."""
         return True
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: SwappedPoints, values: Tensor, centred: bool = False) -> Tensor:
         """The sum over references, then centred over the categories that are allowed."""
-        plan, indices, values, *_, noise, _ = signals
-        assert noise is not None
-        categories = plan.probs.shape[-1]
-        log_noise = noise[:categories].movedim(0, -1)
-        if noise.shape[0] > categories:
-            weights = self.of_one(plan, log_noise, noise[-1].long(), indices)
-            gradient = weights.unsqueeze(-1) * values.movedim(0, -1)
+        if drawn.reference is not None:
+            gradient = self.of_one(drawn, drawn.reference).unsqueeze(-1) * values.movedim(0, -1)
         else:
-            weights = self.of_all(plan, log_noise, indices)
-            swapped = values[swap_ops.swap_number(categories, values.device)].movedim((0, 1), (-2, -1))
+            weights = self.of_all(drawn)
+            swapped = values[swap_ops.swap_number(drawn.categories, values.device)].movedim((0, 1), (-2, -1))
             gradient = (weights.unsqueeze(-2) * swapped).mean(-1)
-        allowed = plan.log_probs > -torch.inf
+        allowed = drawn.log_probs > -torch.inf
         average = torch.where(allowed, gradient, 0.0).sum(-1, keepdim=True) / allowed.sum(-1, keepdim=True)
         return torch.where(allowed, gradient - average, 0.0)
 
-    def of_one(self, plan: Any, log_noise: Tensor, reference: Tensor, indices: Tensor) -> Tensor:
+    def of_one(self, drawn: SwappedPoints, reference: Tensor) -> Tensor:
         """`[*variables]`, what multiplies the values of one reference's swaps."""
-        return 1 - log_noise.shape[-1] * log_noise.gather(-1, reference.unsqueeze(-1)).squeeze(-1).exp()
+        return 1 - drawn.categories * drawn.log_noise.gather(-1, reference.unsqueeze(-1)).squeeze(-1).exp()
 
-    def of_all(self, plan: Any, log_noise: Tensor, indices: Tensor) -> Tensor:
+    def of_all(self, drawn: SwappedPoints) -> Tensor:
         """`[*variables, C]`, the same for every reference."""
-        return 1 - log_noise.shape[-1] * log_noise.exp()
+        return 1 - drawn.categories * drawn.log_noise.exp()
 
 
 @frozen
@@ -124,21 +113,22 @@ class ChangedDirichletScore(DirichletScore):
                 "use integrate=False, or ARSPlus",
             )
 
-    def of_one(self, plan: Any, log_noise: Tensor, reference: Tensor, indices: Tensor) -> Tensor:
+    def of_one(self, drawn: SwappedPoints, reference: Tensor) -> Tensor:
         """As before, less noisy."""
         if self.integrate:
-            weights = swap_ops.integrate_one(log_noise, plan.log_probs, reference, indices.movedim(0, -1))
+            by_variable = drawn.indices.movedim(0, -1)
+            weights = swap_ops.integrate_one(drawn.log_noise, drawn.log_probs, reference, by_variable)
         else:
-            weights = super().of_one(plan, log_noise, reference, indices)
-        return torch.where(_changed(indices), weights, 0.0)
+            weights = super().of_one(drawn, reference)
+        return torch.where(_changed(drawn.indices), weights, 0.0)
 
-    def of_all(self, plan: Any, log_noise: Tensor, indices: Tensor) -> Tensor:
+    def of_all(self, drawn: SwappedPoints) -> Tensor:
         """As before, less noisy."""
         if self.integrate:
-            weights = swap_ops.integrate_all(log_noise, plan.log_probs, indices.movedim(0, -1))
+            weights = swap_ops.integrate_all(drawn.log_noise, drawn.log_probs, drawn.indices.movedim(0, -1))
         else:
-            weights = super().of_all(plan, log_noise, indices)
-        by_reference = indices[swap_ops.swap_number(weights.shape[-1], indices.device)]
+            weights = super().of_all(drawn)
+        by_reference = drawn.indices[swap_ops.swap_number(drawn.categories, drawn.indices.device)]
         return torch.where(_changed(by_reference).movedim(0, -1), weights, 0.0)
 
 

@@ -7,44 +7,22 @@ here, next to the rule.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from discretegrad.coupling import Coupling
+from discretegrad.coupling import Coupling, Drawn
+
+Asked = TypeVar("Asked", bound=Drawn, contravariant=True)
+"""What weights ask: the drawn object of the couplings that they do not refuse."""
 
 
-class Signals(NamedTuple):
-    """What weights may look at."""
-
-    plan: Any
-    """The coupling's."""
-    indices: Tensor
-    """int64 `[S, *variables]`."""
-    values: Tensor
-    """Of f less any control variate, `[S, *batch, 1, ...]`, broadcastable to `indices`."""
-    categories: int
-    """C."""
-    value_weights: Tensor | None = None
-    """The coupling's weights of the points, broadcastable like `values`, or None for 1 / S."""
-    centred: bool = False
-    """Whether the weighted values sum to zero over S, so that the softmax term cancels."""
-    coupling: Coupling | None = None
-    """What the points were drawn from, for weights that serve several and ask it for more."""
-    noise: Tensor | None = None
-    """`[K, *variables]`, what the coupling kept of it; there where `needs_noise`."""
-    kept: Any = None
-    """What the coupling found while it drew, if it drew the points itself."""
-
-
-class Weights(ABC):
+class Weights(ABC, Generic[Asked]):
     """A rule that turns points and values into a gradient w.r.t. category logits."""
 
     differences: bool
     """Whether only differences of values enter, so that a baseline would cancel."""
-    needs_noise: bool = False
-    """Whether the ids do not suffice, and the coupling's noise enters too."""
 
     def can_wait(self, coupling: Coupling) -> bool:
         """Whether `gradient` is linear in the values, refuses nothing and lets nobody learn from it.
@@ -62,9 +40,7 @@ class Weights(ABC):
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
 
-    def refuse_size(  # noqa: B027, most have nothing to refuse
-        self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor
-    ) -> None:
+    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
         """Raise a ValueError where the gradient w.r.t. so many variables of C categories could not be had.
 
         It comes before anything is allocated, on the device of `like`.
@@ -75,12 +51,21 @@ class Weights(ABC):
         """Whether the gradient is unbiased for every f and all logits."""
 
     @abstractmethod
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: Asked, values: Tensor, centred: bool = False) -> Tensor:
         """The gradient.
+
+        Args:
+            drawn: the points, as their coupling has them.
+            values: of f less any control variate, `[S, *batch, 1, ...]`, broadcastable to the points' ids.
+            centred: whether the weighted values sum to zero over S, so that the softmax term cancels.
 
         Returns:
             `[*variables, C]`.
         """
+
+
+AnyWeights: TypeAlias = Weights[Any]
+"""Whatever they ask."""
 
 
 def weigh(weights: Tensor, values: Tensor) -> Tensor:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from discretegrad.coupling import Alternatives, Coupling
+from discretegrad.coupling import Alternatives, Coupling, LocalPoints
 from discretegrad.coupling.joint import as_rows
-from discretegrad.coupling.local import joined
 from discretegrad.frozen import frozen
 from discretegrad.ops import local as local_ops
-from discretegrad.weights.base import Signals, Weights
+from discretegrad.weights.base import Weights
 
 
 @frozen
-class LocalExpectations(Weights):
+class LocalExpectations(Weights[LocalPoints]):
     """`p_c (f_c - sum_c' p_c' f_c')`, f_c at category c of the variable, for the chosen variables.
 
     Where not all variables that have a choice could be chosen, those that were stand for the others.
@@ -36,17 +35,16 @@ class LocalExpectations(Weights):
         """Always."""
         return True
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: LocalPoints, values: Tensor, centred: bool = False) -> Tensor:
         """The gradient of each local expectation, times the number of variables that it stands for."""
-        plan, indices, values, *_ = signals
+        indices, event_dims = drawn.indices, drawn.coupling.event_dims
         if indices.shape[0] == 1:
-            return torch.zeros_like(plan.probs, dtype=values.dtype)
-        probs, uncertain = joined(plan)
-        ids = as_rows(indices, plan.event_dims)
-        event = values.shape[values.ndim - plan.event_dims :]
+            return torch.zeros_like(drawn.probs, dtype=values.dtype)
+        probs, uncertain = drawn.joined
+        event = values.shape[values.ndim - event_dims :]
         if any(size != 1 for size in event):
             values = values.expand(indices.shape)
-        gradient = local_ops.expectation_gradients(probs, ids, as_rows(values, plan.event_dims))
+        gradient = local_ops.expectation_gradients(probs, as_rows(indices, event_dims), as_rows(values, event_dims))
         chosen = (indices.shape[0] - 1) // (probs.shape[-1] - 1)
         stands_for = (uncertain.sum(-1) / chosen).clamp_min(1.0).to(gradient.dtype)
-        return (gradient * stands_for.unsqueeze(-1).unsqueeze(-1)).reshape(plan.probs.shape)
+        return (gradient * stands_for.unsqueeze(-1).unsqueeze(-1)).reshape(drawn.probs.shape)

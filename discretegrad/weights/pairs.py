@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.coupling import Copula, Coupling, Tree
+from discretegrad.coupling import Copula, Coupling, PairPoints, Tree, TreePairs
 from discretegrad.frozen import frozen
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
-from discretegrad.ops import tree as tree_ops
-from discretegrad.weights.base import Signals, Weights
+from discretegrad.weights.base import Asked, Weights
 
 
 class EstimatesShare(Protocol):
@@ -34,7 +32,7 @@ class EstimatesShare(Protocol):
 Share: TypeAlias = "float | EstimatesShare | None"
 
 
-class PairWeights(Weights):
+class PairWeights(Weights[Asked]):
     """Weights of differences, with a share of the terms within pairs where the coupling is made of several."""
 
     alpha: Share
@@ -55,7 +53,7 @@ class PairWeights(Weights):
 
 
 @frozen
-class RaoBlackwell(PairWeights):
+class RaoBlackwell(PairWeights[TreePairs]):
     """`(f(z1) - f(z2)) / 2 * E[score difference | z1, z2]`: the closed form of every antithetic tree.
 
     Args:
@@ -80,14 +78,13 @@ class RaoBlackwell(PairWeights):
         """For every tree, and every order of its leaves."""
         return True
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: TreePairs, values: Tensor, centred: bool = False) -> Tensor:
         """The closed form."""
-        within = functools.partial(signals.plan.gradient, kept=signals.kept)
-        return pair_statistic(within, signals.indices, signals.values, self.alpha)
+        return pair_statistic(drawn.gradient, values, self.alpha)
 
 
 @frozen
-class Importance(PairWeights):
+class Importance(PairWeights[PairPoints]):
     """`(f(z1) - f(z2)) / 2 * p(z1) p(z2) / r(z1, z2) * (e_{z1} - e_{z2})`, r the law of the pair.
 
     Of more than two exchangeable points all pairs are averaged.
@@ -107,7 +104,7 @@ class Importance(PairWeights):
 
     def refuse(self, coupling: Coupling) -> None:
         """Stick-breaking, and couplings that can draw every pair."""
-        if not coupling.every_pair and not (isinstance(coupling, Tree) and coupling.shape == "caterpillar"):
+        if not _draws_every_pair(coupling) and not (isinstance(coupling, Tree) and coupling.shape == "caterpillar"):
             raise ValueError(
                 "Importance weights need a coupling that can draw every pair of categories, and "
                 f"{type(coupling).__name__} with this shape does not promise that; use "
@@ -116,7 +113,7 @@ class Importance(PairWeights):
 
     def unbiased(self, coupling: Coupling) -> bool:
         """Where every pair can be drawn; for sticks, in ascending order."""
-        return coupling.every_pair or (isinstance(coupling, Tree) and coupling.order == "ascending")
+        return _draws_every_pair(coupling) or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
     def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
         """Laws of pairs of a copula."""
@@ -124,69 +121,65 @@ class Importance(PairWeights):
             laws = variables.numel() * (coupling.num_samples * (coupling.num_samples - 1) // 2)
             checks.law_of_copula(categories, laws, copula_ops.is_short(categories, like))
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: PairPoints, values: Tensor, centred: bool = False) -> Tensor:
         """The closed form."""
-        if not isinstance(signals.plan, tree_ops.Pairs):
-            return importance_of_all_pairs(signals.plan, signals.indices, signals.values)
-        within = functools.partial(signals.plan.importance, kept=signals.kept)
-        return pair_statistic(within, signals.indices, signals.values, self.alpha)
+        if not drawn.known.paired:
+            return importance_of_all_pairs(drawn, values)
+        return pair_statistic(drawn.importance, values, self.alpha)
 
 
-def importance_of_all_pairs(plan: Any, indices: Tensor, values: Tensor) -> Tensor:
+def _draws_every_pair(coupling: Coupling) -> bool:
+    return coupling.pairs is not None and coupling.pairs.every
+
+
+def importance_of_all_pairs(drawn: PairPoints, values: Tensor) -> Tensor:
     """`1 / (S (S - 1)) sum_{s<t} (f_s - f_t) p(z_s) p(z_t) / r(z_s, z_t) (e_{z_s} - e_{z_t})` of exchangeable points.
 
     With independent points the ratio is 1 and this is leave-one-out.
 
     Args:
-        plan: with `probs` `[*variables, C]`, and `pair_probs` for r.
-        indices: int64 `[S, *variables]`.
-        values: `[S, ...]`, broadcastable to `indices`.
+        drawn: the points.
+        values: `[S, ...]`, broadcastable to their ids.
 
     Returns:
         `[*variables, C]`.
     """
-    points = indices.shape[0]
+    indices, points = drawn.indices, len(drawn.indices)
+    pairs = list(itertools.combinations(range(points), 2))
     left, right = torch.triu_indices(points, points, 1, device=indices.device)
-    joint = plan.pair_probs(indices, list(itertools.combinations(range(points), 2)))
-    own = plan.probs.expand(*indices.shape, -1).gather(-1, indices.unsqueeze(-1)).squeeze(-1).to(joint.dtype)
-    # Two equal points count nothing, and a pair without probability was not drawn.
-    counts = (indices[left] != indices[right]) & (joint > 0)
-    ratio = torch.where(counts, own[left] * own[right] / torch.where(counts, joint, 1.0), 0.0).to(values.dtype)
+    ratio = drawn.ratios(pairs).to(values.dtype)
     coefficients = ratio * (values[left] - values[right]) / (points * (points - 1))
     ids, signed = torch.cat((indices[left], indices[right])), torch.cat((coefficients, -coefficients))
-    return score_ops.scatter(ids, signed, plan.probs.shape[-1])
+    return score_ops.scatter(ids, signed, drawn.categories)
 
 
-def pair_statistic(
-    within: Callable[[Tensor, Tensor, Tensor | None], Tensor], indices: Tensor, values: Tensor, alpha: Share = None
-) -> Tensor:
+def pair_statistic(within: Callable[[Tensor, Tensor | None], Tensor], values: Tensor, alpha: Share = None) -> Tensor:
     """Average over all pairs among the 2P points: `within` for the P coupled ones, leave-one-out for the others.
 
     Points of different pairs are independent, so for them the weight is `e_i - e_j` as in RLOO. Both averages are
     unbiased, and so is `alpha * within + (1 - alpha) * across`.
 
     Args:
-        within: the coupled ones' gradient from indices, differences `[P, ...]` (half those of the values, averaged),
-            and what multiplies the one-hots of the points besides, `[2P, ...]` or None.
-        indices: int64 `[2P, *variables]`; points 2k and 2k + 1 are coupled.
-        values: `[2P, ...]`, broadcastable to `indices`.
+        within: the coupled ones' gradient from differences `[P, ...]` (half those of the values, averaged), and what
+            multiplies the one-hots of the points besides, `[2P, ...]` or None.
+        values: `[2P, ...]`, broadcastable to the points' ids; points 2k and 2k + 1 are coupled.
         alpha: None counts every pair once, 1 / (2P - 1) of them within.
 
     Returns:
         `[*variables, C]`.
     """
-    points = indices.shape[0]
+    points = values.shape[0]
     if points == 2:
-        return within(indices, values.diff(dim=0).mul_(-0.5), None)
+        return within(values.diff(dim=0).mul_(-0.5), None)
     half = (values[0::2] - values[1::2]) / 2
     # Over all pairs i < j: sum (f_i - f_j)(e_i - e_j) = S * sum (f_i - mean f) e_i; take off the coupled ones.
     across = (points / 2 * (values - values.mean(0)) - score_ops.both_ways(half)) / (points * (points - 2) / 2)
     differences, default = half / (points / 2), 1 / (points - 1)
     if alpha is None or isinstance(alpha, float | int):
         fixed = default if alpha is None else alpha
-        return within(indices, fixed * differences, (1 - fixed) * across if fixed != 1 else None)
-    coupled = within(indices, differences, None)
-    crossed = within(indices, torch.zeros_like(differences), across)
+        return within(fixed * differences, (1 - fixed) * across if fixed != 1 else None)
+    coupled = within(differences, None)
+    crossed = within(torch.zeros_like(differences), across)
     share = alpha.share(default)
     alpha.note(coupled, crossed)
     return crossed + share * (coupled - crossed)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from discretegrad.coupling import Coupling, Probs
+from discretegrad.autograd import append_dims
+from discretegrad.coupling import Coupling, Drawn
 from discretegrad.frozen import frozen
 from discretegrad.ops import score as score_ops
-from discretegrad.weights.base import Signals, Weights, weigh
+from discretegrad.weights.base import Weights, weigh
 
 
 @frozen
-class Score(Weights):
+class Score(Weights[Drawn]):
     """`sum_s w_s f_s (e_{z_s} - p)`: the score function, right for every coupling, for each point has law p."""
 
     differences = False
@@ -27,13 +28,9 @@ class Score(Weights):
         """Always."""
         return True
 
-    def gradient(self, signals: Signals) -> Tensor:
+    def gradient(self, drawn: Drawn, values: Tensor, centred: bool = False) -> Tensor:
         """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
-        plan, indices, values, categories, value_weights, centred, *_ = signals
+        own = drawn.value_weights()
         # A point without probability must not contribute, whatever f returned there.
-        weighted = values / indices.shape[0] if value_weights is None else weigh(value_weights, values)
-        if centred:
-            return score_ops.scatter(indices, weighted, categories)
-        if isinstance(plan, Probs):
-            return score_ops.of_logits(plan.like, indices, weighted, plan.mask)
-        return score_ops.score(plan.probs, indices, weighted)
+        weighted = values / len(drawn.indices) if own is None else weigh(append_dims(own, values.ndim), values)
+        return score_ops.scatter(drawn.indices, weighted, drawn.categories) if centred else drawn.score(weighted)

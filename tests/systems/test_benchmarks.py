@@ -164,7 +164,7 @@ def test_masks_draw_the_same_pairs(tree):
     logits = torch.tensor([0.3, -1.0, 0.8, 0.1], dtype=torch.float64)
     nodes = masks.node_logits(logits, make(4)).expand(400_000, 3)
     first, second = masks.sample(nodes, make(4))
-    law = coupling.pair_law(coupling.plan(logits)).flatten()
+    law = coupling.draw(logits).pair_law().flatten()
     assert_law(4 * first + second, law, LAWS)
 
 

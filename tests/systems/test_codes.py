@@ -136,7 +136,7 @@ def test_the_gradient_of_nested_codes_is_that_of_the_mean_over_all_codes(structu
         places = torch.tensor(choice).reshape(2, 2)
 
         def given(self, logits, generator=None, places=places):
-            return estimator.complete(dg.Draw(logits, one[places], kind))
+            return estimator.complete(dg.draw.given(logits, one[places], kind))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sampler, "sample", given)

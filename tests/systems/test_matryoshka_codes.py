@@ -61,7 +61,7 @@ def test_one_surrogate_has_the_gradient_of_the_mean_loss_in_everything(estimator
     expected = torch.autograd.grad((log_probs.exp() * losses).sum(), leaves)
     mean = 0.0
     for ids, probability in draws(estimator, logits):
-        draw = estimator.complete(dg.Draw(logits, ids, CATEGORICAL))
+        draw = estimator.complete(dg.draw.given(logits, ids, CATEGORICAL))
         values, loss = task.own_terms(draw.points, queries, equal)
         assert values.shape == (2, B) and not loss.requires_grad
         mean = mean + probability * estimator.surrogate(draw, values).sum()

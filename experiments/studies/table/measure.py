@@ -36,7 +36,7 @@ def outcomes(estimator: dg.Estimator, problem: Problem) -> int | None:
     if not isinstance(estimator, dg.Composition):
         return int(categories ** (variables * (estimator.evaluations or 1)))
     try:
-        law = estimator.coupling.law(estimator.coupling.plan(logits))
+        law = estimator.coupling.law(logits)
     except ValueError:
         return None
     if law is None:
