@@ -29,7 +29,7 @@ from torch.distributions import Distribution
 
 from discretegrad import checks
 from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
-from discretegrad.control_variate import Chain, ControlVariate, Evaluation
+from discretegrad.control_variate import Chain, ControlVariate, Evaluation, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.frozen import Made, frozen
@@ -285,7 +285,7 @@ class Composition(Estimator):
                     f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
                 )
             control_variate.refuse(whole)
-            if coupling is not whole and (control_variate.asks or control_variate.needs_grad_f):
+            if coupling is not whole and (control_variate.needs_grad_f or wants_points(control_variate)):
                 raise ValueError(
                     f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
                     f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
@@ -303,7 +303,7 @@ class Composition(Estimator):
     def unbiased(self) -> bool:
         """As the weights are on this coupling, and the control variate is."""
         control_variate = self.control_variate
-        return self.weights.unbiased(self.coupling) and (control_variate is None or control_variate.unbiased)
+        return self.weights.unbiased(self.coupling.whole) and (control_variate is None or control_variate.unbiased)
 
     @property
     def evaluations(self) -> int | None:
@@ -311,7 +311,7 @@ class Composition(Estimator):
         points, control_variate = self.coupling.evaluations, self.control_variate
         if points is None or control_variate is None:
             return points
-        return points * (1 + control_variate.evaluations_per_point) + control_variate.evaluations
+        return points + control_variate.extra_evaluations(points)
 
     @property
     def needs_grad_f(self) -> bool:
@@ -326,8 +326,7 @@ class Composition(Estimator):
     def takes_ids(self) -> bool:
         """Not where the control variate asks for the gradient of f, or for f at points between the one-hots."""
         control_variate = self.control_variate
-        extra = 0 if control_variate is None else control_variate.evaluations + control_variate.evaluations_per_point
-        return not (self.needs_grad_f or extra)
+        return control_variate is None or not (control_variate.needs_grad_f or control_variate.extra_evaluations(1))
 
     @property
     def of_bound(self) -> bool:
@@ -359,17 +358,16 @@ class Composition(Estimator):
         variables = logits.shape[: logits.ndim - latent.rank]
         categories = logits.shape[-1] if latent.rank else 2
         self.coupling.refuse_size(variables, categories, logits)
-        self.weights.refuse_size(self.coupling, variables, categories, logits)
+        self.weights.refuse_size(self.coupling.whole, variables, categories, logits)
 
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of the coupling's points what the control variate asks for besides."""
-        control_variate = self.control_variate
-        if control_variate is None or not (control_variate.asks or control_variate.needs_grad_f):
+        if self.control_variate is None:
             return draw
         with torch.no_grad():
             draw = self._own(draw)
-            extra, record = control_variate.extra_points(draw, generator)
-        return dataclasses.replace(draw, extra=extra, record=record, differentiable=self.needs_grad_f)
+            added = self.control_variate.add(draw, generator)
+        return draw if added is None else dataclasses.replace(draw, added=added)
 
     @torch.no_grad()
     def _own(self, draw: Draw) -> Draw:
@@ -395,12 +393,13 @@ class Composition(Estimator):
             draw = dataclasses.replace(draw, drawn=drawn)
         with torch.no_grad():
             value_weights = drawn.value_weights()
-        own = values if draw.extra is None else values[: draw.indices.shape[0]]
+        points = len(drawn.indices)
+        own = values if len(values) == points else values[:points]
         if value_weights is not None:
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
         average = self.objective.combine(own, value_weights)
-        for looked_at in (average,) if draw.extra is None else (average, values[draw.indices.shape[0] :]):
+        for looked_at in (average,) if own is values else (average, values[points:]):
             checks.not_nan(looked_at.detach(), validate)
         grad_f = None
         if self.needs_grad_f:
@@ -411,7 +410,7 @@ class Composition(Estimator):
             wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
             left, added_back = self._left(draw, wide, grad_f, context, value_weights)
         gradient = functools.partial(self._gradient, draw.latent, draw.mask, drawn, left, added_back)
-        if self.weights.can_wait(self.coupling) and has_entries(draw.logits) and has_entries(values):
+        if self.weights.can_wait(self.coupling.whole) and has_entries(draw.logits) and has_entries(values):
             return attach_gradient_later(average, draw.logits, gradient, drawn.indices, left)
         with torch.no_grad():
             now = gradient()
@@ -422,7 +421,7 @@ class Composition(Estimator):
     ) -> tuple[Tensor, Tensor | None]:
         """What a control variate leaves of the values, broadcastable to the ids, and what it adds to the gradient."""
         points, added_back = len(draw.indices), None
-        own = self.objective.signals(values if draw.extra is None else values[:points])
+        own = self.objective.signals(values[:points])
         evaluation = Evaluation(draw, own, values[points:], grad_f, context)
         evaluation = evaluation.less(self._constant_of(evaluation, value_weights))
         own = evaluation.values
@@ -438,7 +437,9 @@ class Composition(Estimator):
         values = evaluation.values
         if self.weights.differences:
             return values[:1]
-        if self.coupling.exhaustive and value_weights is not None:  # that of the most probable: it is no matter of luck
+        if (
+            self.coupling.whole.exhaustive and value_weights is not None
+        ):  # that of the most probable: it is no matter of luck
             return values.gather(0, value_weights.expand(values.shape).argmax(0, keepdim=True))
         return None if self.control_variate is None else self.control_variate.constant_of(evaluation)
 

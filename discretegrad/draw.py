@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,21 @@ from discretegrad.ops.layout import only_where, switch_off, wide_dtype
 from discretegrad.ops.score import one_hot
 
 
+class Added:
+    """What a control variate has added to a draw.
+
+    Args:
+        one_hots: `[A, *variables, C]`, relaxed or not, at which it wants f besides; without ids. None for none.
+        slopes: whether the gradient of f in the points will be asked for.
+    """
+
+    grad_f: tuple[Tensor, Tensor] | None = None
+    """The values whose gradient was asked for, and that."""
+
+    def __init__(self, one_hots: Tensor | None = None, slopes: bool = False) -> None:
+        self.one_hots, self.slopes = one_hots, slopes
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Draw:
     """What was drawn: all that the second phase needs to know of the first."""
@@ -29,14 +43,9 @@ class Draw:
     latent: Latent
     mask: Tensor | None = None
     """True where a variable takes part; broadcastable to `[*variables]`."""
-    extra: Tensor | None = None
-    """One-hots `[A, *variables, C]`, relaxed or not, at which a control variate wants f besides; without ids."""
-    record: Any = None
-    """What a control variate keeps of the extra points' making."""
-    differentiable: bool = False
-    """Whether the gradient of f in the points will be asked for."""
+    added: Added | None = None
+    """What a control variate has added."""
     _points: Tensor | None = field(default=None, init=False)
-    _grad_f: tuple[Tensor, Tensor] | None = field(default=None, init=False)
     _version: tuple[int, int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -85,8 +94,9 @@ class Draw:
                     "give f the ids, draw.indices or on='ids', or draw fewer points at a time",
                 )
                 one_hots = one_hot(self.indices, self.categories, self.logits.dtype)
-            if self.extra is not None:
-                one_hots = torch.cat((one_hots, self.extra.to(one_hots.dtype)))
+            added = self.added
+            if added is not None and added.one_hots is not None:
+                one_hots = torch.cat((one_hots, added.one_hots.to(one_hots.dtype)))
             if self.mask is not None:
                 fresh = self.relaxed is None and not one_hots.requires_grad
                 one_hots = (
@@ -96,7 +106,7 @@ class Draw:
             if points.requires_grad and not self._all_possible():
                 # So that what f's gradient is at impossible categories reaches no arithmetic.
                 points = keep_gradient(points, self._possible())
-            if self.differentiable and torch.is_grad_enabled() and not points.requires_grad:
+            if added is not None and added.slopes and torch.is_grad_enabled() and not points.requires_grad:
                 checks.differentiates_f(in_transform())
                 points = points.detach().requires_grad_()
             # functools.cached_property would do, but its lock stops torch.compile before Python 3.12.
@@ -114,8 +124,9 @@ class Draw:
         Raises:
             ValueError: where there is no graph between the points and the values.
         """
-        if self._grad_f is not None and self._grad_f[0] is values and not create_graph:
-            return self._grad_f[1]
+        added = self.added
+        if added is not None and added.grad_f is not None and added.grad_f[0] is values and not create_graph:
+            return added.grad_f[1]
         points = self.points
         gradient = None
         if values.requires_grad and points.requires_grad:
@@ -126,8 +137,8 @@ class Draw:
         assert gradient is not None
         gradient = self.latent.lift(self.of_possible(gradient.to(wide_dtype(gradient.dtype))))
         gradient = gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
-        if not create_graph:  # a learner asks for it once more, perhaps when the graph is gone
-            object.__setattr__(self, "_grad_f", (values, gradient))
+        if added is not None and not create_graph:  # a learner asks once more, perhaps when the graph is gone
+            added.grad_f = values, gradient
         return gradient
 
     def of_possible(self, gradient: Tensor) -> Tensor:
@@ -159,7 +170,8 @@ class Draw:
     @property
     def evaluations(self) -> int:
         """How many points f is evaluated at."""
-        return self.indices.shape[0] + (0 if self.extra is None else self.extra.shape[0])
+        extra = None if self.added is None else self.added.one_hots
+        return len(self.indices) + (0 if extra is None else len(extra))
 
     @property
     def distinct(self) -> Tensor | None:

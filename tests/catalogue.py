@@ -344,7 +344,8 @@ def logits_of(kind: str, variables: int, categories: int) -> torch.Tensor:
 
 def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
     """How many joint outcomes the enumeration of an estimator's points has."""
-    coupling, values = getattr(estimator, "coupling", None), categories**variables
+    coupling = estimator.coupling.whole if isinstance(estimator, dg.Composition) else None
+    values = categories**variables
     if isinstance(coupling, dg.Swaps):
         return 8**variables  # cells times nodes of the noise, of two categories
     if isinstance(coupling, dg.Enumerate):
@@ -355,7 +356,7 @@ def outcomes(estimator: dg.Estimator, variables: int, categories: int) -> int:
         return values**coupling.num_samples
     if isinstance(coupling, dg.WithoutReplacement):
         return math.comb(values, min(values, coupling.k))
-    points = estimator.num_samples if isinstance(estimator, dg.Pathwise) else estimator.coupling.evaluations
+    points = estimator.num_samples if coupling is None else coupling.evaluations
     return values**points
 
 

@@ -40,7 +40,7 @@ def test_a_large_constant_adds_no_noise(name, latent):
     """The gradient of 1e6 + bit is that of the bit up to rounding of its own size, and sums to zero as well."""
     estimator = make(name, latent)
     draw = estimator.sample(logits_for(latent).requires_grad_(), torch.Generator().manual_seed(0), MASK)
-    if draw.extra is not None:
+    if draw.evaluations > len(draw.indices):
         pytest.skip("f itself rounds, between the one-hots")
 
     def bit(points):

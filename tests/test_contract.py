@@ -97,7 +97,9 @@ def test_an_f_of_ids_gives_what_an_f_of_points_gives(name, latent):
         return f((ids if latent == "bernoulli" else torch.nn.functional.one_hot(ids, CATEGORIES)).double())
 
     draw = estimator.sample(logits)
-    assert estimator.takes_ids == (not estimator.needs_grad_f and draw.extra is None and draw.relaxed is None)
+    assert estimator.takes_ids == (
+        not estimator.needs_grad_f and draw.evaluations == len(draw.indices) and draw.relaxed is None
+    )
     if not estimator.takes_ids:
         with pytest.raises(ValueError, match="use on='points'"):
             estimator(pytest.fail, logits, on="ids")

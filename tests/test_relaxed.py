@@ -46,7 +46,7 @@ def test_bernoulli_rebar_is_its_published_formula(tied):
     estimator = dg.REBAR(temperature, eta, tied=tied, latent="bernoulli")
     draw = estimator.sample(logits)
     got = gradient(estimator.surrogate(draw, f(draw.points)), logits)
-    made, b = draw.record, draw.indices[0].double()
+    made, b = draw.added, draw.indices[0].double()
     theta = logits.sigmoid()
     z_free = made.logits[0, ..., 1] - made.logits[0, ..., 0]
     u = (z_free - logits.detach()).sigmoid()
@@ -76,9 +76,9 @@ def test_categorical_rebar_is_its_published_formula():
     total = torch.zeros(50, dtype=torch.float64)
     for s in range(2):
         b = torch.nn.functional.one_hot(draw.indices[s], 4).bool()
-        gumbel = draw.record.logits[s] - logits.detach().log_softmax(-1)
+        gumbel = draw.added.logits[s] - logits.detach().log_softmax(-1)
         z = logits.log_softmax(-1) + gumbel
-        log_v = -draw.record.log_noise[2 + s].exp()
+        log_v = -draw.added.log_noise[2 + s].exp()
         of_b = torch.where(b, log_v, 0.0).sum(-1, keepdim=True)
         z_tilde = -torch.log(torch.where(b, -log_v, -log_v / logits.softmax(-1) - of_b))
         for perturbed in (z, z_tilde):
@@ -96,7 +96,7 @@ def test_perturbed_logits_have_gumbel_noise_and_the_point_as_argmax(kind):
     logits = logits_of(kind, 1, 3)[0]
     count = 400_000
     draw = dg.REBAR().sample(logits.expand(count, 3).requires_grad_())
-    made = draw.record
+    made = draw.added
     for part in made.logits:
         assert torch.equal(part.argmax(-1), draw.indices[0])
         uniform = (-(made.log_probs - part).exp()).exp()
@@ -122,10 +122,11 @@ def on_a_grid(estimator, f, logit, nodes=200):
         log_noise = torch.zeros(nodes, 1, 2, dtype=torch.float64)
         log_noise[..., 1 - b] = v.logit().unsqueeze(-1)  # only the ratio of the two exponentials matters
         # Each noise enters terms of its own, so the grid of both can be its diagonal.
-        log_noise = log_noise.expand(draw.record.log_noise.shape)
-        logits = relaxation_ops.perturbed(draw.record.log_probs, indices, log_noise)
-        record = Perturbation(draw.record.log_probs, log_noise, logits, draw.record.temperature)
-        draw = dataclasses.replace(draw, record=record, extra=record.relaxed(record.temperature))
+        log_noise = log_noise.expand(draw.added.log_noise.shape)
+        logits = relaxation_ops.perturbed(draw.added.log_probs, indices, log_noise)
+        draw = dataclasses.replace(
+            draw, added=Perturbation(draw.added.log_probs, log_noise, logits, draw.added.temperature)
+        )
         each = gradient(estimator.surrogate(draw, f(draw.points)), leaf)
         total += float(p * (weight * each[:, 0]).sum())
     return total
@@ -134,11 +135,10 @@ def on_a_grid(estimator, f, logit, nodes=200):
 class Flipped(dg.Relaxed):
     """The conditional relaxation with its sign flipped, as in published code."""
 
-    def extra_points(self, draw, generator):
-        _, made = super().extra_points(draw, generator)
+    def add(self, draw, generator):
+        made = super().add(draw, generator)
         free, conditional = made.logits
-        made = made._replace(logits=torch.stack((free, conditional.flip(-1))))
-        return made.relaxed(self.temperature), made
+        return Perturbation(made.log_probs, made.log_noise, torch.stack((free, conditional.flip(-1))), made.temperature)
 
 
 class FreePath(dg.Relaxed):

@@ -1,6 +1,6 @@
 """Control variates: what is subtracted from the values before they are weighted, and added back in closed form."""
 
-from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual
+from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual, wants_points
 from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.control_variate.relaxed import Relaxed
 from discretegrad.control_variate.stein import Stein
@@ -19,4 +19,5 @@ __all__ = [
     "Stein",
     "Taylor",
     "UnorderedBaseline",
+    "wants_points",
 ]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from discretegrad.coupling import Coupling
-from discretegrad.draw import Draw
+from discretegrad.draw import Added, Draw
 from discretegrad.frozen import frozen
 
 
@@ -58,10 +58,6 @@ class ControlVariate:
     """Whether the same is subtracted at all points of a draw, so that it would cancel in differences of values."""
     unbiased: bool = True
     needs_grad_f: bool = False
-    evaluations: int = 0
-    """The extra points, however many points the coupling has."""
-    evaluations_per_point: int = 0
-    """The extra points for every point of the coupling."""
     noisy: bool = False
     """Whether the extra points have noise of their own, which the oracle cannot enumerate."""
 
@@ -73,17 +69,16 @@ class ControlVariate:
         """
         return None
 
-    @property
-    def asks(self) -> bool:
-        """Whether `extra_points` has anything to say."""
-        return self.evaluations > 0 or self.evaluations_per_point > 0 or self.noisy
+    def extra_evaluations(self, points: int) -> int:
+        """A, how many further points it wants f at where the coupling has so many."""
+        return 0
 
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the coupling makes it biased."""
 
-    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Any]:
-        """One-hots `[A, *variables, C]` at which f is wanted besides, and what `Draw.record` keeps of their making."""
-        return None, None
+    def add(self, draw: Draw, generator: torch.Generator | None) -> Added | None:
+        """What it wants besides the values at the draw's points; None for nothing."""
+        return Added(slopes=True) if self.needs_grad_f else None
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the control variate, and what must be added back."""
@@ -97,7 +92,7 @@ class Chain(ControlVariate):
     parts: tuple[ControlVariate, ...]
 
     def __init__(self, parts: tuple[ControlVariate, ...]) -> None:
-        if sum(part.asks for part in parts) > 1:
+        if sum(map(wants_points, parts)) > 1:
             raise ValueError("only one control variate of a chain can ask for extra points; leave the others out.")
         vars(self).update(
             parts=parts,
@@ -105,8 +100,6 @@ class Chain(ControlVariate):
             constant=all(part.constant for part in parts),
             unbiased=all(part.unbiased for part in parts),
             needs_grad_f=any(part.needs_grad_f for part in parts),
-            evaluations=sum(part.evaluations for part in parts),
-            evaluations_per_point=sum(part.evaluations_per_point for part in parts),
             noisy=any(part.noisy for part in parts),
         )
 
@@ -118,10 +111,19 @@ class Chain(ControlVariate):
         for part in self.parts:
             part.refuse(coupling)
 
-    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Any]:
-        """Of the one part that asks for some."""
-        asking = [part for part in self.parts if part.asks]
-        return asking[0].extra_points(draw, generator) if asking else (None, None)
+    def extra_evaluations(self, points: int) -> int:
+        """Those of all."""
+        return sum(part.extra_evaluations(points) for part in self.parts)
+
+    def add(self, draw: Draw, generator: torch.Generator | None) -> Added | None:
+        """What the one part that wants extra points adds, and the gradient of f where any needs it."""
+        found = super().add(draw, generator)
+        for part in self.parts:
+            if wants_points(part):
+                found = part.add(draw, generator)
+        if found is not None:
+            found.slopes = self.needs_grad_f
+        return found
 
     def constant_of(self, evaluation: Evaluation) -> Tensor | None:
         """Of the first part that has one: the parts before it keep constants, those behind do not see them."""
@@ -137,3 +139,8 @@ class Chain(ControlVariate):
             if added_back is not None:
                 total = added_back if total is None else total + added_back
         return Residual(evaluation.values, total)
+
+
+def wants_points(part: ControlVariate) -> bool:
+    """Whether it asks for points of its own, whatever is evaluated there."""
+    return part.noisy or part.extra_evaluations(1) > 0

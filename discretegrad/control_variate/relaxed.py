@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -11,24 +9,29 @@ from discretegrad import checks
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.taylor import needed
 from discretegrad.coupling import Coupling, Independent
-from discretegrad.draw import Draw, category_logits
+from discretegrad.draw import Added, Draw, category_logits
 from discretegrad.frozen import frozen
 from discretegrad.ops import relaxation as relaxation_ops
 from discretegrad.ops.gumbel import gumbel
 from discretegrad.ops.noise import uniform
 
 
-class Perturbation(NamedTuple):
-    """How the relaxed points were made: those of the free noise first, those of the conditional noise behind."""
+class Perturbation(Added):
+    """How the relaxed points were made: those of the free noise first, those of the conditional noise behind.
 
-    log_probs: Tensor
-    """`[*variables, C]`."""
-    log_noise: Tensor
-    """`[2 S, *variables, C]`; `[S, *variables, C]` where both have the same noise."""
-    logits: Tensor
-    """Perturbed, of the noise's shape."""
-    temperature: float | Tensor
-    """At which f was evaluated, whatever has been learned since."""
+    Args:
+        log_probs: `[*variables, C]`.
+        log_noise: `[2 S, *variables, C]`; `[S, *variables, C]` where both have the same noise.
+        logits: perturbed, of the noise's shape.
+        temperature: at which f is evaluated, whatever is learned meanwhile.
+        of_f: whether f is wanted there, and its gradient.
+    """
+
+    def __init__(
+        self, log_probs: Tensor, log_noise: Tensor, logits: Tensor, temperature: float | Tensor, of_f: bool = True
+    ) -> None:
+        self.log_probs, self.log_noise, self.logits, self.temperature = log_probs, log_noise, logits, temperature
+        super().__init__(self.relaxed(temperature) if of_f else None, of_f)
 
     def relaxed(self, temperature: float | Tensor) -> Tensor:
         """One-hots between the one-hots."""
@@ -52,7 +55,11 @@ class Relaxation(ControlVariate):
                 f"{type(coupling).__name__}; use coupling=Independent(), or control_variate=Taylor()."
             )
 
-    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor | None, Perturbation]:
+    def extra_evaluations(self, points: int) -> int:
+        """Two for every point, or one where they are the same; none where c is no f."""
+        return points * (1 if self.tied else 2) if self.needs_grad_f else 0
+
+    def add(self, draw: Draw, generator: torch.Generator | None) -> Perturbation:
         """Both relaxed points of every point, if f is wanted there, and how they were made."""
         checks.temperature_of_variables(self.temperature, draw.variables)
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
@@ -63,13 +70,12 @@ class Relaxation(ControlVariate):
         temperature = self.temperature
         if isinstance(temperature, Tensor):  # which may be another by the time of the surrogate
             temperature = temperature.clone()
-        made = Perturbation(log_probs, log_noise, perturbed, temperature)
-        return (made.relaxed(made.temperature) if self.evaluations_per_point else None), made
+        return Perturbation(log_probs, log_noise, perturbed, temperature, self.needs_grad_f)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """Along two paths from logits to relaxed points: one with the noise held fast, one with the argmax as well."""
-        draw, made = evaluation.draw, evaluation.draw.record
-        if made is None:
+        draw, made = evaluation.draw, evaluation.draw.added
+        if not isinstance(made, Perturbation):
             raise ValueError(
                 f"{type(self).__name__} needs the noise of its relaxed points, which this draw has not; make draws "
                 "with the estimator's own `sample`."
@@ -107,8 +113,3 @@ class Relaxed(Relaxation):
 
     def __post_init__(self) -> None:
         checks.temperature(self.temperature, learned=False)
-
-    @property
-    def evaluations_per_point(self) -> int:  # type: ignore[override]
-        """Two, or one where they are the same."""
-        return 1 if self.tied else 2

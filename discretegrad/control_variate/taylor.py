@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from discretegrad.control_variate.base import ControlVariate, Evaluation, Residual
 from discretegrad.control_variate.leave_one_out import less_the_others
 from discretegrad.coupling import Coupling, Independent
-from discretegrad.draw import Draw
+from discretegrad.draw import Added, Draw
 from discretegrad.frozen import frozen
 from discretegrad.ops import taylor as taylor_ops
 
@@ -26,11 +24,14 @@ class Taylor(ControlVariate):
 
     constant = False
     needs_grad_f = True
-    evaluations = 1
 
-    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor, Any]:
+    def extra_evaluations(self, points: int) -> int:
+        """One."""
+        return 1
+
+    def add(self, draw: Draw, generator: torch.Generator | None) -> Added:
         """The mean."""
-        return draw.probs.unsqueeze(0), None
+        return Added(draw.probs.unsqueeze(0), slopes=True)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and `(diag p - p p^T) grad f(p)`."""

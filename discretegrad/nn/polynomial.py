@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.control_variate import Evaluation, Residual, Taylor
 from discretegrad.control_variate.taylor import beyond_first_order, over_event
-from discretegrad.draw import Draw
+from discretegrad.draw import Added, Draw
 from discretegrad.nn.baseline import active_values, features, masked_mean
 from discretegrad.nn.learner import Learner
 from discretegrad.ops import polynomial
@@ -134,7 +134,6 @@ class QuadraticControlVariate(Learner):
 
     constant = False
     needs_grad_f = True
-    evaluations = 1
 
     def __init__(self, shape: Sequence[int], network: nn.Module | None = None, rank: int = 64) -> None:
         super().__init__()
@@ -146,9 +145,13 @@ class QuadraticControlVariate(Learner):
         self.curvatures = nn.Parameter(torch.where(torch.arange(rank) % 2 == 0, -0.7, 0.7))
         self.gain = nn.Parameter(torch.ones(()))
 
-    def extra_points(self, draw: Draw, generator: torch.Generator | None) -> tuple[Tensor, Any]:
+    def extra_evaluations(self, points: int) -> int:
+        """One."""
+        return 1
+
+    def add(self, draw: Draw, generator: torch.Generator | None) -> Added:
         """The mean."""
-        return Taylor().extra_points(draw, generator)
+        return Taylor().add(draw, generator)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         """The values less the expansion, and the gradient of the expansion's mean."""

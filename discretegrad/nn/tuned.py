@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.autograd import append_dims
 from discretegrad.control_variate import Evaluation
-from discretegrad.control_variate.relaxed import Relaxation
+from discretegrad.control_variate.relaxed import Perturbation, Relaxation
 from discretegrad.control_variate.stein import AnyStein
 from discretegrad.control_variate.taylor import OthersTaylor
 from discretegrad.draw import Draw
@@ -146,7 +146,6 @@ class LearnedRelaxation(Tuned, Relaxation):
         self.network = network
         self.tied = tied
         self.needs_grad_f = self.differentiates_twice = scale is not None
-        self.evaluations_per_point = 0 if scale is None else 1 if tied else 2
 
     @property
     def temperature(self) -> Tensor:  # type: ignore[override]
@@ -161,7 +160,8 @@ class LearnedRelaxation(Tuned, Relaxation):
 
     def moved(self, draw: Draw) -> Tensor:
         """The relaxed points at the present temperature."""
-        return draw.record.relaxed(self.temperature)
+        assert isinstance(draw.added, Perturbation)  # as `add` has made it
+        return draw.added.relaxed(self.temperature)
 
     def at(self, relaxed: Tensor, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
         """Of f, of the network, or of both."""
