@@ -442,17 +442,14 @@ def _targets(targets: Tensor, queries: int, documents: int, mask: Tensor | None)
         raise ValueError("the mask puts off a query's own document; let it be True there.")
 
 
-def unchanged(stale: bool) -> None:
-    """Refuse logits that are no longer those that the points were drawn from."""
+def unspoiled(stale: bool, of_inference: bool) -> None:
+    """Refuse logits that are no longer those that the points were drawn from, and points that autograd may not keep."""
     if stale:
         raise ValueError(
             "the logits were changed in place between sample and surrogate, so the points were drawn from others; take "
             "the surrogate before an optimizer steps, or sample from logits.clone()."
         )
 
-
-def not_of_inference(of_inference: bool) -> None:
-    """Refuse points that autograd may not keep."""
     if of_inference:
         raise ValueError(
             "this draw was made under torch.inference_mode, whose tensors take part in no backward pass; sample "

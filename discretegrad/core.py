@@ -1,15 +1,16 @@
-"""The two-phase API and the composition. Read this file first.
+"""The composition, and the estimators on a path. Read this file first.
 
-An estimator of the gradient of E_{z ~ q(logits)}[f(z)] works in two phases, so that f stays the user's own code:
+An estimator of the gradient of E_{z ~ q(logits)}[f(z)] is a sentence:
 
-    draw   = estimator.sample(logits)            # the only randomness
-    values = f(draw.points)                      # called once, on S stacked points
-    loss   = estimator.surrogate(draw, values)   # its value estimates E f, its gradient is the estimator's
+    DisARM = Tree + RaoBlackwell                   antithetic pairs, weighed by their differences
+    RLOO   = Independent + Score + LeaveOneOut     independent points, weighed by their scores, less the others' mean
+    REBAR  = Independent + Score + Relaxed         the same, less f between the one-hots, whose gradient is added back
 
-`Composition` is all estimators that weigh values of f: a coupling (the joint law of the points), weights (what
-multiplies the values) and a control variate (what is subtracted first, with or without the gradient of f, and added
-back in closed form). `Pathwise` is those whose points carry the gradient themselves. The named algorithms in
-`estimators.py` fill these slots and add nothing.
+`Composition` is all of that kind: a coupling (the joint law of the points), weights (what multiplies the values of f)
+and a control variate (what is subtracted first, with or without the gradient of f, and added back in closed form).
+A coupling's `draw` returns an object of its own, which its weights ask; nobody else knows what is in it. `Pathwise` is
+those whose points carry the gradient themselves. The named algorithms in `estimators/` fill these slots and add
+nothing; what every estimator has is in `estimator.py`.
 
 Sizes: S evaluations, C categories; `*variables` = `*batch, *event` is the logits' shape without the categories.
 """
@@ -18,219 +19,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from discretegrad import checks
-from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
+from discretegrad.autograd import AttachGradientLater, append_dims, attach_gradient
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
+from discretegrad.estimator import Estimator
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
 from discretegrad.ops.dispatch import has_entries
-from discretegrad.ops.layout import only_where, wide_dtype
-from discretegrad.ops.noise import LARGEST_SEED
+from discretegrad.ops.layout import only_where
 from discretegrad.pathwise import OnPath, Path
 from discretegrad.weights import AnyWeights
-
-
-@frozen
-class Estimator(Made, ABC):
-    """An immutable recipe for the gradient of an expectation over discrete latents; it holds no hidden state."""
-
-    latent: str
-    """"categorical" or "bernoulli"."""
-
-    def __getattr__(self, name: str) -> Any:
-        """An argument that it was made from, where the name is nothing else: `rloo.num_samples`."""
-        arguments = self.__dict__.get("made_from", {})
-        if name not in arguments:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
-        return arguments[name]
-
-    def replace(self, **changes: Any) -> Self:
-        """A new estimator of the same class, made from other arguments: what an estimator has in place of assignments.
-
-        Arguments that are not named stay those that this one was made from. Modules that learn are shared, but for
-        one that the class makes itself from an argument that is changed.
-
-        Args:
-            changes: arguments of the class by name.
-
-        Raises:
-            TypeError: for what is no argument of the class.
-
-        Example:
-            >>> import discretegrad as dg
-            >>> estimator = dg.GumbelSoftmax(temperature=1.0, hard=True)
-            >>> estimator = estimator.replace(temperature=0.5)                  # in an annealing loop, say
-            >>> estimator.temperature, estimator.hard
-            (0.5, True)
-        """
-        unknown = changes.keys() - self.made_from.keys()
-        if unknown:
-            raise TypeError(
-                f"{type(self).__name__} is not made from {', '.join(sorted(unknown))}; its arguments are "
-                f"{', '.join(self.made_from)}."
-            )
-        return type(self)(**{**self.made_from, **changes})
-
-    @property
-    @abstractmethod
-    def unbiased(self) -> bool:
-        """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits.
-
-        For every f that gives each point a value of its own: for one that mixes the points of a call nothing is.
-        """
-
-    @property
-    @abstractmethod
-    def evaluations(self) -> int | None:
-        """S, the evaluations of f; None where it depends on the logits' shape."""
-
-    @property
-    @abstractmethod
-    def needs_grad_f(self) -> bool:
-        """Whether f must be differentiable in its points."""
-
-    @property
-    def takes_ids(self) -> bool:
-        """Whether f may be a function of `draw.indices`: it is asked at points that have ids, and for no gradient."""
-        return not self.needs_grad_f
-
-    @property
-    def of_bound(self) -> bool:
-        """Whether it differentiates a multi-sample bound: `log q` in the values must then keep the logits' graph."""
-        return False
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """The modules in its slots that learn beside the model: see `discretegrad.nn.Learner`."""
-        return ()
-
-    def sample(
-        self,
-        logits: Tensor | Distribution,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-        validate: bool | None = None,
-        stream: int | None = None,
-    ) -> Draw:
-        """Phase 1: draw the points. All randomness is here.
-
-        The logits must stay as they are until `surrogate`: changes in place are refused, as far as torch tells (not
-        those of `logits.data`, nor under torch.compile and torch.func).
-
-        Args:
-            logits: categorical `[*batch, *event, C]` (-inf forbids a category), or Bernoulli `[*batch, *event]`; or a
-                distribution that has them, of `torch.distributions` or `discretegrad.distributions`.
-                Noise has 53 bits whatever their dtype, so categories as rare as 1e-12 have their frequency.
-            generator: source of the noise; the default one of the logits' device if None. torch.compile takes none, and
-                neither does what is computed again in a backward pass: there, under `torch.utils.checkpoint`, the
-                default one is put back to where it was, and draws the same points.
-                One seed gives the same points on all CPUs that have a C compiler; without one, in torch.compile and on
-                other devices it gives others.
-            mask: boolean, broadcastable to `[*batch, *event]`; a variable where it is False has id 0, points 0
-                and gradient 0, whatever its logits; a value all of whose variables are off counts as 0.
-            validate: look for NaN and for variables without a category; by default on CPU tensors only.
-            stream: an integer, such as the process's rank. Processes with the same seed draw the same points, so that
-                averaging their gradients averages away nothing; a stream of its own makes each draw others. They are
-                drawn by a new generator, from a seed that is drawn from `generator` (if None, from the CPU's default
-                one) and the stream. Not under torch.compile or vmap: call `torch.manual_seed(seed + rank)` there.
-
-        Raises:
-            TypeError, ValueError: for logits or a mask that cannot be meant.
-        """
-        latent = checks.named_latent(self.latent)
-        logits = checks.logits_of(logits, latent)
-        checks.form_of_logits(logits, latent, mask)
-        return self._draw(logits, latent, mask, _source(generator, stream, logits.device), validate)
-
-    def surrogate(self, draw: Draw, values: Tensor, context: Any = None, validate: bool | None = None) -> Tensor:
-        """Phase 2: the estimate of E f, `[*batch]`, that carries the estimator's gradient.
-
-        Its gradient w.r.t. the logits is the estimator's; w.r.t. everything else that the values depend on it is
-        the gradient of the plain (weighted) average of the values.
-
-        Every value must be that of its own point, whatever other points are in the call of f: for an f that mixes
-        them, as batch normalisation in training mode does, no estimator is unbiased.
-
-        Args:
-            draw: from `sample`.
-            values: f at the points, `[S, *batch]`; or with further dimensions of the logits behind, for costs
-                that are local to them. Whatever of the logits' dimensions is left shares the value. The first
-                dimension is that of `draw.points`, which holds the extra points of a control variate too.
-            context: what a learned baseline looks at; by default the logits.
-            validate: look for NaN among the values that count; by default on CPU tensors only.
-
-        Raises:
-            TypeError, ValueError: for values that do not belong to the draw, for logits that were changed in place
-                since, for a draw of torch.inference_mode.
-        """
-        if not self._drew(draw):
-            raise ValueError(
-                f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
-                "needs; call sample and surrogate of the same estimator."
-            )
-        checks.unchanged(draw.stale)
-        checks.not_of_inference(draw.of_inference and torch.is_grad_enabled() and draw.logits.requires_grad)
-        checks.values(values, draw.evaluations, draw.variables)
-        active = draw.active(values.ndim - 1)
-        if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
-            values = torch.where(active, values, 0.0)
-        return self._surrogate(draw, values, context, validate)
-
-    def __call__(
-        self,
-        f: Callable[[Tensor], Tensor],
-        logits: Tensor | Distribution,
-        generator: torch.Generator | None = None,
-        mask: Tensor | None = None,
-        context: Any = None,
-        validate: bool | None = None,
-        on: str = "points",
-        stream: int | None = None,
-    ) -> Tensor:
-        """Both phases at once.
-
-        Args:
-            f: maps `draw.points` to values, each from its own point; with `on="ids"` it maps `draw.indices`, and no
-                one-hots are made.
-            logits, generator, mask, validate, stream: as for `sample`.
-            context: as for `surrogate`.
-            on: "points" or "ids".
-
-        Raises:
-            ValueError: for ids where the estimator needs more than them.
-        """
-        checks.on(on, self.takes_ids, type(self).__name__)
-        draw = self.sample(logits, generator, mask, validate, stream)
-        return self.surrogate(draw, f(draw.points if on == "points" else draw.indices), context, validate)
-
-    @abstractmethod
-    def _draw(
-        self,
-        logits: Tensor,
-        latent: Latent,
-        mask: Tensor | None,
-        generator: torch.Generator | None,
-        validate: bool | None,
-    ) -> Draw: ...
-
-    @abstractmethod
-    def _drew(self, draw: Draw) -> bool:
-        """Whether the draw is one that this estimator can judge."""
-
-    @abstractmethod
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor: ...
 
 
 @frozen
@@ -256,6 +62,10 @@ class Composition(Estimator):
     control_variate: ControlVariate | None
     objective: Objective
 
+    _waits: bool = dataclasses.field(init=False, repr=False)
+    """Whether the gradient is made in the backward pass, where that can be."""
+    _evaluations: int | None = dataclasses.field(init=False, repr=False)
+
     def __init__(
         self,
         coupling: Coupling,
@@ -266,30 +76,40 @@ class Composition(Estimator):
     ) -> None:
         if isinstance(control_variate, tuple):
             control_variate = Chain(control_variate) if len(control_variate) > 1 else next(iter(control_variate), None)
+        points = coupling.evaluations
+        if points is not None and control_variate is not None:
+            points += control_variate.extra_evaluations(points)
         for name, value in (
             ("latent", latent),
             ("coupling", coupling),
             ("weights", weights),
             ("control_variate", control_variate),
             ("objective", MEAN if objective is None else objective),
+            ("_evaluations", points),
+            ("_waits", weights.can_wait(coupling.whole)),
         ):
             object.__setattr__(self, name, value)
         checks.named_latent(latent)
-        whole = coupling.whole
-        weights.refuse(whole)
-        self.objective.refuse(whole, weights, control_variate)
-        if control_variate is not None:
-            if weights.differences and control_variate.constant:
-                raise ValueError(
-                    f"{type(weights).__name__} weights multiply differences of values, in which what "
-                    f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
-                )
-            control_variate.refuse(whole)
-            if coupling is not whole and (control_variate.needs_grad_f or wants_points(control_variate)):
-                raise ValueError(
-                    f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
-                    f"{type(coupling).__name__} evaluates once where they are equal; use distinct=False."
-                )
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Raise a ValueError where slots do not fit together."""
+        coupling, weights, control_variate = self.coupling.whole, self.weights, self.control_variate
+        weights.refuse(coupling)
+        self.objective.refuse(coupling, weights, control_variate)
+        if control_variate is None:
+            return
+        if weights.differences and control_variate.constant:
+            raise ValueError(
+                f"{type(weights).__name__} weights multiply differences of values, in which what "
+                f"{type(control_variate).__name__} subtracts cancels; use control_variate=None."
+            )
+        control_variate.refuse(coupling)
+        if coupling is not self.coupling and (control_variate.needs_grad_f or wants_points(control_variate)):
+            raise ValueError(
+                f"{type(control_variate).__name__} asks for more than the values at the coupling's points, which "
+                f"{type(self.coupling).__name__} evaluates once where they are equal; use distinct=False."
+            )
 
     def replace(self, **changes: Any) -> Self:
         """As of every estimator."""
@@ -308,10 +128,7 @@ class Composition(Estimator):
     @property
     def evaluations(self) -> int | None:
         """As many as the coupling has points, and the control variate extra ones."""
-        points, control_variate = self.coupling.evaluations, self.control_variate
-        if points is None or control_variate is None:
-            return points
-        return points + control_variate.extra_evaluations(points)
+        return self._evaluations
 
     @property
     def needs_grad_f(self) -> bool:
@@ -349,85 +166,88 @@ class Composition(Estimator):
         generator: torch.Generator | None,
         validate: bool | None,
     ) -> Draw:
-        self._refuse_size(logits, latent)
+        own = category_logits(logits, latent, None)
+        self.weights.refuse_size(self.coupling.whole, own)
         check = functools.partial(checks.probabilities, logits, latent, mask, validate)
-        drawn = self.coupling.draw(category_logits(logits, latent, None), mask, generator, check)
-        return self.complete(Draw(logits, drawn, latent, mask), generator)
-
-    def _refuse_size(self, logits: Tensor, latent: Latent) -> None:
-        variables = logits.shape[: logits.ndim - latent.rank]
-        categories = logits.shape[-1] if latent.rank else 2
-        self.coupling.refuse_size(variables, categories, logits)
-        self.weights.refuse_size(self.coupling.whole, variables, categories, logits)
-
-    def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
-        """Add to a draw of the coupling's points what the control variate asks for besides."""
-        if self.control_variate is None:
-            return draw
-        with torch.no_grad():
-            draw = self._own(draw)
-            added = self.control_variate.add(draw, generator)
-        return draw if added is None else dataclasses.replace(draw, added=added)
+        draw = Draw(logits, self.coupling.draw(own, mask, generator, check), latent)
+        return draw if self.control_variate is None else self._with(draw, generator, self.control_variate)
 
     @torch.no_grad()
+    def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
+        """Add to a draw of points that are given what the control variate asks for besides."""
+        draw = self._own(draw)
+        return draw if self.control_variate is None else self._with(draw, generator, self.control_variate)
+
+    def _with(self, draw: Draw, generator: torch.Generator | None, control_variate: ControlVariate) -> Draw:
+        added = control_variate.add(draw, generator)
+        return draw if added is None else dataclasses.replace(draw, added=added)
+
     def _own(self, draw: Draw) -> Draw:
         """The same draw, whose points the coupling knows."""
         if draw.drawn.coupling is not None:
             return draw
-        own = category_logits(draw.logits, draw.latent, None)
-        return dataclasses.replace(draw, drawn=self.coupling.at(own, draw.mask, draw.indices))
+        own = category_logits(draw.logits.detach(), draw.latent, None)
+        return dataclasses.replace(draw, drawn=self.coupling.at(own, draw.drawn.mask, draw.drawn.indices))
 
     def _drew(self, draw: Draw) -> bool:
-        coupling = draw.drawn.coupling
+        drawn = draw.drawn
         return (
-            draw.relaxed is None
-            and (coupling is None or coupling is self.coupling or coupling in (self.coupling, self.coupling.whole))
-            and self.evaluations in (None, draw.evaluations)
+            drawn.relaxed is None
+            and (drawn.coupling is self.coupling or drawn.coupling in (None, self.coupling, self.coupling.whole))
+            and self._evaluations in (None, draw.evaluations)
             and draw.latent.name == self.latent
         )
 
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
-        draw = self._own(draw)
-        drawn, values = draw.drawn.whole(values)
-        if drawn is not draw.drawn:
-            draw = dataclasses.replace(draw, drawn=drawn)
-        with torch.no_grad():
-            value_weights = drawn.value_weights()
-        points = len(drawn.indices)
-        own = values if len(values) == points else values[:points]
+    def _surrogate(self, draw: Draw, values: Tensor, context: object, validate: bool | None) -> Tensor:
+        draw, values = self._whole(draw, values)
+        drawn, own = draw.drawn, values[: len(draw.drawn.indices)]
+        value_weights = drawn.value_weights()
         if value_weights is not None:
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
         average = self.objective.combine(own, value_weights)
-        for looked_at in (average,) if own is values else (average, values[points:]):
-            checks.not_nan(looked_at.detach(), validate)
+        checks.not_nan(average.detach(), validate)
+        if len(own) < len(values):
+            checks.not_nan(values[len(own) :].detach(), validate)
         grad_f = None
         if self.needs_grad_f:
             if not (torch.is_grad_enabled() and draw.logits.requires_grad):
                 return average
             grad_f = draw.grad_f(values, type(self).__name__)
         with torch.no_grad():
-            wide = values.detach().to(torch.promote_types(values.dtype, wide_dtype(draw.logits.dtype)))
+            wide = values.detach().to(torch.promote_types(values.dtype, drawn.logits.dtype))
             left, added_back = self._left(draw, wide, grad_f, context, value_weights)
-        gradient = functools.partial(self._gradient, draw.latent, draw.mask, drawn, left, added_back)
-        if self.weights.can_wait(self.coupling.whole) and has_entries(draw.logits) and has_entries(values):
-            return attach_gradient_later(average, draw.logits, gradient, drawn.indices, left)
-        with torch.no_grad():
-            now = gradient()
+            gradient = functools.partial(self._gradient, draw.latent, drawn, left, added_back)
+            waits = self._waits and has_entries(draw.logits) and has_entries(values)
+            now = None if waits else gradient()
+        if now is None:
+            return AttachGradientLater.apply(average, draw.logits, gradient, drawn.indices, left)
         return attach_gradient(average, draw.logits, now)
 
+    def _whole(self, draw: Draw, values: Tensor) -> tuple[Draw, Tensor]:
+        """The coupling's own points, all of them, and the values there."""
+        if draw.drawn.coupling is None:
+            with torch.no_grad():
+                draw = self._own(draw)
+        if draw.drawn.distinct is None:
+            return draw, values
+        drawn, values = draw.drawn.whole(values)
+        return dataclasses.replace(draw, drawn=drawn), values
+
     def _left(
-        self, draw: Draw, values: Tensor, grad_f: Tensor | None, context: Any, value_weights: Tensor | None
+        self, draw: Draw, values: Tensor, grad_f: Tensor | None, context: object, value_weights: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """What a control variate leaves of the values, broadcastable to the ids, and what it adds to the gradient."""
-        points, added_back = len(draw.indices), None
-        own = self.objective.signals(values[:points])
-        evaluation = Evaluation(draw, own, values[points:], grad_f, context)
-        evaluation = evaluation.less(self._constant_of(evaluation, value_weights))
-        own = evaluation.values
-        if self.control_variate is not None:
-            own, added_back = self.control_variate.subtract_from(evaluation)
-        return append_dims(own, draw.indices.ndim), added_back
+        points, control_variate = draw.drawn.indices, self.control_variate
+        own = self.objective.signals(values[: len(points)])
+        evaluation = Evaluation(draw, own, values[len(points) :], grad_f, context)
+        constant = self._constant_of(evaluation, value_weights)
+        if constant is not None:
+            evaluation = evaluation.less(constant)
+        if control_variate is None:
+            return append_dims(evaluation.values, points.ndim), None
+        left, added_back = control_variate.subtract_from(evaluation)
+        return append_dims(left, points.ndim), added_back
 
     def _constant_of(self, evaluation: Evaluation, value_weights: Tensor | None) -> Tensor | None:
         """What is taken off all values before anything is averaged, where a constant cancels: one of them.
@@ -446,7 +266,6 @@ class Composition(Estimator):
     def _gradient(
         self,
         latent: Latent,
-        mask: Tensor | None,
         drawn: Drawn,
         values: Tensor,
         added_back: Tensor | None,
@@ -461,8 +280,8 @@ class Composition(Estimator):
         gradient = self.weights.gradient(drawn, values, control_variate is not None and control_variate.centred)
         if added_back is not None:
             gradient = gradient + added_back
-        if mask is not None:
-            gradient = only_where(mask, gradient)
+        if drawn.mask is not None:
+            gradient = only_where(drawn.mask, gradient)
         return latent.pull_back(gradient)
 
 
@@ -514,29 +333,15 @@ class Pathwise(Estimator):
         )
         own = category_logits_below_zero(logits, latent, mask)
         relaxed, indices = self.path.sample(own, self.num_samples, generator)
-        return Draw(logits, OnPath(indices, own.detach(), mask, relaxed.to(logits.dtype), self.path), latent, mask)
+        return Draw(logits, OnPath(indices, own.detach(), mask, relaxed.to(logits.dtype), self.path), latent)
 
     def _drew(self, draw: Draw) -> bool:
         drawn = draw.drawn
         return isinstance(drawn, OnPath) and drawn.path in (None, self.path) and draw.latent.name == self.latent
 
-    def _surrogate(self, draw: Draw, values: Tensor, context: Any, validate: bool | None) -> Tensor:
+    def _surrogate(self, draw: Draw, values: Tensor, context: object, validate: bool | None) -> Tensor:
         wanted = torch.is_grad_enabled() and draw.logits.requires_grad
         checks.gradient_of_f(values.requires_grad or not wanted, type(self).__name__)
         average = values.mean(0)
         checks.not_nan(average.detach(), validate)
         return average
-
-
-def _source(generator: torch.Generator | None, stream: int | None, device: torch.device) -> torch.Generator | None:
-    """The generator of a draw: the user's, or a new one for a stream."""
-    if stream is None and (generator is None or torch.compiler.is_compiling()):
-        return generator
-    checks.stream(stream, torch.compiler.is_compiling())
-    checks.not_recomputed(generator)
-    if stream is None:
-        return generator
-    source = {"device": "cpu"} if generator is None else {"generator": generator, "device": generator.device}
-    seed = checks.seed(torch.randint(LARGEST_SEED, (), **source))
-    mixed = hashlib.blake2b(f"{seed} {stream}".encode(), digest_size=8).digest()
-    return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(int.from_bytes(mixed) >> 1)

@@ -41,8 +41,6 @@ class Draw:
     drawn: Drawn
     """The points, as what drew them has them."""
     latent: Latent
-    mask: Tensor | None = None
-    """True where a variable takes part; broadcastable to `[*variables]`."""
     added: Added | None = None
     """What a control variate has added."""
     _points: Tensor | None = field(default=None, init=False)
@@ -62,18 +60,22 @@ class Draw:
         return self.drawn.relaxed
 
     @property
-    def of_inference(self) -> bool:
-        """Whether it was made under torch.inference_mode, which is over: autograd may not keep its tensors."""
-        ordinary = has_entries(self.indices)
-        return ordinary and self.indices.is_inference() and not torch.is_inference_mode_enabled()
+    def mask(self) -> Tensor | None:
+        """True where a variable takes part; broadcastable to `[*variables]`."""
+        return self.drawn.mask
 
-    @property
-    def stale(self) -> bool:
-        """Whether the logits were changed in place since; False where torch does not tell, as of `logits.data`."""
+    def refuse_spoiled(self) -> None:
+        """Raise a ValueError where no surrogate may be taken of it any more.
+
+        So it is where the logits were changed in place since, as far as torch tells, which it does not of
+        `logits.data`; and of a draw of torch.inference_mode, which is over, where a gradient is wanted.
+        """
         before, now = self._version, _version(self.logits)
-        if before is None or now is None:
-            return False
-        return before[0] == now[0] and before[1] != now[1]  # a copy's copy of the logits counts anew
+        # A copy's copy of the logits counts anew.
+        stale = before is not None and now is not None and before[0] == now[0] and before[1] != now[1]
+        ids, wanted = self.drawn.indices, torch.is_grad_enabled() and self.logits.requires_grad
+        kept = wanted and has_entries(ids) and ids.is_inference() and not torch.is_inference_mode_enabled()
+        checks.unspoiled(stale, kept)
 
     @property
     def points(self) -> Tensor:
@@ -84,24 +86,23 @@ class Draw:
         """
         points = self._points
         if points is None:
-            one_hots = self.relaxed
+            drawn, categories = self.drawn, self.drawn.logits.shape[-1]
+            one_hots, ids, mask = drawn.relaxed, drawn.indices, drawn.mask
             if one_hots is None:
                 checks.fits(
-                    self.indices.numel() * self.categories,
+                    ids.numel() * categories,
                     self.logits.itemsize,
                     self.logits,
-                    f"one-hots of {self.indices.shape[0]} points of {self.categories} categories",
+                    f"one-hots of {len(ids)} points of {categories} categories",
                     "give f the ids, draw.indices or on='ids', or draw fewer points at a time",
                 )
-                one_hots = one_hot(self.indices, self.categories, self.logits.dtype)
+                one_hots = one_hot(ids, categories, self.logits.dtype)
             added = self.added
             if added is not None and added.one_hots is not None:
                 one_hots = torch.cat((one_hots, added.one_hots.to(one_hots.dtype)))
-            if self.mask is not None:
-                fresh = self.relaxed is None and not one_hots.requires_grad
-                one_hots = (
-                    only_where(self.mask, one_hots) if fresh else torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
-                )
+            if mask is not None:
+                fresh = drawn.relaxed is None and not one_hots.requires_grad
+                one_hots = only_where(mask, one_hots) if fresh else torch.where(mask.unsqueeze(-1), one_hots, 0.0)
             points = self.latent.points(one_hots)
             if points.requires_grad and not self._all_possible():
                 # So that what f's gradient is at impossible categories reaches no arithmetic.
@@ -171,7 +172,7 @@ class Draw:
     def evaluations(self) -> int:
         """How many points f is evaluated at."""
         extra = None if self.added is None else self.added.one_hots
-        return len(self.indices) + (0 if extra is None else len(extra))
+        return len(self.drawn.indices) + (0 if extra is None else len(extra))
 
     @property
     def distinct(self) -> Tensor | None:
@@ -217,7 +218,7 @@ def given(logits: Tensor, indices: Tensor, latent: Latent, mask: Tensor | None =
         latent: what the logits mean.
         mask: boolean, broadcastable to `[*variables]`.
     """
-    return Draw(logits, Drawn(indices, category_logits(logits.detach(), latent, None), mask), latent, mask)
+    return Draw(logits, Drawn(indices, category_logits(logits.detach(), latent, None), mask), latent)
 
 
 def _version(logits: Tensor) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from discretegrad.analysis.record import FEWEST
 from discretegrad.analysis.replicator import Problem, named
 from discretegrad.analysis.restore import restored
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
-from discretegrad.core import Estimator
+from discretegrad.estimator import Estimator
 
 
 def compare(

@@ -7,7 +7,6 @@ from torch's default generators, which the caller seeds and restores.
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.analysis.digest import AtLevel, digest, reproduced, tensors_in, weights
 from discretegrad.analysis.replicator import ENTRIES, Problem, Replicates, level
-from discretegrad.core import Estimator
 from discretegrad.draw import Draw
+from discretegrad.estimator import Estimator
 from discretegrad.estimators import RLOO, Exact
 
 ENUMERATED = 2**24
@@ -257,7 +256,7 @@ class Seen(NamedTuple):
 
 
 def witnessed(estimator: Estimator) -> tuple[Estimator, Seen]:
-    """The same estimator, of the same class for all who ask, that also writes down what it drew and was told."""
+    """One that does what the estimator does, is of its class, and writes down what it drew and was told."""
     seen, kind = Seen([], []), type(estimator)
 
     class Witnessed(kind):  # type: ignore[misc, valid-type]
@@ -272,8 +271,8 @@ def witnessed(estimator: Estimator) -> tuple[Estimator, Seen]:
             return surrogate
 
     Witnessed.__name__ = kind.__name__  # which refusals mention
-    same = copy.copy(estimator)
-    object.__setattr__(same, "__class__", Witnessed)
+    same = object.__new__(Witnessed)  # made already: it has all that the other has
+    same.__dict__.update(estimator.__dict__)
     return same, seen
 
 

@@ -241,14 +241,6 @@ class Coupling(ABC):
     def evaluations(self) -> int | None:
         """S, or None where it depends on the logits' shape."""
 
-    def refuse_size(  # noqa: B027, most have nothing to refuse
-        self, variables: torch.Size, categories: int, like: Tensor
-    ) -> None:
-        """Raise a ValueError where points of so many variables of C categories could not be had.
-
-        It comes before anything is allocated, on the device of `like`.
-        """
-
     @abstractmethod
     def draw(
         self,
@@ -266,6 +258,9 @@ class Coupling(ABC):
             generator: source of the noise; the default one if None.
             check: called before the logits are used; by kernels that look themselves, only where they have met one
                 that it refuses.
+
+        Raises:
+            ValueError: where so many points could not be had, before anything is allocated.
         """
 
     @abstractmethod

@@ -43,8 +43,9 @@ class Enumerate(Coupling):
         """`C ** V`, which the logits tell."""
         return None
 
-    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def _refuse_size(self, like: Tensor) -> None:
         """All joint values may be too many."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         checks.has_event_dims(variables, self.event_dims, "Enumerate")
         count = variables[len(variables) - self.event_dims :].numel()
         checks.enumerable(categories, count, self.limit)
@@ -57,6 +58,7 @@ class Enumerate(Coupling):
         check: Check = unchecked,
     ) -> EnumeratedPoints:
         """All joint values; no randomness."""
+        self._refuse_size(logits)
         check()
         *variables, categories = logits.shape
         event = variables[len(variables) - self.event_dims :]

@@ -65,8 +65,9 @@ class Alternatives(Coupling):
         """`1 + num_variables (C - 1)`, which the logits tell."""
         return None
 
-    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def _refuse_size(self, like: Tensor) -> None:
         """Each variable has all its categories, beside all others."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         checks.has_event_dims(variables, self.event_dims, type(self).__name__)
         points = 1 + self.count(variables[len(variables) - self.event_dims :].numel()) * (categories - 1)
         checks.fits(
@@ -86,6 +87,7 @@ class Alternatives(Coupling):
         check: Check = unchecked,
     ) -> LocalPoints:
         """A uniform a variable for the base, and one for the choice."""
+        self._refuse_size(logits)
         check()
         own = self._probs(logits, mask)
         probs, uncertain = joined(own, self.event_dims)

@@ -63,10 +63,6 @@ class Distinct(Coupling):
         """Up to those of the other one, which the points tell."""
         return None
 
-    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
-        """What the other one refuses."""
-        self.coupling.refuse_size(variables, categories, like)
-
     def draw(
         self,
         logits: Tensor,

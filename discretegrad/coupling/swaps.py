@@ -83,8 +83,9 @@ class Swaps(Coupling):
         """C, or up to `C (C - 1) / 2 + 1`, which the logits and the noise tell."""
         return None
 
-    def refuse_size(self, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def _refuse_size(self, like: Tensor) -> None:
         """Of all swaps there are many."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         swaps = categories * (categories - 1) // 2 + 1 if self.reference == "all" else categories
         checks.fits(
             swaps * variables.numel(),
@@ -103,6 +104,7 @@ class Swaps(Coupling):
         check: Check = unchecked,
     ) -> SwappedPoints:
         """C uniforms a variable."""
+        self._refuse_size(logits)
         check()
         log_probs = switch_off(logits, mask).log_softmax(-1)
         *variables, categories = logits.shape

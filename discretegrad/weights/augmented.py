@@ -101,8 +101,9 @@ class ChangedDirichletScore(DirichletScore):
 
     integrate: bool = True
 
-    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
         """Of all swaps, what each means for each category's noise."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         if self.integrate and isinstance(coupling, Swaps) and coupling.reference == "all":
             checks.fits(
                 categories * (categories * (categories - 1) // 2) * variables.numel(),

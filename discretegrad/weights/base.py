@@ -40,8 +40,8 @@ class Weights(ABC, Generic[Asked]):
     def refuse(self, coupling: Coupling) -> None:
         """Raise a ValueError that names the legal neighbour where the rule is wrong for the coupling."""
 
-    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
-        """Raise a ValueError where the gradient w.r.t. so many variables of C categories could not be had.
+    def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
+        """Raise a ValueError where the gradient w.r.t. logits `[*variables, C]` like these could not be had.
 
         It comes before anything is allocated, on the device of `like`.
         """

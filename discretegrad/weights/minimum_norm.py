@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from discretegrad import checks
@@ -46,8 +45,9 @@ class MinimumNorm(PairWeights[PairPoints]):
         """Always: where no weights are unbiased the draw is refused."""
         return True
 
-    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
         """Matrices of C x C, and trees of a variable's own."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         if isinstance(coupling, Tree) and coupling.shape == "huffman":
             checks.flow_of_huffman(categories)
         if coupling.pairs is not None and not coupling.pairs.closed:

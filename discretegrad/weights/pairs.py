@@ -115,8 +115,9 @@ class Importance(PairWeights[PairPoints]):
         """Where every pair can be drawn; for sticks, in ascending order."""
         return _draws_every_pair(coupling) or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
-    def refuse_size(self, coupling: Coupling, variables: torch.Size, categories: int, like: Tensor) -> None:
+    def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
         """Laws of pairs of a copula."""
+        variables, categories = like.shape[:-1], like.shape[-1]
         if isinstance(coupling, Copula):
             laws = variables.numel() * (coupling.num_samples * (coupling.num_samples - 1) // 2)
             checks.law_of_copula(categories, laws, copula_ops.is_short(categories, like))
