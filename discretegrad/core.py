@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.autograd import AttachGradientLater, append_dims, attach_gradient
-from discretegrad.control_variate import Chain, ControlVariate, Evaluation, wants_points
+from discretegrad.control_variate import Chain, ControlVariate, Evaluation, less, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.estimator import Estimator
@@ -37,6 +37,9 @@ from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.layout import only_where
 from discretegrad.pathwise import OnPath, Path
 from discretegrad.weights import AnyWeights
+
+NOTHING = ControlVariate()
+"""What takes the place of a control variate where there is none."""
 
 
 @frozen
@@ -64,7 +67,6 @@ class Composition(Estimator):
 
     _waits: bool = dataclasses.field(init=False, repr=False)
     """Whether the gradient is made in the backward pass, where that can be."""
-    _evaluations: int | None = dataclasses.field(init=False, repr=False)
 
     def __init__(
         self,
@@ -76,21 +78,11 @@ class Composition(Estimator):
     ) -> None:
         if isinstance(control_variate, tuple):
             control_variate = Chain(control_variate) if len(control_variate) > 1 else next(iter(control_variate), None)
-        points = coupling.evaluations
-        if points is not None and control_variate is not None:
-            points += control_variate.extra_evaluations(points)
-        for name, value in (
-            ("latent", latent),
-            ("coupling", coupling),
-            ("weights", weights),
-            ("control_variate", control_variate),
-            ("objective", MEAN if objective is None else objective),
-            ("_evaluations", points),
-            ("_waits", weights.can_wait(coupling.whole)),
-        ):
-            object.__setattr__(self, name, value)
         checks.named_latent(latent)
+        self._set(latent=latent, coupling=coupling, weights=weights, control_variate=control_variate)
+        self._set(objective=MEAN if objective is None else objective, _waits=weights.can_wait(coupling.whole))
         self._refuse()
+        self._state_facts()
 
     def _refuse(self) -> None:
         """Raise a ValueError where slots do not fit together."""
@@ -111,51 +103,29 @@ class Composition(Estimator):
                 f"{type(self.coupling).__name__} evaluates once where they are equal; use distinct=False."
             )
 
+    def _state_facts(self) -> None:
+        points = self.coupling.evaluations
+        control_variate = NOTHING if self.control_variate is None else self.control_variate
+        parts = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
+        slots = (*parts, *vars(self.weights).values())
+        needs_grad_f = control_variate.needs_grad_f
+        self._set(
+            unbiased=self.weights.unbiased(self.coupling.whole) and control_variate.unbiased,
+            evaluations=None if points is None else points + control_variate.extra_evaluations(points),
+            needs_grad_f=needs_grad_f,
+            takes_ids=not (needs_grad_f or control_variate.extra_evaluations(1)),
+            of_bound=type(self.objective) is not Objective,
+            learners=tuple(slot for slot in slots if isinstance(slot, nn.Module)),
+        )
+
     def replace(self, **changes: Any) -> Self:
         """As of every estimator."""
         made = super().replace(**changes)
         own = self.control_variate
         if isinstance(own, Made) and own.made_alike(made.control_variate):  # what has learned something goes on
-            object.__setattr__(made, "control_variate", own)
+            made._set(control_variate=own)
+            made._state_facts()
         return made
-
-    @property
-    def unbiased(self) -> bool:
-        """As the weights are on this coupling, and the control variate is."""
-        control_variate = self.control_variate
-        return self.weights.unbiased(self.coupling.whole) and (control_variate is None or control_variate.unbiased)
-
-    @property
-    def evaluations(self) -> int | None:
-        """As many as the coupling has points, and the control variate extra ones."""
-        return self._evaluations
-
-    @property
-    def needs_grad_f(self) -> bool:
-        """Only where the control variate does: `surrogate` then differentiates f, and keeps its graph.
-
-        Neither `torch.compile` nor the transforms of `torch.func` go through that step. An f that is compiled by itself
-        keeps its graph under `torch._functorch.config.donated_buffer = False`.
-        """
-        return self.control_variate is not None and self.control_variate.needs_grad_f
-
-    @property
-    def takes_ids(self) -> bool:
-        """Not where the control variate asks for the gradient of f, or for f at points between the one-hots."""
-        control_variate = self.control_variate
-        return control_variate is None or not (control_variate.needs_grad_f or control_variate.extra_evaluations(1))
-
-    @property
-    def of_bound(self) -> bool:
-        """As the objective is."""
-        return self.objective.is_bound
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """Those in the slots that are modules."""
-        control_variate = self.control_variate
-        slots: tuple[object, ...] = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
-        return (*(slot for slot in slots if isinstance(slot, nn.Module)), *self.weights.learners)
 
     @torch.no_grad()
     def _draw(
@@ -194,21 +164,22 @@ class Composition(Estimator):
         return (
             drawn.relaxed is None
             and (drawn.coupling is self.coupling or drawn.coupling in (None, self.coupling, self.coupling.whole))
-            and self._evaluations in (None, draw.evaluations)
+            and self.evaluations in (None, draw.evaluations)
             and draw.latent.name == self.latent
         )
 
     def _surrogate(self, draw: Draw, values: Tensor, context: object, validate: bool | None) -> Tensor:
         draw, values = self._whole(draw, values)
-        drawn, own = draw.drawn, values[: len(draw.drawn.indices)]
+        drawn, points = draw.drawn, len(draw.drawn.indices)
+        own = values if len(values) == points else values[:points]
         value_weights = drawn.value_weights()
         if value_weights is not None:
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
         average = self.objective.combine(own, value_weights)
         checks.not_nan(average.detach(), validate)
-        if len(own) < len(values):
-            checks.not_nan(values[len(own) :].detach(), validate)
+        if own is not values:
+            checks.not_nan(values[points:].detach(), validate)
         grad_f = None
         if self.needs_grad_f:
             if not (torch.is_grad_enabled() and draw.logits.requires_grad):
@@ -243,7 +214,7 @@ class Composition(Estimator):
         evaluation = Evaluation(draw, own, values[len(points) :], grad_f, context)
         constant = self._constant_of(evaluation, value_weights)
         if constant is not None:
-            evaluation = evaluation.less(constant)
+            evaluation = less(evaluation, constant)
         if control_variate is None:
             return append_dims(evaluation.values, points.ndim), None
         left, added_back = control_variate.subtract_from(evaluation)
@@ -299,25 +270,10 @@ class Pathwise(Estimator):
     num_samples: int
 
     def __init__(self, path: Path, num_samples: int = 1, latent: str = "categorical") -> None:
-        for name, value in (("latent", latent), ("path", path), ("num_samples", num_samples)):
-            object.__setattr__(self, name, value)
         checks.named_latent(latent)
         checks.count(num_samples, "num_samples")
-
-    @property
-    def unbiased(self) -> bool:
-        """No."""
-        return False
-
-    @property
-    def evaluations(self) -> int:
-        """S."""
-        return self.num_samples
-
-    @property
-    def needs_grad_f(self) -> bool:
-        """Yes."""
-        return True
+        self._set(latent=latent, path=path, num_samples=num_samples, evaluations=num_samples, learners=())
+        self._set(unbiased=False, needs_grad_f=True, takes_ids=False, of_bound=False)
 
     def _draw(
         self,

@@ -55,27 +55,9 @@ class Draw:
         return self.drawn.indices
 
     @property
-    def relaxed(self) -> Tensor | None:
-        """One-hots that carry the gradient, `[S, *variables, C]`, where the estimator makes such."""
-        return self.drawn.relaxed
-
-    @property
     def mask(self) -> Tensor | None:
         """True where a variable takes part; broadcastable to `[*variables]`."""
         return self.drawn.mask
-
-    def refuse_spoiled(self) -> None:
-        """Raise a ValueError where no surrogate may be taken of it any more.
-
-        So it is where the logits were changed in place since, as far as torch tells, which it does not of
-        `logits.data`; and of a draw of torch.inference_mode, which is over, where a gradient is wanted.
-        """
-        before, now = self._version, _version(self.logits)
-        # A copy's copy of the logits counts anew.
-        stale = before is not None and now is not None and before[0] == now[0] and before[1] != now[1]
-        ids, wanted = self.drawn.indices, torch.is_grad_enabled() and self.logits.requires_grad
-        kept = wanted and has_entries(ids) and ids.is_inference() and not torch.is_inference_mode_enabled()
-        checks.unspoiled(stale, kept)
 
     @property
     def points(self) -> Tensor:
@@ -136,15 +118,11 @@ class Draw:
             )
         checks.gradient_of_f(gradient is not None, name)
         assert gradient is not None
-        gradient = self.latent.lift(self.of_possible(gradient.to(wide_dtype(gradient.dtype))))
+        gradient = self.latent.lift(of_possible(self, gradient.to(wide_dtype(gradient.dtype))))
         gradient = gradient if self.mask is None else torch.where(self.mask.unsqueeze(-1), gradient, 0.0)
         if added is not None and not create_graph:  # a learner asks once more, perhaps when the graph is gone
             added.grad_f = values, gradient
         return gradient
-
-    def of_possible(self, gradient: Tensor) -> Tensor:
-        """A gradient w.r.t. points, without its entries at what has probability 0, which may be infinite or NaN."""
-        return torch.where(self._possible(), gradient, 0.0)
 
     def _all_possible(self) -> bool:
         """Whether a look at the least and the largest logit, where it costs no waiting, tells that all are possible."""
@@ -158,7 +136,7 @@ class Draw:
         ):
             return False
         least, largest = (float(number) for number in logits.detach().aminmax())
-        return max(largest, 0.0) - min(least, 0.0) < -_lowest(wide_dtype(logits.dtype), self.categories)
+        return max(largest, 0.0) - min(least, 0.0) < -_lowest(wide_dtype(logits.dtype), self.drawn.logits.shape[-1])
 
     def _possible(self) -> Tensor:
         return self.latent.possible(possible(category_logits(self.logits.detach(), self.latent, self.mask)))
@@ -183,7 +161,7 @@ class Draw:
     def mode(self) -> Tensor:
         """The most probable point, of the logits' shape and dtype: the first where several are; 0 where masked off."""
         best = category_logits(self.logits.detach(), self.latent, self.mask).argmax(-1)
-        one_hots = one_hot(best, self.categories, self.logits.dtype)
+        one_hots = one_hot(best, self.drawn.logits.shape[-1], self.logits.dtype)
         if self.mask is not None:
             one_hots = torch.where(self.mask.unsqueeze(-1), one_hots, 0.0)
         return self.latent.points(one_hots)
@@ -192,11 +170,6 @@ class Draw:
     def variables(self) -> torch.Size:
         """The logits' shape without the categories."""
         return self.logits.shape[: self.logits.ndim - self.latent.rank]
-
-    @property
-    def categories(self) -> int:
-        """C; a Bernoulli variable has two."""
-        return self.logits.shape[-1] if self.latent.rank else 2
 
     def active(self, batch_dims: int) -> Tensor | None:
         """`[*batch]`, True where a value has any variable that takes part; None without a mask."""
@@ -219,6 +192,25 @@ def given(logits: Tensor, indices: Tensor, latent: Latent, mask: Tensor | None =
         mask: boolean, broadcastable to `[*variables]`.
     """
     return Draw(logits, Drawn(indices, category_logits(logits.detach(), latent, None), mask), latent)
+
+
+def refuse_spoiled(draw: Draw) -> None:
+    """Raise a ValueError where no surrogate may be taken of a draw any more.
+
+    So it is where its logits were changed in place since, as far as torch tells, which it does not of `logits.data`;
+    and of a draw of torch.inference_mode, which is over, where a gradient is wanted.
+    """
+    before, now = draw._version, _version(draw.logits)
+    # A copy's copy of the logits counts anew.
+    stale = before is not None and now is not None and before[0] == now[0] and before[1] != now[1]
+    ids, wanted = draw.drawn.indices, torch.is_grad_enabled() and draw.logits.requires_grad
+    kept = wanted and has_entries(ids) and ids.is_inference() and not torch.is_inference_mode_enabled()
+    checks.unspoiled(stale, kept)
+
+
+def of_possible(draw: Draw, gradient: Tensor) -> Tensor:
+    """A gradient w.r.t. points, without its entries at what has probability 0, which may be infinite or NaN."""
+    return torch.where(draw._possible(), gradient, 0.0)
 
 
 def _version(logits: Tensor) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import field
 from typing import Any, Self
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from discretegrad import checks
-from discretegrad.draw import Draw
+from discretegrad.draw import Draw, refuse_spoiled
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import LATENTS, Latent
 from discretegrad.ops.noise import LARGEST_SEED
@@ -29,6 +30,31 @@ class Estimator(Made, ABC):
 
     latent: str
     """"categorical" or "bernoulli"."""
+    unbiased: bool = field(init=False, repr=False)
+    """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits.
+
+    For every f that gives each point a value of its own: for one that mixes the points of a call nothing is.
+    """
+    evaluations: int | None = field(init=False, repr=False)
+    """S, the evaluations of f; None where it depends on the logits' shape."""
+    needs_grad_f: bool = field(init=False, repr=False)
+    """Whether f must be differentiable in its points.
+
+    `surrogate` of a composition then differentiates f, and keeps its graph. Neither `torch.compile` nor the transforms
+    of `torch.func` go through that step. An f that is compiled by itself keeps its graph under
+    `torch._functorch.config.donated_buffer = False`.
+    """
+    takes_ids: bool = field(init=False, repr=False)
+    """Whether f may be a function of `draw.indices`: it is asked at points that have ids, and for no gradient."""
+    of_bound: bool = field(init=False, repr=False)
+    """Whether it differentiates a multi-sample bound: `log q` in the values must then keep the logits' graph."""
+    learners: tuple[nn.Module, ...] = field(init=False, repr=False)
+    """The modules in its slots that learn beside the model: see `discretegrad.nn.Learner`."""
+
+    def _set(self, **values: object) -> None:
+        """What `__init__` has in the place of assignments."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
         """An argument that it was made from, where the name is nothing else: `rloo.num_samples`."""
@@ -63,39 +89,6 @@ class Estimator(Made, ABC):
                 f"{', '.join(self.made_from)}."
             )
         return type(self)(**{**self.made_from, **changes})
-
-    @property
-    @abstractmethod
-    def unbiased(self) -> bool:
-        """Whether the gradient's mean is that of E f, or of the objective's mean, for every f and all logits.
-
-        For every f that gives each point a value of its own: for one that mixes the points of a call nothing is.
-        """
-
-    @property
-    @abstractmethod
-    def evaluations(self) -> int | None:
-        """S, the evaluations of f; None where it depends on the logits' shape."""
-
-    @property
-    @abstractmethod
-    def needs_grad_f(self) -> bool:
-        """Whether f must be differentiable in its points."""
-
-    @property
-    def takes_ids(self) -> bool:
-        """Whether f may be a function of `draw.indices`: it is asked at points that have ids, and for no gradient."""
-        return not self.needs_grad_f
-
-    @property
-    def of_bound(self) -> bool:
-        """Whether it differentiates a multi-sample bound: `log q` in the values must then keep the logits' graph."""
-        return False
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """The modules in its slots that learn beside the model: see `discretegrad.nn.Learner`."""
-        return ()
 
     def sample(
         self,
@@ -164,8 +157,8 @@ class Estimator(Made, ABC):
                 f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
                 "needs; call sample and surrogate of the same estimator."
             )
-        draw.refuse_spoiled()
-        checks.values(values, draw.evaluations, draw.drawn.indices.shape[1:])
+        refuse_spoiled(draw)
+        checks.values(values, draw.evaluations, draw.indices.shape[1:])
         active = None if draw.drawn.mask is None else draw.active(values.ndim - 1)
         if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
             values = torch.where(active, values, 0.0)

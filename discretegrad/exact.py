@@ -95,7 +95,8 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
         return Moments(mean, mean.new_zeros(mean.numel(), mean.numel()))
 
     event = kind.category_logits(logits).shape[:-1]
-    count = 1 if law.joint else math.prod(event)
+    joint = law.outcomes.ndim > 2
+    count = 1 if joint else math.prod(event)
     outcomes = law.outcomes.shape[0]
     checks.enumerable(outcomes, count, LIMIT)
     by_variable = law.probabilities.reshape(count, outcomes)
@@ -113,7 +114,7 @@ def moments(estimator: Estimator, f: Callable[[Tensor], Tensor], logits: Tensor,
             continue
         digits, probability = digits[possible], probability[possible]
         leaf = logits.expand(digits.shape[0], *logits.shape).clone().requires_grad_()
-        chosen = digits.squeeze(-1) if law.joint else digits.reshape(-1, *event)
+        chosen = digits.squeeze(-1) if joint else digits.reshape(-1, *event)
         draw = _draw(estimator, leaf, law.drawn(coupling, category_logits(leaf.detach(), kind, None), chosen), kind)
         values = torch.stack([f(points) for points in draw.points])
         surrogate = estimator.surrogate(draw, values)

@@ -13,7 +13,7 @@ import torch
 Class = TypeVar("Class", bound=type)
 
 
-@dataclass_transform(frozen_default=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def frozen(cls: Class) -> Class:
     """A frozen dataclass that refuses every assignment, of its subclasses' own names too, with a sentence.
 

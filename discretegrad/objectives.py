@@ -30,9 +30,6 @@ from discretegrad.weights import AnyWeights, RaoBlackwell, weigh
 class Objective:
     """The mean of the values: what E f is estimated by."""
 
-    is_bound = False
-    """Whether it is a multi-sample bound, which is no mean of values."""
-
     def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
         """Raise a ValueError that names the legal neighbour where the other slots do not fit."""
 
@@ -69,8 +66,6 @@ class MultiSampleBound(Objective):
 
     baseline: str | None = "geometric"
 
-    is_bound = True
-
     def __post_init__(self) -> None:
         if self.baseline not in (None, "geometric", "arithmetic"):
             raise ValueError(f"baseline is 'geometric', 'arithmetic' or None, not {self.baseline!r}.")
@@ -105,8 +100,6 @@ class AntitheticBound(Objective):
     Source: Dong, Mnih, Tucker, "DisARM: an antithetic gradient estimator for binary latent variables", 2020, arXiv
     2006.10680. Departs from the paper: any tree; always both configurations of the others.
     """
-
-    is_bound = True
 
     def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
         """Pairs of a tree, without cross terms, and nothing that is subtracted besides."""

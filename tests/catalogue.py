@@ -304,7 +304,7 @@ def enumerable(estimator: dg.Estimator, categories: int) -> bool:
 
 def compares(estimator: dg.Estimator) -> bool:
     """Whether it looks for equal points, and so must read how many distinct ones there are."""
-    return isinstance(getattr(estimator, "coupling", None), dg.coupling.Distinct)
+    return isinstance(getattr(estimator, "coupling", None), dg.Distinct)
 
 
 def seen(baseline):

@@ -23,7 +23,7 @@ class Outcomes:
         kind = dg.latent.LATENTS[estimator.latent]
         own = kind.category_logits(logits.detach())
         law = estimator.coupling.law(own)
-        assert not law.joint
+        assert law.outcomes.ndim == 2
         variables = list(own.shape[:-1])
         batch, outcomes = len(self.number), len(law.outcomes)
         assert batch == 1 or variables.count(batch) == 1

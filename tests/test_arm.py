@@ -66,9 +66,19 @@ def test_arm_with_the_wrong_uniform_fails():
     assert relative_bias(wrong, f, logits) > 0.05
 
 
+IDS = dg.functional.draw(torch.zeros(3), torch.ones(2, 3).long(), "bernoulli")
+"""Without their uniforms."""
+
+
 @pytest.mark.parametrize(
     ("build", "match"),
     [
+        (
+            lambda: dg.ARM().surrogate(
+                dg.functional.draw(torch.zeros(3), torch.ones(2, 3).long(), "bernoulli"), torch.zeros(2)
+            ),
+            "needs the noise that its points were made from",
+        ),
         (lambda: dg.ARM(0), "num_pairs must be an integer"),
         (lambda: dg.Composition(dg.MirroredUniforms(), dg.UniformScore()).sample(torch.zeros(3)), "draws bits"),
         (lambda: dg.Composition(dg.Antithetic(), dg.UniformScore()), r"use coupling=MirroredUniforms\(\)"),

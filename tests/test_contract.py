@@ -98,7 +98,7 @@ def test_an_f_of_ids_gives_what_an_f_of_points_gives(name, latent):
 
     draw = estimator.sample(logits)
     assert estimator.takes_ids == (
-        not estimator.needs_grad_f and draw.evaluations == len(draw.indices) and draw.relaxed is None
+        not estimator.needs_grad_f and draw.evaluations == len(draw.indices) and draw.drawn.relaxed is None
     )
     if not estimator.takes_ids:
         with pytest.raises(ValueError, match="use on='points'"):

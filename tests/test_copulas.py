@@ -12,7 +12,7 @@ from rounding import assert_rounding
 from scipy import stats
 
 import discretegrad as dg
-from discretegrad.coupling import Law, PairLaw
+from discretegrad.coupling import Law, PairLaw, PairPoints
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import score as score_ops
 from discretegrad.ops.copula.reference import edges_of_all
@@ -322,6 +322,17 @@ def test_importance_weights_of_independent_points_are_leave_one_out():
     torch.testing.assert_close(got, gradient(dg.RLOO(4), logits, indices, values), rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("order", [None, "ascending"])
+def test_importance_weights_of_a_tree_are_those_of_its_law(order):
+    """What a coupling has without a closed form of its own: the law's numbers."""
+    coupling, logits = dg.StickBreaking(order, 2), torch.randn(20, 3, 5, dtype=torch.float64)
+    drawn = coupling.draw(logits)
+    differences, others = torch.randn(2, 20, 3, dtype=torch.float64), torch.randn(4, 20, 3, dtype=torch.float64)
+    for beside in (None, others):
+        expected = PairPoints.importance(drawn, differences, beside)
+        torch.testing.assert_close(drawn.importance(differences, beside), expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("points", [2, 3, 4])
 def test_arms_has_less_variance_than_leave_one_out(points):
     """On sums of bits, as the paper claims; exactly."""
@@ -371,7 +382,7 @@ class Ratio(dg.Importance):
         ratio = ratio.gather(-2, first[..., None, None].expand(*first.shape, 1, ratio.shape[-1])).squeeze(-2)
         ratio = ratio.gather(-1, second.unsqueeze(-1)).squeeze(-1)
         half = (values[0] - values[1]) / 2 * torch.where(first == second, 0.0, ratio)
-        return score_ops.scatter(drawn.indices, torch.stack((half, -half)), drawn.categories)
+        return score_ops.scatter(drawn.indices, torch.stack((half, -half)), drawn.logits.shape[-1])
 
 
 class Clipped(Ratio):

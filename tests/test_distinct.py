@@ -41,6 +41,26 @@ def test_equal_points_are_evaluated_once(name):
     torch.testing.assert_close(gradient(once, points, values), expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("coupling", "weights", "control_variate"),
+    [
+        (dg.Independent(4), dg.Score(), dg.LeaveOneOut()),
+        (dg.Tree(num_pairs=2), dg.RaoBlackwell(), None),
+        (dg.TopAndRest(1, 3), dg.Score(), None),
+    ],
+)
+def test_any_coupling_can_be_wrapped(coupling, weights, control_variate):
+    """The same points, equal ones evaluated once: the same value and gradient."""
+    logits, weight = 3 * torch.randn(30, 2, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    every, once = (dg.Composition(one, weights, control_variate) for one in (coupling, dg.Distinct(coupling)))
+    all_points, points = sample(every, logits), sample(once, logits)
+    assert points.distinct.min() < all_points.evaluations
+    values = [(draw.points * weight).sum((-1, -2)).exp() for draw in (all_points, points)]
+    torch.testing.assert_close(once.surrogate(points, values[1]), every.surrogate(all_points, values[0]))
+    torch.testing.assert_close(gradient(once, points, values[1]), gradient(every, all_points, values[0]))
+    assert once.unbiased
+
+
 def test_distinct_points_of_local_values():
     """Values with dimensions behind those that were compared."""
     logits = torch.randn(20, 3, 4, dtype=torch.float64)
@@ -108,4 +128,4 @@ def test_a_control_variate_that_asks_for_more_points_needs_all_of_them():
         needs_grad_f = True
 
     with pytest.raises(ValueError, match="use distinct=False"):
-        dg.Composition(dg.coupling.Distinct(dg.Swaps()), dg.Score(), Asking())
+        dg.Composition(dg.Distinct(dg.Swaps()), dg.Score(), Asking())

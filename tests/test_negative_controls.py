@@ -44,7 +44,7 @@ class NoShare(dg.RaoBlackwell):
 
     def gradient(self, drawn, values, centred=False):
         half = (values[0] - values[1]) / 2
-        return dg.ops.score.scatter(drawn.indices, torch.stack((half, -half)), drawn.categories)
+        return dg.ops.score.scatter(drawn.indices, torch.stack((half, -half)), drawn.logits.shape[-1])
 
 
 class UpdatedBeforeUse(dg.nn.RunningMean):

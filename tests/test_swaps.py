@@ -219,7 +219,7 @@ class AfterTheSwap(dg.DirichletScore):
     """pi_j read after c and j were swapped: it is pi_c then."""
 
     def gradient(self, drawn, values, centred=False):
-        weights = 1 - drawn.categories * drawn.log_noise.exp()
+        weights = 1 - drawn.logits.shape[-1] * drawn.log_noise.exp()
         values = (values - values.mean(0)).movedim(0, -1)
         return (weights * values).expand(drawn.probs.shape)
 

@@ -1,6 +1,6 @@
 """Control variates: what is subtracted from the values before they are weighted, and added back in closed form."""
 
-from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual, wants_points
+from discretegrad.control_variate.base import Chain, ControlVariate, Evaluation, Residual, less, wants_points
 from discretegrad.control_variate.leave_one_out import BatchLeaveOneOut, LeaveOneOut
 from discretegrad.control_variate.relaxed import Relaxed
 from discretegrad.control_variate.stein import Stein
@@ -19,5 +19,6 @@ __all__ = [
     "Stein",
     "Taylor",
     "UnorderedBaseline",
+    "less",
     "wants_points",
 ]

@@ -32,13 +32,6 @@ class Evaluation(NamedTuple):
     context: Any = None
     """What the user gave to `surrogate`."""
 
-    def less(self, constant: Tensor | None) -> Evaluation:
-        """The same of f less a constant, `[1, *batch]`."""
-        if constant is None:
-            return self
-        constant = constant.detach()
-        return self._replace(values=self.values - constant, extra_values=self.extra_values - constant)
-
 
 class Residual(NamedTuple):
     """What is left of the values, and the gradient that the subtraction took away from their mean."""
@@ -144,3 +137,9 @@ class Chain(ControlVariate):
 def wants_points(part: ControlVariate) -> bool:
     """Whether it asks for points of its own, whatever is evaluated there."""
     return part.noisy or part.extra_evaluations(1) > 0
+
+
+def less(evaluation: Evaluation, constant: Tensor) -> Evaluation:
+    """The same of f less a constant, `[1, *batch]`."""
+    constant = constant.detach()
+    return evaluation._replace(values=evaluation.values - constant, extra_values=evaluation.extra_values - constant)

@@ -71,11 +71,6 @@ class Drawn:
     def _softmax(self) -> Tensor:
         return switch_off(self.logits, self.mask).softmax(-1)
 
-    @property
-    def categories(self) -> int:
-        """C."""
-        return self.logits.shape[-1]
-
     def score(self, coefficients: Tensor) -> Tensor:
         """`sum_s coefficients_s (e_{z_s} - p)`, `[*variables, C]`, from numbers that broadcast to `indices`."""
         if self._tabled:
@@ -163,7 +158,7 @@ class PairPoints(Drawn):
         """
         ratios = self.ratios([(first, first + 1) for first in range(0, len(self.indices), 2)])
         weighed = score_ops.both_ways(differences * ratios.to(differences.dtype), others)
-        return score_ops.scatter(self.indices, weighed, self.categories)
+        return score_ops.scatter(self.indices, weighed, self.logits.shape[-1])
 
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
         """The minimum-norm weights (`ops/flow/README.md`), summed: here by a symmetric solve.
@@ -200,11 +195,6 @@ class Law:
     probabilities: Tensor
     """`[*variables, M]`; `[M]` where the variables are drawn jointly."""
 
-    @property
-    def joint(self) -> bool:
-        """Whether an outcome is that of all variables."""
-        return self.outcomes.ndim > 2
-
     def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> Drawn:
         """Outcomes as the coupling draws them.
 
@@ -216,12 +206,12 @@ class Law:
             logits: `[N, *event, C]`, N times the same.
             chosen: int64 `[N, *event]`, which outcome each variable has; `[N]` where they are drawn jointly.
         """
-        return coupling.at(logits, None, self.indices(chosen))
+        return coupling.at(logits, None, self._indices(chosen))
 
-    def indices(self, chosen: Tensor) -> Tensor:
+    def _indices(self, chosen: Tensor) -> Tensor:
         """int64 `[S, N, *event]`, the ids of the chosen outcomes."""
         indices = self.outcomes[chosen]
-        return indices.transpose(0, 1) if self.joint else indices.movedim(-1, 0)
+        return indices.transpose(0, 1) if self.outcomes.ndim > 2 else indices.movedim(-1, 0)
 
 
 class Coupling(ABC):

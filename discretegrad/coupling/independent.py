@@ -27,7 +27,7 @@ class IndependentPoints(PairPoints):
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
         """Leave-one-out."""
         weights = coefficients if others is None else coefficients + others
-        return score_ops.scatter(self.indices, weights, self.categories, self.mask)
+        return score_ops.scatter(self.indices, weights, self.logits.shape[-1], self.mask)
 
 
 @frozen

@@ -45,7 +45,7 @@ class MirroredLaw(Law):
 
     def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> MirroredBits:
         """Bits with their uniforms."""
-        return MirroredBits(self.indices(chosen), logits, None, coupling, at_nodes(self.nodes, chosen))
+        return MirroredBits(self._indices(chosen), logits, None, coupling, at_nodes(self.nodes, chosen))
 
 
 @frozen

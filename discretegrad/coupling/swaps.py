@@ -45,7 +45,7 @@ class SwapsLaw(Law):
     """The law for two categories, with the noise at the nodes of a quadrature."""
 
     log_noise: Tensor
-    """`[*variables, M, 2]`."""
+    """`[*variables, M, C]`."""
     reference: int | None
 
     def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> SwappedPoints:
@@ -53,7 +53,7 @@ class SwapsLaw(Law):
         log_noise = at_nodes(self.log_noise, chosen).movedim(0, -1)
         reference = None if self.reference is None else torch.full_like(chosen, self.reference)
         log_probs = logits.log_softmax(-1)
-        return SwappedPoints(self.indices(chosen), logits, None, coupling, log_probs, log_noise, reference)
+        return SwappedPoints(self._indices(chosen), logits, None, coupling, log_probs, log_noise, reference)
 
 
 @frozen

@@ -59,7 +59,7 @@ class TreePairs(PairPoints):
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
         """From the closed form."""
         flow = self.tree.flow(self.indices, coefficients)
-        return flow if others is None else flow + score_ops.scatter(self.indices, others, self.categories)
+        return flow if others is None else flow + score_ops.scatter(self.indices, others, self.logits.shape[-1])
 
 
 @frozen

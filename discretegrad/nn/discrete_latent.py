@@ -210,7 +210,7 @@ class LatentSample:
     def log_prob(self) -> Tensor:
         """log q of the points, `[S * B]`, as the values of a multi-sample bound have to contain it."""
         draw = self.draw
-        points = draw.points if draw.relaxed is not None else draw.indices
+        points = draw.points if draw.drawn.relaxed is not None else draw.indices
         return self.fold(objectives.log_prob(points, draw.logits, self._event_dims, draw.latent.name, draw.mask))
 
     def entropy(self) -> Tensor:

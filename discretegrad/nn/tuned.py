@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.autograd import append_dims
-from discretegrad.control_variate import Evaluation
+from discretegrad.control_variate import Evaluation, less
 from discretegrad.control_variate.relaxed import Perturbation, Relaxation
 from discretegrad.control_variate.stein import AnyStein
 from discretegrad.control_variate.taylor import OthersTaylor
-from discretegrad.draw import Draw
+from discretegrad.draw import Draw, of_possible
 from discretegrad.nn.learner import Learner
 from discretegrad.weights import Score
 
@@ -47,7 +47,7 @@ class Tuned(Learner):
             if gradient is not None:
                 result = result + ((parameter - parameter.detach()) * gradient).sum()
         if self.differentiates_twice and gradients[-1] is not None:
-            moved, slopes = self.moved(draw), draw.latent.lift(draw.of_possible(gradients[-1]))
+            moved, slopes = self.moved(draw), draw.latent.lift(of_possible(draw, gradients[-1]))
             result = result + ((moved - moved.detach()) * slopes[-len(moved) :]).sum()
         return result
 
@@ -62,7 +62,8 @@ class Tuned(Learner):
         wide = values.to(torch.promote_types(values.dtype, draw.drawn.logits.dtype))
         wide = wide if self.differentiates_twice else wide.detach()
         evaluation = Evaluation(draw, wide[:points], wide[points:], grad_f, context)
-        residual = self.subtract_from(evaluation.less(self.constant_of(evaluation)))
+        constant = self.constant_of(evaluation)
+        residual = self.subtract_from(evaluation if constant is None else less(evaluation, constant))
         remaining = append_dims(residual.values, draw.indices.ndim)
         gradient = Score().gradient(draw.drawn, remaining, self.centred)
         if residual.added_back is not None:

@@ -68,7 +68,7 @@ class DirichletScore(Weights[SwappedPoints]):
             gradient = self.of_one(drawn, drawn.reference).unsqueeze(-1) * values.movedim(0, -1)
         else:
             weights = self.of_all(drawn)
-            swapped = values[swap_ops.swap_number(drawn.categories, values.device)].movedim((0, 1), (-2, -1))
+            swapped = values[swap_ops.swap_number(drawn.logits.shape[-1], values.device)].movedim((0, 1), (-2, -1))
             gradient = (weights.unsqueeze(-2) * swapped).mean(-1)
         allowed = drawn.log_probs > -torch.inf
         average = torch.where(allowed, gradient, 0.0).sum(-1, keepdim=True) / allowed.sum(-1, keepdim=True)
@@ -76,11 +76,11 @@ class DirichletScore(Weights[SwappedPoints]):
 
     def of_one(self, drawn: SwappedPoints, reference: Tensor) -> Tensor:
         """`[*variables]`, what multiplies the values of one reference's swaps."""
-        return 1 - drawn.categories * drawn.log_noise.gather(-1, reference.unsqueeze(-1)).squeeze(-1).exp()
+        return 1 - drawn.logits.shape[-1] * drawn.log_noise.gather(-1, reference.unsqueeze(-1)).squeeze(-1).exp()
 
     def of_all(self, drawn: SwappedPoints) -> Tensor:
         """`[*variables, C]`, the same for every reference."""
-        return 1 - drawn.categories * drawn.log_noise.exp()
+        return 1 - drawn.logits.shape[-1] * drawn.log_noise.exp()
 
 
 @frozen
@@ -129,7 +129,7 @@ class ChangedDirichletScore(DirichletScore):
             weights = swap_ops.integrate_all(drawn.log_noise, drawn.log_probs, drawn.indices.movedim(0, -1))
         else:
             weights = super().of_all(drawn)
-        by_reference = drawn.indices[swap_ops.swap_number(drawn.categories, drawn.indices.device)]
+        by_reference = drawn.indices[swap_ops.swap_number(drawn.logits.shape[-1], drawn.indices.device)]
         return torch.where(_changed(by_reference).movedim(0, -1), weights, 0.0)
 
 

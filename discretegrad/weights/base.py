@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discretegrad.coupling import Coupling, Drawn
 
@@ -30,11 +30,6 @@ class Weights(ABC, Generic[Asked]):
         Then it may be made in the backward pass, of values that were scaled.
         """
         return False
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """Modules in it that learn beside the model."""
-        return ()
 
     @abstractmethod
     def refuse(self, coupling: Coupling) -> None:

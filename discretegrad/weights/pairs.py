@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.coupling import Copula, Coupling, PairPoints, Tree, TreePairs
@@ -45,11 +45,6 @@ class PairWeights(Weights[Asked]):
     def can_wait(self, coupling: Coupling) -> bool:
         """Not for an alpha that is estimated."""
         return self.alpha is None or isinstance(self.alpha, float | int)
-
-    @property
-    def learners(self) -> tuple[nn.Module, ...]:
-        """An estimated alpha."""
-        return (self.alpha,) if isinstance(self.alpha, nn.Module) else ()
 
 
 @frozen
@@ -151,7 +146,7 @@ def importance_of_all_pairs(drawn: PairPoints, values: Tensor) -> Tensor:
     ratio = drawn.ratios(pairs).to(values.dtype)
     coefficients = ratio * (values[left] - values[right]) / (points * (points - 1))
     ids, signed = torch.cat((indices[left], indices[right])), torch.cat((coefficients, -coefficients))
-    return score_ops.scatter(ids, signed, drawn.categories)
+    return score_ops.scatter(ids, signed, drawn.logits.shape[-1])
 
 
 def pair_statistic(within: Callable[[Tensor, Tensor | None], Tensor], values: Tensor, alpha: Share = None) -> Tensor:

@@ -33,4 +33,4 @@ class Score(Weights[Drawn]):
         own = drawn.value_weights()
         # A point without probability must not contribute, whatever f returned there.
         weighted = values / len(drawn.indices) if own is None else weigh(append_dims(own, values.ndim), values)
-        return score_ops.scatter(drawn.indices, weighted, drawn.categories) if centred else drawn.score(weighted)
+        return score_ops.scatter(drawn.indices, weighted, drawn.logits.shape[-1]) if centred else drawn.score(weighted)

@@ -153,5 +153,5 @@ def brief(value: Any) -> str:
     """A representation without the fields that have their defaults."""
     if not dataclasses.is_dataclass(value):
         return repr(value)
-    fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value)]
+    fields = [(f.name, getattr(value, f.name), f.default) for f in dataclasses.fields(value) if f.repr]
     return f"{type(value).__name__}({', '.join(f'{n}={v!r}' for n, v, default in fields if v != default)})"
