@@ -11,7 +11,7 @@ from discretegrad.control_variate import (
     Taylor,
     UnorderedBaseline,
 )
-from discretegrad.core import Composition, Pathwise
+from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import (
     Alternatives,
     Antithetic,
@@ -28,7 +28,6 @@ from discretegrad.coupling import (
     WithoutReplacement,
 )
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import (
     ARM,
     ARMS,

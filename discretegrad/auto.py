@@ -16,8 +16,8 @@ from discretegrad.analysis.known import NOTHING_UNBIASED, sentence
 from discretegrad.analysis.moments import GROUPS, Moments, Truth
 from discretegrad.analysis.replicator import Problem, Replicator, named
 from discretegrad.analysis.restore import restored
+from discretegrad.core import Estimator
 from discretegrad.coupling import NearlyDistinct
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import ARMS, CARMS, RLOO, DisARM, DisARMSB, DisARMTree, DoubleCV, Flow, MuProp
 
 CRITERIA = ("variance", "variance_evaluations", "variance_time")

@@ -33,6 +33,20 @@ def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
     return _AttachGradient.apply(value, logits, gradient)
 
 
+def attach_gradient_later(
+    value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
+) -> Tensor:
+    """As `attach_gradient`, of a gradient that is made in the backward pass: already scaled, so in one pass less.
+
+    Args:
+        value: `[*batch]`, an ordinary tensor, as the logits are.
+        logits: begins with `*batch`.
+        gradient: makes the gradient, times `[*batch]` numbers or, for None, as it is.
+        of: the tensors that it is made of, which must not be changed before.
+    """
+    return _AttachGradientLater.apply(value, logits, gradient, *of)
+
+
 def keep_gradient(tensor: Tensor, where: Tensor) -> Tensor:
     """The same entries, whose gradient is dropped before any arithmetic where `where`, which broadcasts, is False."""
     return _KeepGradient.apply(tensor, where)
@@ -56,25 +70,17 @@ class _AttachGradient(torch.autograd.Function):
         return grad_output, _scaled(grad_output, gradient, logits), None
 
 
-class AttachGradientLater(torch.autograd.Function):
-    """As `attach_gradient`, of a gradient that is made in the backward pass: already scaled, so in one pass less.
-
-    In `apply(value, logits, gradient, *of)`, whose tensors are ordinary ones, `gradient` makes the gradient, times
-    `[*batch]` numbers or, for None, as it is; `of` are the tensors that it is made of, which must not change before.
-    """
-
+class _AttachGradientLater(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
     ) -> Tensor:
-        """The value."""
         ctx.gradient = gradient
         ctx.save_for_backward(logits, *of)  # so that torch notices where they were changed
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient, made now."""
         logits, *of = ctx.saved_tensors
         if torch.is_grad_enabled() or not has_entries(grad_output):
             with torch.no_grad():

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.autograd import AttachGradientLater, append_dims, attach_gradient
+from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation, less, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
-from discretegrad.estimator import Estimator
+from discretegrad.estimator import Estimator as Estimator
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
@@ -65,6 +65,8 @@ class Composition(Estimator):
     control_variate: ControlVariate | None
     objective: Objective
 
+    _whole: Coupling = dataclasses.field(init=False, repr=False)
+    """The coupling of all points."""
     _waits: bool = dataclasses.field(init=False, repr=False)
     """Whether the gradient is made in the backward pass, where that can be."""
 
@@ -80,13 +82,13 @@ class Composition(Estimator):
             control_variate = Chain(control_variate) if len(control_variate) > 1 else next(iter(control_variate), None)
         checks.named_latent(latent)
         self._set(latent=latent, coupling=coupling, weights=weights, control_variate=control_variate)
-        self._set(objective=MEAN if objective is None else objective, _waits=weights.can_wait(coupling.whole))
+        self._set(objective=MEAN if objective is None else objective, _whole=coupling.whole)
         self._refuse()
         self._state_facts()
 
     def _refuse(self) -> None:
         """Raise a ValueError where slots do not fit together."""
-        coupling, weights, control_variate = self.coupling.whole, self.weights, self.control_variate
+        coupling, weights, control_variate = self._whole, self.weights, self.control_variate
         weights.refuse(coupling)
         self.objective.refuse(coupling, weights, control_variate)
         if control_variate is None:
@@ -110,7 +112,8 @@ class Composition(Estimator):
         slots = (*parts, *vars(self.weights).values())
         needs_grad_f = control_variate.needs_grad_f
         self._set(
-            unbiased=self.weights.unbiased(self.coupling.whole) and control_variate.unbiased,
+            _waits=self.weights.can_wait(self._whole),
+            unbiased=self.weights.unbiased(self._whole) and control_variate.unbiased,
             evaluations=None if points is None else points + control_variate.extra_evaluations(points),
             needs_grad_f=needs_grad_f,
             takes_ids=not (needs_grad_f or control_variate.extra_evaluations(1)),
@@ -137,7 +140,7 @@ class Composition(Estimator):
         validate: bool | None,
     ) -> Draw:
         own = category_logits(logits, latent, None)
-        self.weights.refuse_size(self.coupling.whole, own)
+        self.weights.refuse_size(self._whole, own)
         check = functools.partial(checks.probabilities, logits, latent, mask, validate)
         draw = Draw(logits, self.coupling.draw(own, mask, generator, check), latent)
         return draw if self.control_variate is None else self._with(draw, generator, self.control_variate)
@@ -163,13 +166,13 @@ class Composition(Estimator):
         drawn = draw.drawn
         return (
             drawn.relaxed is None
-            and (drawn.coupling is self.coupling or drawn.coupling in (None, self.coupling, self.coupling.whole))
-            and self.evaluations in (None, draw.evaluations)
+            and (drawn.coupling is self.coupling or drawn.coupling in (None, self.coupling, self._whole))
             and draw.latent.name == self.latent
         )
 
     def _surrogate(self, draw: Draw, values: Tensor, context: object, validate: bool | None) -> Tensor:
-        draw, values = self._whole(draw, values)
+        if draw.drawn.coupling is None or draw.drawn.distinct is not None:
+            draw, values = self._at_all(draw, values)
         drawn, points = draw.drawn, len(draw.drawn.indices)
         own = values if len(values) == points else values[:points]
         value_weights = drawn.value_weights()
@@ -192,10 +195,10 @@ class Composition(Estimator):
             waits = self._waits and has_entries(draw.logits) and has_entries(values)
             now = None if waits else gradient()
         if now is None:
-            return AttachGradientLater.apply(average, draw.logits, gradient, drawn.indices, left)
+            return attach_gradient_later(average, draw.logits, gradient, drawn.indices, left)
         return attach_gradient(average, draw.logits, now)
 
-    def _whole(self, draw: Draw, values: Tensor) -> tuple[Draw, Tensor]:
+    def _at_all(self, draw: Draw, values: Tensor) -> tuple[Draw, Tensor]:
         """The coupling's own points, all of them, and the values there."""
         if draw.drawn.coupling is None:
             with torch.no_grad():
@@ -228,9 +231,7 @@ class Composition(Estimator):
         values = evaluation.values
         if self.weights.differences:
             return values[:1]
-        if (
-            self.coupling.whole.exhaustive and value_weights is not None
-        ):  # that of the most probable: it is no matter of luck
+        if self._whole.exhaustive and value_weights is not None:  # that of the most probable: it is no matter of luck
             return values.gather(0, value_weights.expand(values.shape).argmax(0, keepdim=True))
         return None if self.control_variate is None else self.control_variate.constant_of(evaluation)
 

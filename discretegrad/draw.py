@@ -205,7 +205,8 @@ def refuse_spoiled(draw: Draw) -> None:
     stale = before is not None and now is not None and before[0] == now[0] and before[1] != now[1]
     ids, wanted = draw.drawn.indices, torch.is_grad_enabled() and draw.logits.requires_grad
     kept = wanted and has_entries(ids) and ids.is_inference() and not torch.is_inference_mode_enabled()
-    checks.unspoiled(stale, kept)
+    if stale or kept:
+        checks.unspoiled(stale, kept)
 
 
 def of_possible(draw: Draw, gradient: Tensor) -> Tensor:

@@ -152,13 +152,14 @@ class Estimator(Made, ABC):
             TypeError, ValueError: for values that do not belong to the draw, for logits that were changed in place
                 since, for a draw of torch.inference_mode.
         """
-        if not self._drew(draw):
+        points = draw.evaluations
+        if not self._drew(draw) or self.evaluations not in (None, points):
             raise ValueError(
                 f"this draw was made by another estimator, and its points are not those that {type(self).__name__} "
                 "needs; call sample and surrogate of the same estimator."
             )
         refuse_spoiled(draw)
-        checks.values(values, draw.evaluations, draw.indices.shape[1:])
+        checks.values(values, points, draw.drawn.indices.shape[1:])
         active = None if draw.drawn.mask is None else draw.active(values.ndim - 1)
         if active is not None:  # what f makes of padding, perhaps NaN, must reach neither the loss nor a baseline
             values = torch.where(active, values, 0.0)

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.control_variate import ControlVariate
-from discretegrad.core import Composition, Pathwise
+from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.coupling import Coupling, Drawn, Independent, Law
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
-from discretegrad.estimator import Estimator
 from discretegrad.latent import Latent
 from discretegrad.ops.score import one_hot
 from discretegrad.pathwise import DiscretePath, OnPath

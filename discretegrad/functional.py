@@ -32,9 +32,8 @@ from torch.distributions import Distribution
 from discretegrad import checks
 from discretegrad.autograd import attach_gradient
 from discretegrad.control_variate import ControlVariate
-from discretegrad.core import Pathwise
+from discretegrad.core import Estimator, Pathwise
 from discretegrad.draw import Draw, given
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import (
     ESTIMATORS,
     RLOO,

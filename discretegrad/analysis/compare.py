@@ -18,7 +18,7 @@ from discretegrad.analysis.record import FEWEST
 from discretegrad.analysis.replicator import Problem, named
 from discretegrad.analysis.restore import restored
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
-from discretegrad.estimator import Estimator
+from discretegrad.core import Estimator
 
 
 def compare(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from discretegrad.analysis.replicator import level
 from discretegrad.analysis.restore import default_generators, held, restored
+from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import Reinforce
 
 ROUNDING = 1e-4

@@ -18,7 +18,7 @@ from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.replicator import Replicator, in_turns
 from discretegrad.analysis.restore import default_generators
 from discretegrad.analysis.sources import Source
-from discretegrad.estimator import Estimator
+from discretegrad.core import Estimator
 from discretegrad.estimators import RLOO
 from discretegrad.memory import peak
 

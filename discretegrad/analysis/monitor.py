@@ -31,8 +31,8 @@ from discretegrad.analysis.snapshot import (
     of_posterior,
 )
 from discretegrad.analysis.stages import COLUMNS, Progress, refuse, staged, summed_up
+from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import RLOO
 from discretegrad.files import write_table, write_whole
 

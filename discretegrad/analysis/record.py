@@ -16,7 +16,7 @@ from discretegrad.analysis.cosines import Cosines
 from discretegrad.analysis.digest import learned
 from discretegrad.analysis.estimate import Estimate
 from discretegrad.analysis.moments import GROUPS, Moments
-from discretegrad.estimator import Estimator
+from discretegrad.core import Estimator
 
 FEWEST = 2 * GROUPS
 """Replicates for a standard error, at least; twice as many before it is relied on."""

@@ -20,9 +20,8 @@ from discretegrad.analysis.estimate import Estimate, typical
 from discretegrad.analysis.known import UNKNOWN, Known, look
 from discretegrad.analysis.restore import restored
 from discretegrad.control_variate import BatchLeaveOneOut, Chain
-from discretegrad.core import Composition, Pathwise
+from discretegrad.core import Composition, Estimator, Pathwise
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import RLOO
 
 ENTRIES = 2**20

@@ -14,8 +14,8 @@ from discretegrad.analysis.moments import Moments, Truth
 from discretegrad.analysis.replicator import Problem, Replicator
 from discretegrad.analysis.stages import ESTIMATED
 from discretegrad.autograd import append_dims
+from discretegrad.core import Estimator
 from discretegrad.draw import Draw, category_logits
-from discretegrad.estimator import Estimator
 from discretegrad.latent import Latent
 
 GROUPS = 8

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from discretegrad import checks
 from discretegrad.analysis.digest import AtLevel, digest, reproduced, tensors_in, weights
 from discretegrad.analysis.replicator import ENTRIES, Problem, Replicates, level
+from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 from discretegrad.estimators import RLOO, Exact
 
 ENUMERATED = 2**24

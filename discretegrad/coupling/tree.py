@@ -118,7 +118,7 @@ class Tree(Coupling):
         tree = self._tree(logits, mask)
         noise = uniform((3, self.num_pairs, *logits.shape[:-1]), logits, generator, tree.seeded)
         indices, kept = tree.sample(noise)
-        if not getattr(kept, "sound", True):
+        if not tree.sound(kept):
             check()
         return TreePairs(indices, logits, mask, self, tree, kept)
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.distributions import Distribution
 
-from discretegrad.estimator import Estimator
+from discretegrad.core import Estimator
 from discretegrad.estimators.augmented import ARM, ARS, ARSM, ARSMPlus, ARSPlus
 from discretegrad.estimators.bound import VIMCO, DisARMBound
 from discretegrad.estimators.copulas import ARMS, CARMS

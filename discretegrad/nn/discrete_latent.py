@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from discretegrad import checks, objectives
-from discretegrad.core import Pathwise
+from discretegrad.core import Estimator, Pathwise
 from discretegrad.draw import Draw, category_logits, given
-from discretegrad.estimator import Estimator
 from discretegrad.nn.learners import Learners
 from discretegrad.ops.dispatch import in_transform
 

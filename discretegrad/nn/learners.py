@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from discretegrad.core import Estimator
 from discretegrad.draw import Draw
-from discretegrad.estimator import Estimator
 
 
 class Learners(nn.Module):

@@ -47,6 +47,10 @@ class Pairs(ABC):
             int64 `[2P, *v]`, and what the other methods may be given to spare them a search; None for nothing.
         """
 
+    def sound(self, kept: Any) -> bool:
+        """Whether all variables had probabilities, of those who look while they draw; from what `sample` returned."""
+        return True
+
     @abstractmethod
     def law(self) -> Tensor:
         """The joint law `r(i, j)` of a pair, `[*v, C, C]`: symmetric, both marginals p."""

@@ -71,6 +71,10 @@ class NativePairs(LogitPairs):
         indices = native.empty((2 * noise.shape[1], *noise.shape[2:]), torch.int64)
         return indices, self._look_at(noise.double().contiguous(), indices, self.logits.dtype)
 
+    def sound(self, kept: Parted) -> bool:
+        """See `Pairs.sound`."""
+        return kept.sound
+
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
     ) -> Tensor:
