@@ -1,18 +1,9 @@
 """Couplings: the joint law of the S points."""
 
-from discretegrad.coupling.base import (
-    Check,
-    Coupling,
-    Drawn,
-    Law,
-    PairLaw,
-    PairPoints,
-    Weighted,
-    law_of_pairs,
-    unchecked,
-)
+from discretegrad.coupling.base import Check, Coupling, Law, law_of_pairs, unchecked
 from discretegrad.coupling.copula import Copula, CopulaPoints
 from discretegrad.coupling.distinct import DistinctPairs, NearlyDistinct
+from discretegrad.coupling.drawn import Drawn, PairLaw, PairPoints, Weighted
 from discretegrad.coupling.enumerate import Enumerate
 from discretegrad.coupling.independent import Independent, IndependentPoints
 from discretegrad.coupling.joint import JointPoints, SetPoints, TopAndRest, TopPoints, WithoutReplacement

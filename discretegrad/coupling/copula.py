@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Law, PairLaw, PairPoints, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import PairLaw, PairPoints
 from discretegrad.frozen import frozen
 from discretegrad.ops import copula as copula_ops
 from discretegrad.ops import order as order_ops

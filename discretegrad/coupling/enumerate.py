@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Weighted, unchecked
+from discretegrad.coupling.base import Check, Coupling, unchecked
+from discretegrad.coupling.drawn import Weighted
 from discretegrad.frozen import frozen
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Law, Weighted, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import Weighted
 from discretegrad.frozen import frozen
 from discretegrad.ops import joint as joint_ops
 from discretegrad.ops.joint.race import LARGEST

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Law, Weighted, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import Weighted
 from discretegrad.coupling.joint import MOST, all_words, as_rows, as_table, one_event
 from discretegrad.frozen import frozen
 from discretegrad.ops import local as local_ops

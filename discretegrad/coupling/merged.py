@@ -7,7 +7,8 @@ from torch import Tensor
 
 from discretegrad import checks
 from discretegrad.autograd import append_dims
-from discretegrad.coupling.base import Check, Coupling, Drawn, Law, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import Drawn
 from discretegrad.frozen import frozen
 from discretegrad.ops.distinct import distinct
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Drawn, Law, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import Drawn
 from discretegrad.frozen import frozen
 from discretegrad.ops.layout import switch_off
 from discretegrad.ops.noise import mirror, uniform

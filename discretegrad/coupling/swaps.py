@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Drawn, Law, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, unchecked
+from discretegrad.coupling.drawn import Drawn
 from discretegrad.coupling.mirrored import MIRRORED, at_nodes, mirrored_cells
 from discretegrad.frozen import frozen
 from discretegrad.ops import swap as swap_ops

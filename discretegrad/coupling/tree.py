@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from discretegrad import checks
-from discretegrad.coupling.base import Check, Coupling, Law, PairLaw, PairPoints, law_of_pairs, unchecked
+from discretegrad.coupling.base import Check, Coupling, Law, law_of_pairs, unchecked
+from discretegrad.coupling.drawn import PairLaw, PairPoints
 from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
 from discretegrad.ops import score as score_ops
