@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from discretegrad.ops.dispatch import has_entries
+from discretegrad.ops.dispatch import forced, forcing, has_entries
 
 
 def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
@@ -75,19 +75,20 @@ class _AttachGradientLater(torch.autograd.Function):
     def forward(
         ctx: Any, value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
     ) -> Tensor:
-        ctx.gradient = gradient
+        ctx.gradient, ctx.forced = gradient, forced()  # CUDA's backward passes run in a thread of their own
         ctx.save_for_backward(logits, *of)  # so that torch notices where they were changed
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         logits, *of = ctx.saved_tensors
-        if torch.is_grad_enabled() or not has_entries(grad_output):
-            with torch.no_grad():
-                gradient = ctx.gradient(None)
-            scaled = _scaled(grad_output, gradient, logits)
-        else:
-            scaled = ctx.gradient(grad_output).to(logits.dtype)
+        with forcing(ctx.forced):
+            if torch.is_grad_enabled() or not has_entries(grad_output):
+                with torch.no_grad():
+                    gradient = ctx.gradient(None)
+                scaled = _scaled(grad_output, gradient, logits)
+            else:
+                scaled = ctx.gradient(grad_output).to(logits.dtype)
         return grad_output, scaled, *[None] * (1 + len(of))
 
 

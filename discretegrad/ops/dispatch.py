@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,8 +22,17 @@ IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 _functorch = torch._C._functorch
-_forced: str | None = None
 _interpreted = False
+
+
+class _Forced(threading.local):
+    """What each thread asks for by `using`."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None  # a default in the class would be none that torch.compile's guards look at
+
+
+_forced = _Forced()
 
 
 def implementation(like: Tensor, dtype: torch.dtype | None = None) -> str:
@@ -42,23 +52,24 @@ def implementation(like: Tensor, dtype: torch.dtype | None = None) -> str:
     Raises:
         RuntimeError: where `using("triton")` asks for kernels that cannot run on the device of `like`.
     """
-    if _forced is None and like.is_cpu:
+    name = _forced.name
+    if name is None and like.is_cpu:
         if not has_entries(like):
             return "reference"
         return "fused" if native.library(dtype or like.dtype) is None else "native"
     fits_kernels = not _in_transform(like)
-    if _forced == "native":
+    if name == "native":
         fits = like.is_cpu and has_entries(like) and (dtype or like.dtype) in native.REALS
         return "native" if fits else "reference"
-    if _forced == "triton":
+    if name == "triton":
         if like.device.type != "cuda" and not _interpreted:
             raise RuntimeError(
                 f"Triton kernels run on CUDA tensors, not on {like.device.type}; to run them there by Triton's "
                 "interpreter, set TRITON_INTERPRET=1 in the environment before the program starts."
             )
         return "triton" if fits_kernels else "reference"
-    if _forced is not None:
-        return _forced
+    if name is not None:
+        return name
     return "triton" if like.device.type == "cuda" and HAS_TRITON and fits_kernels else "reference"
 
 
@@ -66,8 +77,8 @@ def implementation(like: Tensor, dtype: torch.dtype | None = None) -> str:
 def using(name: str) -> Iterator[None]:
     """Run one implementation whatever the tensors: to compare, to measure, to look for a bug.
 
-    Operations without that implementation, or without it for such tensors, run the reference. Not for several threads
-    at once.
+    Operations without that implementation, or without it for such tensors, run the reference. It holds in the thread
+    that asks for it, and in backward passes through what was made there, whichever thread runs them.
 
     Raises:
         ValueError: for a name that is none.
@@ -78,19 +89,31 @@ def using(name: str) -> Iterator[None]:
         >>> with dg.ops.using("reference"):
         ...     draw = dg.RLOO().sample(torch.zeros(2, 3))
     """
-    global _forced, _interpreted
+    global _interpreted
     if name not in IMPLEMENTATIONS:
         raise ValueError(f"an implementation is one of {', '.join(map(repr, IMPLEMENTATIONS))}, not {name!r}.")
     if name == "triton" and not HAS_TRITON:
         raise RuntimeError("the kernels need Triton, which is not installed; use 'fused' or 'reference'.")
     if name == "native" and not native.available():
         raise RuntimeError("the C kernels need a compiler, and none works; use 'fused' or 'reference', or set CC.")
-    before, _forced = _forced, name
     _interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    with forcing(name):
+        yield
+
+
+def forced() -> str | None:
+    """What `using` asks for in this thread, for work that is put off to another: see `forcing`."""
+    return _forced.name
+
+
+@contextmanager
+def forcing(name: str | None) -> Iterator[None]:
+    """As `using` of what was asked for elsewhere, where it was looked at already; None for nothing."""
+    before, _forced.name = _forced.name, name
     try:
         yield
     finally:
-        _forced = before
+        _forced.name = before
 
 
 def has_entries(tensor: Tensor) -> bool:
