@@ -6,6 +6,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -181,9 +182,11 @@ class Measuring:
         stream = Stream(self.source, estimator, self._seed(name), record.stream)
         while wants_more(record):
             missing = record.target - record.moments.replicates
-            for gradients, evaluations in self._bar(stream, missing, name):
-                record.add(gradients, evaluations, direction, stream.states)
-                self._save_now_and_then()
+            with self._bar(missing, name) as move:
+                for gradients, evaluations in stream.take(missing):
+                    record.add(gradients, evaluations, direction, stream.states)
+                    self._save_now_and_then()
+                    move(len(gradients))
 
     def cost(self, rounds: int) -> None:
         """Seconds in turns, and memory, of all candidates if one has no time yet.
@@ -223,13 +226,15 @@ class Measuring:
         record.target = int(max(count + GROUPS, min(self.replicates, 8 * count, wanted)))
         return True
 
-    def _bar(self, stream: Stream, count: int, name: str) -> Iterator[tuple[Tensor, int]]:
+    @contextmanager
+    def _bar(self, count: int, name: str) -> Iterator[Callable[[int], object]]:
+        if self.disable:
+            yield lambda moved: None
+            return
         from tqdm import tqdm  # torch alone does without
 
         with tqdm(total=count, desc=name, unit="", leave=False, disable=self.disable) as bar:
-            for gradients, evaluations in stream.take(count):
-                yield gradients, evaluations
-                bar.update(len(gradients))
+            yield bar.update
 
     def _save_now_and_then(self) -> None:
         start = time.monotonic()
@@ -254,9 +259,11 @@ class Stream:
 
     def take(self, count: int) -> Iterator[tuple[Tensor, int]]:
         """Gradients `[r, D]` on the CPU until there are `count`, and the evaluations of f for one of them."""
-        if self.replicator.size is None:  # not counted: the same size, and so the same numbers, on going on from a file
+        if not self.replicator.together:  # not counted: the same size, and so the same numbers, on going on from a file
             self._set_generators()
-            self.replicator.find_size()
+            self.replicator.next(1)
+            if self.replicator.together > 1:
+                self.replicator.next(2)
         done = 0
         while done < count:
             self._set_generators()

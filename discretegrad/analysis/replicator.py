@@ -131,7 +131,7 @@ class Problem:
             with torch.enable_grad():
                 values = from_f(self.f(inputs))
         else:  # f's own parameters need no graph
-            values = from_f(self.values(inputs))
+            values = from_f(self.known.values(self.f, inputs))
         surrogate = estimator.surrogate(draw, values, context, validate=False)  # who measures looks at gradients
         (gradient,) = torch.autograd.grad(surrogate.sum(), leaf)
         return Replicates(
@@ -181,33 +181,27 @@ class Replicator:
 
     def __init__(self, source: Replicable, estimator: Estimator) -> None:
         self.source, self.estimator = source, estimator
-        self.size: tuple[int, int] | None = None
-        """How many together, and `Replicates.batch_dims`; the first replicate alone tells."""
+        self.together, self.batch_dims = 0, 0
+        """How many share a call of f, and `Replicates.batch_dims`; the first replicate alone tells."""
         self._shared = False
         """Whether several were drawn together."""
         keep_freed_memory()
 
-    def find_size(self) -> None:
-        """By a replicate, and two together where that should do, that are thrown away."""
-        self.next(1)
-        if self.size is not None and self.size[0] > 1:
-            self.next(2)
-
     def next(self, most: int) -> Replicates:
         """So many at most."""
-        if self.size is None:
+        if not self.together:
             found = self.source.gradient(self.estimator)
-            self.size = self.source.together(self.estimator, found), found.batch_dims
+            self.together, self.batch_dims = self.source.together(self.estimator, found), found.batch_dims
             return found
-        count = min(self.size[0], most)
+        count = min(self.together, most)
         try:
-            found = self.source.gradient(self.estimator, count, self.size[1])
+            found = self.source.gradient(self.estimator, count, self.batch_dims)
         except Exception:
             if self._shared or count == 1:
                 raise
             # What a control variate or a context holds may have the size of one batch. Other errors come again.
             found = self.source.gradient(self.estimator)
-            self.size = 1, found.batch_dims
+            self.together, self.batch_dims = 1, found.batch_dims
         self._shared = self._shared or count > 1
         return found
 
