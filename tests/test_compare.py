@@ -604,7 +604,8 @@ def test_the_recommendation_says_why():
     single = analysis.compare(f, logits, [dg.RLOO(2)], replicates=64, **QUICK)
     assert "only unbiased estimator" in str(single.recommendation)
     equal = analysis.compare(f, logits, {"a": dg.RLOO(2), "b": dg.RLOO(2)}, replicates=64, **QUICK).recommendation
-    assert "by no more than noise" in str(equal) and not equal.leads
+    assert "nobody leads by more than noise" in str(equal) and not equal.leads
+    assert equal.name == next(iter(equal.numbers)), "of equally many evaluations the least"
 
 
 def timed(found, relative_error, freedom):
@@ -624,6 +625,8 @@ def test_times_that_are_not_known_well_hide_no_variance():
     assert not found.ranking("variance_time").beats("RLOO(4)", "REINFORCE")
     assert ranking.criterion == "variance_evaluations" and ranking.beats("RLOO(4)", "REINFORCE")
     assert "Times are not known well enough to rank by; more rounds would tell." in str(found.recommendation)
+    found.criterion = "variance_evaluations"
+    assert "Times are not known" not in str(found.recommendation), "nobody wants to rank by them"
     assert max(map(len, str(found).splitlines())) <= 80
 
 
@@ -644,6 +647,27 @@ def test_all_are_ranked_by_what_averaging_leaves():
         few.ranking("variance", average=2)
     with pytest.raises(ValueError, match="average must be an integer of at least 1"):
         analysis.compare(f, logits, FOUR, average=0)
+
+
+def test_a_criterion_is_kept_and_a_truth_left_out(tmp_path):
+    """The recommendation follows it, also from a file; nothing that compares with a truth is there."""
+    f, logits = problem()
+    arguments = {"replicates": 64, "truth": False, "path": tmp_path / "found.pt", **QUICK}
+    analysis.compare(f, logits, FOUR, criterion="variance", **arguments)
+    found = analysis.Comparison.load(tmp_path / "found.pt")
+    assert found.recommendation.criterion == found.ranking().criterion == "variance"
+    assert found.truth is None and found.truth_name == "none"
+    for result in found.results.values():
+        assert result.bias2 is result.mse is result.cosine is None and result.variance.value > 0
+    assert analysis.compare(f, logits, FOUR, **arguments).ranking().criterion == "variance_evaluations"
+    assert analysis.compare(f, logits, FOUR, **{**arguments, "truth": None}).truth_name == "enumeration"
+    for wrong in ({"average": 2}, {"criterion": "mse"}):
+        with pytest.raises(ValueError, match="leave out truth=False"):
+            analysis.compare(f, logits, FOUR, **arguments, **wrong)
+    with pytest.raises(ValueError, match="variance means nothing of the mean of 2 estimates"):
+        analysis.compare(f, logits, FOUR, criterion="variance", average=2)
+    with pytest.raises(ValueError, match="needs no long run"):
+        analysis.compare(f, logits, FOUR, reference=dg.RLOO(4), **arguments)
 
 
 def test_the_table_fits_a_terminal():

@@ -93,7 +93,7 @@ def test_a_mixing_f_is_called_for_one_replicate_at_a_time(measure, mixing):
         assert "replicates of RLOO" in found.truth_name
     elif measure == "auto":
         with pytest.raises(ValueError, match=r"no estimator is unbiased\. None is recommended; put f into eval\(\)"):
-            dg.Auto([dg.RLOO(3)], replicates=16, rounds=1)(f, LOGITS)
+            dg.Auto([dg.RLOO(3)], replicates=64, rounds=1)(f, LOGITS)
         return
     else:
         monitor = analysis.Monitor(every=1)
@@ -131,8 +131,8 @@ def test_variances_of_a_random_f_are_those_of_single_calls(measure):
     exact = 5 * dg.exact.moments(estimator, alone, logits[0]).total_variance
     exact += 100 * (1 - logits.softmax(-1).square().sum(-1)).sum()
     if measure == "auto":
-        (row,) = dg.Auto([estimator], replicates=2048, rounds=1)(f, logits).table
-        variance = row.variance
+        (result,) = dg.Auto([estimator], replicates=2048, rounds=0)(f, logits).comparison.results.values()
+        variance = result.variance
     else:
         monitor = analysis.Monitor(every=1, replicates=8)
         for _ in range(256):
@@ -178,8 +178,8 @@ def test_an_f_that_differentiates_is_measured_as_any_other():
     assert torch.allclose(found.signature, expected.signature)
     for name, result in found.results.items():
         assert math.isclose(result.variance.value, expected.results[name].variance.value, rel_tol=1e-9)
-    choice = dg.Auto([dg.RLOO(2)], replicates=16, rounds=1)(by_autograd, logits)
-    assert not choice.failures
+    choice = dg.Auto([dg.RLOO(2)], replicates=64, rounds=1)(by_autograd, logits)
+    assert not choice.comparison.failures
     monitor = analysis.Monitor(every=1)
     monitor.after(dg.RLOO(2), by_autograd, logits)
     assert monitor.rows[0]["variance"] > 0
@@ -220,7 +220,7 @@ def test_what_a_baseline_holds_of_one_batch_is_measured_one_by_one(measure):
         found = analysis.compare(f, LOGITS, [estimator], replicates=64, **QUICK)
         assert not found.failures and found.results["Reinforce"].replicates == 64
     elif measure == "auto":
-        assert not dg.Auto([estimator], replicates=16, rounds=1)(f, LOGITS).failures
+        assert not dg.Auto([estimator], replicates=64, rounds=1)(f, LOGITS).comparison.failures
     else:
         monitor = analysis.Monitor(every=1, replicates=8)
         monitor.after(estimator, f, LOGITS)

@@ -75,7 +75,7 @@ def test_what_a_call_of_f_moves_in_a_module_is_put_back(form, measure):
     if measure == "compare":
         analysis.compare(f, LOGITS, [dg.RLOO(2)], replicates=64, rounds=0, progress=False)
     elif measure == "auto":
-        dg.Auto([dg.RLOO(2)], replicates=16, rounds=1)(f, LOGITS)
+        dg.Auto([dg.RLOO(2)], replicates=64, rounds=1)(f, LOGITS)
     else:
         analysis.Monitor(every=1).after(dg.RLOO(2), f, LOGITS)
     assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from discretegrad import checks, memory
-from discretegrad.analysis import given
+from discretegrad import memory
+from discretegrad.analysis import arguments, given
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
 from discretegrad.analysis.measuring import Measuring
-from discretegrad.analysis.record import FEWEST
 from discretegrad.analysis.replicator import Problem, named
 from discretegrad.analysis.restore import restored
 from discretegrad.analysis.sources import OfFunction, OfStep, Source, tensors_of
@@ -31,10 +30,11 @@ def compare(
     replicates: int = 4096,
     confidence: float = 0.95,
     average: int | None = None,
+    criterion: str | None = None,
     seed: int = 0,
     rounds: int = 25,
     reference: Estimator | None = None,
-    truth: Tensor | Mapping[str, Tensor] | None = None,
+    truth: Tensor | Mapping[str, Tensor] | Literal[False] | None = None,
     on: str = "points",
     mask: Tensor | None = None,
     context: Any = None,
@@ -74,13 +74,15 @@ def compare(
         average: how many estimates the optimiser averages, some tens for Adam: all are then ranked, and one of them
             recommended, by the mean squared error of the mean of so many, in which a bias stays; None: the unbiased
             ones are, by variance and cost.
+        criterion: what all are ranked by instead, see `Comparison.ranking`.
         seed: of everything random here; every estimator has its own numbers, whatever others are measured. What a step
             draws from Python's generator, numpy's, or one of its own does not follow it.
         rounds: how often each is timed, in turns; 0 leaves time and memory unmeasured. From one alone there is no
             error, and so no claim.
         reference: the estimator of the long run; by default the unbiased candidate with the least variance times
             evaluations in a short pilot.
-        truth: the exact gradient, if it is known: `[D]`, or in the shape of the logits, or by layer.
+        truth: the exact gradient, if it is known: `[D]`, or in the shape of the logits, or by layer; False: none is
+            looked for, and nothing that compares with it is measured.
         on: what f is called with, "points" or "ids".
         mask, context: as in a call of an estimator.
         path: a file that is written now and then and at the end. If it is there already, what it holds is kept and
@@ -106,22 +108,14 @@ def compare(
         True
     """
     candidates = named(estimators)
-    _refuse(candidates, reference, truth)
+    arguments.refuse_estimators(candidates, reference, truth)
+    arguments.refuse_settings(precision, replicates, rounds, confidence)
+    arguments.refuse_criterion(criterion, average, truth)
     latent = next(iter(candidates.values())).latent
-    checks.positive(precision, "precision")
-    checks.count(replicates, "replicates")
-    if replicates < FEWEST:
-        raise ValueError(f"replicates must be at least {FEWEST} for a standard error, not {replicates}.")
-    if rounds:
-        checks.count(rounds, "rounds")
-    if average is not None:
-        checks.count(average, "average")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is a probability between 0 and 1, not {confidence!r}.")
     source = _source(f, logits, wrt, mask, context, on)
     source.refuse(latent)
-    exact = None if truth is None else given.flat(truth, source.layers)
-    memory.refuse(sum(source.sizes.values()), len(candidates) + (exact is None))
+    exact = None if truth is None or truth is False else given.flat(truth, source.layers)
+    memory.refuse(sum(source.sizes.values()), len(candidates) + (exact is None and truth is None))
     used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
     learners = [learner for estimator in used for learner in estimator.learners]
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():
@@ -133,10 +127,11 @@ def compare(
         if note is not None:
             found.note(note)
         found.mixes = found.mixes or source.mixes
-        found.average = average
+        found.average, found.criterion = average, criterion
         measuring = Measuring(source, found, candidates, precision, replicates, path, progress)
         try:
-            measuring.find_truth(latent, reference)
+            if truth is not False:
+                measuring.find_truth(latent, reference)
             measuring.measure()
             if rounds:
                 measuring.cost(rounds)
@@ -170,26 +165,6 @@ def _source(
             f"the second argument is a tensor of logits, or a module or tensors by name; not {type(logits).__name__}."
         )
     return OfStep(f, tensors_of(logits))
-
-
-def _refuse(candidates: Mapping[str, Estimator], reference: Estimator | None, truth: object) -> None:
-    if not candidates:
-        raise ValueError("there are no estimators to compare; give some, such as [RLOO(4), DisARMTree(2)].")
-    for name, estimator in candidates.items():
-        if not isinstance(estimator, Estimator):
-            raise TypeError(f"estimator {name!r} must be one such as RLOO(), not {estimator!r}.")
-        if estimator.of_bound:
-            raise ValueError(
-                f"{name} differentiates a multi-sample bound, not E f, and compares with no other; leave it out."
-            )
-    if len({estimator.latent for estimator in candidates.values()}) > 1:
-        raise ValueError("the estimators are for different latents; give those of one latent only.")
-    if reference is not None and not (isinstance(reference, Estimator) and reference.unbiased):
-        raise ValueError(
-            "the reference must be an unbiased estimator such as RLOO(4): the others' bias is measured by it."
-        )
-    if reference is not None and truth is not None:
-        raise ValueError("a truth that is known needs no long run; leave out the reference, or the truth.")
 
 
 def _resumed(

@@ -21,14 +21,13 @@ from discretegrad.analysis.inference import interval, positive_interval
 from discretegrad.analysis.known import NOTHING_UNBIASED
 from discretegrad.analysis.merging import merged
 from discretegrad.analysis.moments import Truth
-from discretegrad.analysis.ranking import Ranking, rank
+from discretegrad.analysis.ranking import Ranking, rank, refuse_unknown
 from discretegrad.analysis.recommendation import Recommendation, recommend
 from discretegrad.analysis.record import FEWEST, Record
 from discretegrad.analysis.result import ESTIMATES, TIMES, Result, result_of
 from discretegrad.analysis.table import table, wrapped
 from discretegrad.files import write_whole
 
-CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
 FORMAT = 3
 """Of the files."""
 
@@ -57,6 +56,8 @@ class Comparison:
     """What went wrong with the long run."""
     average: int | None = None
     """How many estimates the optimiser averages, by whose mean all are ranked; None: the unbiased ones, by cost."""
+    criterion: str | None = None
+    """What `ranking` and the recommendation go by, if nothing else is said; None: what is known well."""
     mixes: bool = False
     """Whether f mixes the points of a call, for which nothing is unbiased and nothing is recommended."""
     notes: list[str] = field(default_factory=list)
@@ -127,19 +128,20 @@ class Comparison:
 
         Args:
             criterion: "mse" of all, or of those that say they are unbiased "variance", "variance_evaluations" or
-                "variance_time"; by default "mse" if the comparison has an `average`, else the last, or the one before
-                where the times are not known well: where the error of one may hide half of it.
+                "variance_time"; by default the comparison's, or "mse" if it has an `average`, else the last, or the one
+                before where the times are not known well: where the error of one may hide half of it.
             average: of how many estimates the mean is judged by "mse"; by default the comparison's, or one.
 
         Raises:
             ValueError: for another criterion, or no such number.
         """
         results = self.results
-        if criterion is None:
-            unbiased = "variance_time" if _timed(results, self.confidence) else "variance_evaluations"
-            criterion = unbiased if self.average is None and average is None else "mse"
-        if criterion not in CRITERIA:
-            raise ValueError(f"criterion is one of {', '.join(map(repr, CRITERIA))}, not {criterion!r}.")
+        if criterion is None and (self.average is not None or average is not None):
+            criterion = "mse"
+        elif criterion is None:
+            timed = _timed(results, self.confidence)
+            criterion = self.criterion or ("variance_time" if timed else "variance_evaluations")
+        refuse_unknown(criterion)
         if average is not None:
             checks.count(average, "average")
             if criterion != "mse":
@@ -175,7 +177,8 @@ class Comparison:
     def _recommend(self, results: Mapping[str, Result], ranking: Ranking) -> Recommendation:
         if self.mixes:
             return Recommendation(None, False, NOTHING_UNBIASED, ranking.criterion, {})
-        return recommend(results, ranking, self.ranking("mse", 1), self.confidence)
+        others, by_error = ranking.without(self.failures), self.ranking("mse", 1)
+        return recommend(results, others, by_error, self.confidence, self.criterion is not None)
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each estimator, for tables and plots; those that failed have numbers None and say why.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 from discretegrad.analysis.estimate import Estimate, p_value
+
+CRITERIA = ("variance", "mse", "variance_evaluations", "variance_time")
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Ranking:
         """Those whom nobody beats, the best first."""
         return [name for name, (first, _) in self.ranks.items() if first == 1]
 
+    def without(self, names: Collection[str]) -> Ranking:
+        """The same of the others alone."""
+        others = {name: number for name, number in self.numbers.items() if name not in names}
+        return rank(self.criterion, others, self.confidence, self.average)
+
     def __str__(self) -> str:
         width = max((len(name) for name in self.numbers), default=0)
         of = f" of the mean of {self.average}" if self.average > 1 else ""
@@ -62,6 +69,12 @@ class Ranking:
             number = self.numbers[name]
             lines.append(f"{place:>5}  {name:<{width}}  {number.value:.4g} +- {number.error:.1g}")
         return "\n".join(lines)
+
+
+def refuse_unknown(criterion: str) -> None:
+    """Refuse what nothing is ranked by."""
+    if criterion not in CRITERIA:
+        raise ValueError(f"criterion is one of {', '.join(map(repr, CRITERIA))}, not {criterion!r}.")
 
 
 def rank(criterion: str, numbers: Mapping[str, Estimate], confidence: float, average: int = 1) -> Ranking:

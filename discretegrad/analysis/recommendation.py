@@ -35,14 +35,17 @@ class Recommendation:
         return self.sentence
 
 
-def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking, confidence: float) -> Recommendation:
-    """The unbiased estimator with the least number, who may be as good, and what to think of the biased ones.
+def recommend(
+    results: Mapping[str, Result], ranking: Ranking, by_error: Ranking, confidence: float, asked: bool = False
+) -> Recommendation:
+    """The cheapest of the unbiased estimators whose number may be the least, and what to think of the biased ones.
 
     Args:
         results: of all.
         ranking: of the unbiased ones, or of all by the mean squared error of the mean of some estimates.
         by_error: of all, by mean squared error; empty without a truth.
         confidence: of both.
+        asked: whether the user chose what is ranked by.
     """
     word = WORDS[ranking.criterion]
     if ranking.criterion == "mse":
@@ -51,8 +54,9 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
         return Recommendation(
             None, False, "No unbiased estimator was measured, so none is recommended.", ranking.criterion, {}
         )
-    name, *others = ranking.numbers
-    leaders = ranking.leaders
+    leaders = ranking.leaders  # in ascending order, so that of equally many evaluations the least is found
+    name = min(leaders, key=lambda leader: results[leader].evaluations.value)
+    others = [other for other in ranking.numbers if other != name]
     leads = len(leaders) == 1 and bool(others)
     if not others:
         kind = "estimator" if ranking.criterion == "mse" else "unbiased estimator"
@@ -66,10 +70,10 @@ def recommend(results: Mapping[str, Result], ranking: Ranking, by_error: Ranking
     else:
         equal = ", ".join(leader for leader in leaders if leader != name)
         sentence = (
-            f"Use {name}: its {word} is the least, though by no more than noise (confidence {confidence:.0%}); {equal} "
-            "may be as good."
+            f"Use {name}: nobody leads by more than noise (confidence {confidence:.0%}), and of those whose {word} may "
+            f"be the least it takes the fewest evaluations of f. {equal} may be as good."
         )
-    if ranking.criterion == "variance_evaluations" and all(one.seconds for one in results.values()):
+    if not asked and ranking.criterion == "variance_evaluations" and all(one.seconds for one in results.values()):
         sentence += " Times are not known well enough to rank by; more rounds would tell."
     sentence += _time(results[name]) + _doubt(results)
     if ranking.criterion != "mse":
