@@ -19,21 +19,21 @@ Row = dict[str, Any]
 WARMUPS = 2
 
 
-class Estimate(NamedTuple):
+class Median(NamedTuple):
     """A number and its standard error."""
 
     value: float
     error: float
 
 
-def median(values: Sequence[float], resamples: int = 1000) -> Estimate:
+def median(values: Sequence[float], resamples: int = 1000) -> Median:
     """The median, and the standard deviation of the medians of bootstrap resamples."""
     data = torch.tensor(values, dtype=torch.float64)
     chosen = torch.randint(len(data), (resamples, len(data)), generator=torch.Generator().manual_seed(0))
-    return Estimate(float(data.quantile(0.5)), float(data[chosen].quantile(0.5, dim=1).std()))
+    return Median(float(data.quantile(0.5)), float(data[chosen].quantile(0.5, dim=1).std()))
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
+def ratio(above: Sequence[float], below: Sequence[float]) -> Median:
     """The median of the rounds' ratios."""
     return median([a / b for a, b in zip(above, below, strict=True)])
 

@@ -1,4 +1,4 @@
-"""Peak memory of a call, as torch's allocators see it; what a comparison holds, and whether the machine can."""
+"""Peak memory of a call, as torch's allocators see it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,6 @@ from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-
-from discretegrad.analysis.moments import GROUPS
-from discretegrad.checks import installed
-
-KEPT = GROUPS + 4
-"""Doubles for each entry of the gradient and each estimator: group means, spread, unit vectors, and the result."""
-AT_WORK = 3 * GROUPS + 4
-"""Doubles for each entry beside, whoever's turn it is."""
 
 
 def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
@@ -40,23 +32,3 @@ def peak(run: Callable[[], object], device: torch.device | str = "cpu") -> int:
         held += event.nbytes()
         most = max(most, held)
     return most
-
-
-def held(entries: int, records: int) -> int:
-    """Bytes on the CPU for so many estimators, the long run among them."""
-    return 8 * entries * (KEPT * records + AT_WORK)
-
-
-def refuse(entries: int, records: int) -> None:
-    """Raise where a comparison would hold more than the machine has.
-
-    Raises:
-        ValueError: with how much that is.
-    """
-    needed, there = held(entries, records), installed()
-    if there is not None and needed > there:
-        raise ValueError(
-            f"the gradient has {entries} entries, so that the comparison would hold {needed / 2**30:.3g} GiB, and the "
-            f"machine has {there / 2**30:.3g} GiB; measure fewer layers, by wrt or the second argument, or fewer "
-            "estimators at a time."
-        )

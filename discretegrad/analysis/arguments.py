@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from discretegrad import checks
+from discretegrad.analysis.moments import GROUPS
 from discretegrad.analysis.ranking import refuse_unknown
 from discretegrad.analysis.record import FEWEST
+from discretegrad.checks import installed
 from discretegrad.core import Estimator
+
+KEPT = GROUPS + 4
+"""Doubles for each entry of the gradient and each estimator: group means, spread, unit vectors, and the result."""
+AT_WORK = 3 * GROUPS + 4
+"""Doubles for each entry beside, whoever's turn it is."""
 
 
 def refuse_estimators(candidates: Mapping[str, Estimator], reference: Estimator | None, truth: object) -> None:
@@ -68,3 +75,23 @@ def refuse_criterion(criterion: str | None, average: int | None, truth: object) 
         )
     if truth is False and (average is not None or criterion == "mse"):
         raise ValueError("mean squared errors are distances from the truth; leave out truth=False.")
+
+
+def held(entries: int, records: int) -> int:
+    """Bytes on the CPU for so many estimators, the long run among them."""
+    return 8 * entries * (KEPT * records + AT_WORK)
+
+
+def refuse_memory(entries: int, records: int) -> None:
+    """Raise where a comparison would hold more than the machine has.
+
+    Raises:
+        ValueError: with how much that is.
+    """
+    needed, there = held(entries, records), installed()
+    if there is not None and needed > there:
+        raise ValueError(
+            f"the gradient has {entries} entries, so that the comparison would hold {needed / 2**30:.3g} GiB, and the "
+            f"machine has {there / 2**30:.3g} GiB; measure fewer layers, by wrt or the second argument, or fewer "
+            "estimators at a time."
+        )

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from discretegrad import memory
 from discretegrad.analysis import arguments, given
 from discretegrad.analysis.comparison import Comparison
 from discretegrad.analysis.digest import DIFFERENCES, alike, learned
@@ -115,7 +114,7 @@ def compare(
     source = _source(f, logits, wrt, mask, context, on)
     source.refuse(latent)
     exact = None if truth is None or truth is False else given.flat(truth, source.layers)
-    memory.refuse(sum(source.sizes.values()), len(candidates) + (exact is None and truth is None))
+    arguments.refuse_memory(sum(source.sizes.values()), len(candidates) + (exact is None and truth is None))
     used = [*candidates.values()] if reference is None else [*candidates.values(), reference]
     learners = [learner for estimator in used for learner in estimator.learners]
     with restored(source.device, f, logits, wrt, learners), torch.enable_grad():

@@ -22,7 +22,7 @@ SMALL = ("toy", "random", "saturated")
 """The names of the small problems, on which docs/estimators.md measures."""
 
 
-class Problem(NamedTuple):
+class Instance(NamedTuple):
     """What estimators are compared on."""
 
     latent: str
@@ -53,7 +53,7 @@ class Problem(NamedTuple):
 
 def classic(
     latent: str = "bernoulli", variables: int = 200, categories: int = 2, scale: float = 1.0, seed: int = 0
-) -> Problem:
+) -> Instance:
     """`E mean_v (z_v - 0.499)^2`, for categories of ids spread over [0, 1]: additive, so known in any dimension."""
     logits, _ = _logits(latent, variables, categories, scale, seed)
     costs = (torch.linspace(0.0, 1.0, logits.shape[-1] if latent == "categorical" else 2).double() - 0.499).square()
@@ -67,14 +67,14 @@ def classic(
     gradient = probs * (costs - probs @ costs.unsqueeze(-1)) / variables
     # Of an additive f the local expectations have no variance.
     exact = dg.LocalExpectation(latent=latent)
-    return Problem(
+    return Instance(
         latent, f, logits, reference=exact, gradient=gradient if latent == "categorical" else gradient[..., 1]
     )
 
 
 def quadratic(
     latent: str = "categorical", variables: int = 20, categories: int = 4, scale: float = 1.0, seed: int = 0
-) -> Problem:
+) -> Instance:
     """`x' A x + b' x` of the flattened one-hots x, with a random symmetric A and a random b, at values of order one."""
     logits, generator = _logits(latent, variables, categories, scale, seed)
     size = logits.numel()
@@ -86,12 +86,12 @@ def quadratic(
         flat = points if latent == "bernoulli" else points.flatten(-2)
         return (flat @ matrix * flat).sum(-1) + flat @ vector
 
-    return Problem(latent, f, logits)
+    return Instance(latent, f, logits)
 
 
 def table(
     latent: str = "categorical", variables: int = 3, categories: int = 4, scale: float = 1.0, seed: int = 0
-) -> Problem:
+) -> Instance:
     """An independent N(0, 1) for every joint value: no structure at all. Small."""
     logits, generator = _logits(latent, variables, categories, scale, seed)
     size = 2 if latent == "bernoulli" else categories
@@ -106,7 +106,7 @@ def table(
         ids = points.long() if latent == "bernoulli" else points.argmax(-1)
         return values[(ids * places.flip(0)).sum(-1)]
 
-    return Problem(latent, f, logits)
+    return Instance(latent, f, logits)
 
 
 def ising(
@@ -116,7 +116,7 @@ def ising(
     scale: float = 1.0,
     coupling: float = 1.0,
     seed: int = 0,
-) -> Problem:
+) -> Instance:
     """The energy of a ring with couplings of random strength: Ising spins +-1, or a Potts model of categories."""
     logits, generator = _logits(latent, variables, categories, scale, seed)
     if variables < 3:
@@ -129,10 +129,10 @@ def ising(
             return (spins * spins.roll(1, -1)) @ strength
         return (points * points.roll(1, -2)).sum(-1) @ strength
 
-    return Problem(latent, f, logits)
+    return Instance(latent, f, logits)
 
 
-def small(name: str = "random", latent: str = "categorical") -> Problem:
+def small(name: str = "random", latent: str = "categorical") -> Instance:
     """One of the three small problems of docs/estimators.md, always the same.
 
     Args:
@@ -158,10 +158,10 @@ def small(name: str = "random", latent: str = "categorical") -> Problem:
             return ((points @ spread).mean(-1) - 0.499).square()
         return (points.flatten(-2) @ inner).tanh() @ outer
 
-    return Problem(latent, f, logits if latent == "categorical" else logits[:, 1] - logits[:, 0])
+    return Instance(latent, f, logits if latent == "categorical" else logits[:, 1] - logits[:, 0])
 
 
-FAMILIES: dict[str, Callable[..., Problem]] = {
+FAMILIES: dict[str, Callable[..., Instance]] = {
     "classic": classic,
     "quadratic": quadratic,
     "table": table,
@@ -172,13 +172,13 @@ LEAST = {"variables": 1, "categories": 2, "seed": 0, "step": 1, "images": 1, "pa
 """What counts are at least."""
 
 
-def everything(problem: Problem, logits: Tensor) -> tuple[Tensor, Tensor]:
+def everything(problem: Instance, logits: Tensor) -> tuple[Tensor, Tensor]:
     """f at all joint values, and the logarithms of their probabilities, with the logits' graph."""
     points = dg.Exact(latent=problem.latent).sample(logits.detach()).points
     return problem.f(points), dg.objectives.log_prob(points, logits, latent=problem.latent)
 
 
-def check(kind: str, arguments: Mapping[str, Any], families: Mapping[str, Callable[..., Problem]]) -> None:
+def check(kind: str, arguments: Mapping[str, Any], families: Mapping[str, Callable[..., Instance]]) -> None:
     """Refuse arguments that no problem of the family can have.
 
     Raises:

@@ -12,7 +12,7 @@ import discretegrad as dg
 from experiments.engine import UserError
 from experiments.studies.page import DOCS, read
 from experiments.studies.stages import page
-from experiments.studies.stages.stage import PRECISION, Stage, load, measure
+from experiments.studies.stages.stage import PRECISION, FrozenModel, load, measure
 from experiments.train import train
 
 SIZES = ["model.variables=3", "model.categories=4", "run.steps=4", "run.keep=[2,4]"]
@@ -87,10 +87,10 @@ def test_the_page_is_made_of_the_csv_file(tmp_path):
 
 def test_variance_is_that_of_the_estimates(run):
     """Half the squared distance of two estimates, against the plain sample variance of 800: 5 standard errors."""
-    stage = Stage(run.task, count=3, seed=0)
+    frozen = FrozenModel(run.task, count=3, seed=0)
     estimator = dg.RLOO(2)
-    variance, error, mean, count = stage.variance(estimator, most=300)
-    many = torch.stack([stage.gradient(estimator) for _ in range(800)])
+    variance, error, mean, count = frozen.variance(estimator, most=300)
+    many = torch.stack([frozen.gradient(estimator) for _ in range(800)])
     totals = (many - many.mean(0)).square().sum((-1, -2, -3)) / 3
     spread = float(totals.std() / len(totals) ** 0.5)
     assert abs(variance - float(totals.mean())) < 5 * (spread**2 + error**2) ** 0.5
@@ -100,12 +100,12 @@ def test_variance_is_that_of_the_estimates(run):
 
 
 def test_learning_moves_the_module_and_not_the_model(run):
-    stage = Stage(run.task, count=3, seed=0)
+    frozen = FrozenModel(run.task, count=3, seed=0)
     module = dg.nn.LinearControlVariate(shape=(3, 4))
-    before = [parameter.clone() for parameter in stage.model.parameters()]
-    stage.learn(dg.RLOO(control_variate=module), steps=3, batch=5)
+    before = [parameter.clone() for parameter in frozen.model.parameters()]
+    frozen.learn(dg.RLOO(control_variate=module), steps=3, batch=5)
     assert module.table.abs().sum() > 0
-    assert all(torch.equal(a, b) for a, b in zip(before, stage.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, frozen.model.parameters(), strict=True))
 
 
 @pytest.mark.slow

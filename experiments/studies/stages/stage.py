@@ -26,7 +26,7 @@ PRECISION = 0.015
 """Relative standard error at which a variance is known well enough."""
 
 
-class Stage:
+class FrozenModel:
     """A frozen model and a batch of images.
 
     Args:
@@ -101,9 +101,9 @@ def _error(found: list[float]) -> float:
     return statistics.stdev(found) / len(found) ** 0.5
 
 
-def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float]:
+def times(frozen: FrozenModel, listed: list[Candidate], rounds: int) -> dict[str, float]:
     """Median seconds of a whole training step with each, all of them once a round."""
-    model = copy.deepcopy(stage.task.model).requires_grad_(True)
+    model = copy.deepcopy(frozen.task.model).requires_grad_(True)
     optimizer = torch.optim.Adam(model.parameters(), 1e-5, fused=True)
     rates = {c.label: [p for m in c.estimator.learners for p in m.parameters()] for c in listed}
     own = {label: torch.optim.Adam(p, 0.0) for label, p in rates.items() if p}
@@ -111,7 +111,7 @@ def times(stage: Stage, listed: list[Candidate], rounds: int) -> dict[str, float
     for turn in range(rounds + 1):
         for candidate in listed:
             start = time.perf_counter()
-            _, surrogate, seen = stage.draw(candidate.estimator, stage.images, model)
+            _, surrogate, seen = frozen.draw(candidate.estimator, frozen.images, model)
             loss = -surrogate.mean()
             for learner in modules(candidate.estimator):
                 loss = loss + learner.loss(*seen)
@@ -166,11 +166,11 @@ def load(folder: Path, step: int) -> VAETask:
 
 
 def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds: int) -> list[dict[str, str]]:
-    """The lines of one stage, as they are written."""
+    """The lines of one frozen model, as they are written."""
     task = load(folder, step)
     if task.model.latent != "categorical":
         raise UserError(f"{folder} has Bernoulli latents; the estimators of this table are for categorical ones.")
-    stage = Stage(task, images, seed=0)
+    frozen = FrozenModel(task, images, seed=0)
     variables, categories = task.model.prior_logits.shape
     listed = candidates((variables, categories), task.estimator)
     learnt = {id(learner) for learner in task.estimator.learners}
@@ -181,9 +181,9 @@ def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds:
     for candidate in tqdm(first, desc=f"step {step}"):
         trainee = candidate.trainee or candidate.estimator
         if any(id(learner) not in learnt for learner in trainee.learners):
-            stage.learn(trainee, int(learn * candidate.patience))
+            frozen.learn(trainee, int(learn * candidate.patience))
             learnt |= {id(learner) for learner in trainee.learners}
-        variance, error, mean, count = stage.variance(candidate.estimator, most)
+        variance, error, mean, count = frozen.variance(candidate.estimator, most)
         if candidate.label == "RLOO(2)":
             base = variance
         if candidate.label == "Quadratic(7)":  # of all unbiased ones the surest mean
@@ -205,7 +205,7 @@ def measure(folder: Path, step: int, images: int, learn: int, most: int, rounds:
             }
         )
     signal = float(reference.square().sum() / images) - reference_error
-    spent = times(stage, listed, rounds)
+    spent = times(frozen, listed, rounds)
     return [
         line | {"time": digits(spent[line["estimator"]] / spent["RLOO(2)"]), "signal": digits(signal / base)}
         for line in lines

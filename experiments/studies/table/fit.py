@@ -7,13 +7,13 @@ from typing import TypeVar, cast
 import torch
 
 import discretegrad as dg
-from experiments.studies.problems import Problem, everything
+from experiments.studies.problems import Instance, everything
 
 STEPS, BATCH, RATE = 300, 100, 0.03
 EstimatorT = TypeVar("EstimatorT", bound=dg.Estimator)
 
 
-def least_squares(problem: Problem) -> dg.nn.LinearControlVariate:
+def least_squares(problem: Instance) -> dg.nn.LinearControlVariate:
     """The linear function that leaves the least variance of f, by enumeration."""
     module = dg.nn.LinearControlVariate(shape=problem.logits.shape).to(problem.logits)
     if problem.fit:
@@ -27,7 +27,7 @@ def least_squares(problem: Problem) -> dg.nn.LinearControlVariate:
     return module
 
 
-def train(estimator: EstimatorT, problem: Problem) -> EstimatorT:
+def train(estimator: EstimatorT, problem: Instance) -> EstimatorT:
     """Steps of Adam on the modules' own losses, as in use."""
     learners = [cast(dg.nn.Learner, module.to(problem.logits)) for module in estimator.learners]
     if not problem.fit:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import discretegrad as dg
-from experiments.studies.problems import Problem, everything, small
+from experiments.studies.problems import Instance, everything, small
 from experiments.studies.table.variants import Variant
 
 OUTCOMES = 2**20
@@ -18,7 +18,7 @@ DRAWS = 100_000
 """Of a long run."""
 
 
-class Measured(NamedTuple):
+class Quality(NamedTuple):
     """Of one estimator on one problem."""
 
     bias: float
@@ -29,7 +29,7 @@ class Measured(NamedTuple):
     exact: bool
 
 
-def outcomes(estimator: dg.Estimator, problem: Problem) -> int | None:
+def outcomes(estimator: dg.Estimator, problem: Instance) -> int | None:
     """How many joint outcomes an enumeration has; None where there is no finite law."""
     logits = dg.latent.LATENTS[problem.latent].category_logits(problem.logits)
     variables, categories = logits.shape
@@ -44,7 +44,7 @@ def outcomes(estimator: dg.Estimator, problem: Problem) -> int | None:
     return int(law.outcomes.shape[0] ** (1 if law.outcomes.ndim > 2 else variables))
 
 
-def measure(estimator: dg.Estimator, problem: Problem) -> Measured:
+def measure(estimator: dg.Estimator, problem: Instance) -> Quality:
     """By enumeration, or by a long run where that cannot be or takes too long."""
     expected = truth(estimator, problem).flatten()
     count = outcomes(estimator, problem)
@@ -55,7 +55,7 @@ def measure(estimator: dg.Estimator, problem: Problem) -> Measured:
             pass
         else:
             miss = (moments.mean.flatten() - expected).norm() / expected.norm()
-            return Measured(float(miss), 0.0, float(moments.total_variance), True)
+            return Quality(float(miss), 0.0, float(moments.total_variance), True)
     generator = torch.Generator().manual_seed(1)
     parts = []
     for _ in range(4):
@@ -70,10 +70,10 @@ def measure(estimator: dg.Estimator, problem: Problem) -> Measured:
     square = (miss.square().sum() - covariance.trace() / DRAWS).clamp_min(0.0)
     along = miss @ covariance @ miss / miss.square().sum() if square > 0 else covariance.trace()
     bias, error = square.sqrt() / expected.norm(), (along / DRAWS).sqrt() / expected.norm()
-    return Measured(float(bias), float(error), float(covariance.trace()), False)
+    return Quality(float(bias), float(error), float(covariance.trace()), False)
 
 
-def truth(estimator: dg.Estimator, problem: Problem) -> Tensor:
+def truth(estimator: dg.Estimator, problem: Instance) -> Tensor:
     """The gradient of E f, or of the multi-sample bound with f as log-weight, over all tuples of its points."""
     if not estimator.of_bound:
         return dg.exact.gradient(problem.f, problem.logits, problem.latent)
@@ -99,10 +99,10 @@ def evaluations(variant: Variant) -> float:
     return draw.evaluations if draw.distinct is None else float(draw.distinct.double().mean())
 
 
-def timing(latent: str, device: str = "cpu") -> Problem:
+def timing(latent: str, device: str = "cpu") -> Instance:
     """A cheap f of 16 variables (8 categories), whose bias nobody asks for."""
     logits = torch.zeros((16, 8) if latent == "categorical" else (16,), device=device)
-    return Problem(latent, lambda points: points.flatten(2).square().sum(-1), logits, fit=False)
+    return Instance(latent, lambda points: points.flatten(2).square().sum(-1), logits, fit=False)
 
 
 def costs(rows: list[Variant], device: str) -> list[float | None]:

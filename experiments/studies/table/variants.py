@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import discretegrad as dg
-from experiments.studies.problems import Problem
+from experiments.studies.problems import Instance
 from experiments.studies.table.fit import least_squares, train
 
 
@@ -20,7 +20,7 @@ class Variant(NamedTuple):
 
     label: str
     latent: str
-    build: Callable[[Problem], dg.Estimator]
+    build: Callable[[Instance], dg.Estimator]
     """For a problem, since what learns inside an estimator is made and fitted for it."""
     trained: bool = False
     """Whether that takes steps of an optimiser."""
@@ -87,7 +87,7 @@ PLAIN: list[tuple[str, dict[str, Any]]] = [
 """Names in `discretegrad.ESTIMATORS`, and arguments."""
 
 
-def network(problem: Problem, inputs: int | None = None, outputs: int = 1) -> nn.Module:
+def network(problem: Instance, inputs: int | None = None, outputs: int = 1) -> nn.Module:
     """A small one, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -95,14 +95,14 @@ def network(problem: Problem, inputs: int | None = None, outputs: int = 1) -> nn
         return nn.Sequential(nn.Linear(inputs, 16), nn.Tanh(), nn.Linear(16, outputs)).to(problem.logits)
 
 
-def quadratic(problem: Problem) -> dg.nn.QuadraticControlVariate:
+def quadratic(problem: Instance) -> dg.nn.QuadraticControlVariate:
     """Of rank 4, always with the same start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return dg.nn.QuadraticControlVariate(problem.logits.shape, rank=4)
 
 
-FITTED: list[tuple[str, Callable[[Problem], dg.Estimator]]] = [
+FITTED: list[tuple[str, Callable[[Instance], dg.Estimator]]] = [
     ("NVIL(network)", lambda p: train(dg.NVIL(network(p), latent=p.latent), p)),
     ("NVIL(network, normalise=False)", lambda p: train(dg.NVIL(network(p), 1, False, p.latent), p)),
     ("RLOO(control_variate=Linear)", lambda p: dg.RLOO(2, p.latent, least_squares(p))),
@@ -145,7 +145,7 @@ def _plain() -> Iterator[Variant]:
             yield Variant(label, kind(**arguments).latent, _builder(kind, arguments))
 
 
-def _builder(kind: Callable[..., dg.Estimator], arguments: dict[str, Any]) -> Callable[[Problem], dg.Estimator]:
+def _builder(kind: Callable[..., dg.Estimator], arguments: dict[str, Any]) -> Callable[[Instance], dg.Estimator]:
     return lambda problem: kind(**arguments)
 
 

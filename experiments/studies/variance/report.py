@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.engine import UserError, require_number
-from experiments.studies.problems import FAMILIES, Problem, check
+from experiments.studies.problems import FAMILIES, Instance, check
 from experiments.studies.stages.stage import configuration
 from experiments.studies.variance.specs import estimator
 from experiments.studies.variance.vae import vae
@@ -50,7 +50,7 @@ class Cell:
         arguments = {name: value for name, value in self.arguments.items() if name != "run"}
         return "-".join([self.kind, *(f"{name}={value}" for name, value in arguments.items())]) + ".pt"
 
-    def problem(self) -> Problem:
+    def problem(self) -> Instance:
         """Made anew."""
         return KINDS[self.kind](**self.arguments)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from experiments.engine import UserError
 from experiments.locks import locked
-from experiments.studies.problems import Problem
-from experiments.studies.stages.stage import Stage, load
+from experiments.studies.problems import Instance
+from experiments.studies.stages.stage import FrozenModel, load
 
 ROOT = Path(__file__).parents[3]
 """From where the programs run."""
@@ -30,7 +30,7 @@ def vae(
     part: int = 0,
     parts: int = 1,
     seed: int = 0,
-) -> Problem:
+) -> Instance:
     """The ELBO of a fixed batch of training images, in nats summed over them.
 
     Args:
@@ -42,19 +42,19 @@ def vae(
         part, parts: the images in the order of their posteriors' entropy are cut into so many, and this part taken.
         seed: of the choice of the images and of their binarisation.
     """
-    stage = _stage(run, step, images, seed)
-    model = stage.model
+    frozen = _frozen(run, step, images, seed)
+    model = frozen.model
     with torch.no_grad():
-        log_probs = _categorical(model.posterior_logits(stage.images), model.latent).log_softmax(-1)
+        log_probs = _categorical(model.posterior_logits(frozen.images), model.latent).log_softmax(-1)
         order = -(log_probs.exp() * log_probs).sum((-1, -2))
-    chosen = stage.images[order.argsort().chunk(parts)[part]] if parts > 1 else stage.images
+    chosen = frozen.images[order.argsort().chunk(parts)[part]] if parts > 1 else frozen.images
     logits = scale * model.posterior_logits(chosen)
 
     def f(points: Tensor) -> Tensor:
         return model.terms(chosen, points, logits).elbo
 
-    return Problem(
-        model.latent, f, logits, model.encoder if wrt == "encoder" else None, context=stage.task.context(chosen)
+    return Instance(
+        model.latent, f, logits, model.encoder if wrt == "encoder" else None, context=frozen.task.context(chosen)
     )
 
 
@@ -89,10 +89,10 @@ def train(folder: Path, steps: Sequence[int], overrides: Sequence[str]) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _stage(run: str, step: int, images: int, seed: int) -> Stage:
-    stage = Stage(load(Path(run), step), images, seed)
-    stage.model.encoder.requires_grad_(True)
-    return stage
+def _frozen(run: str, step: int, images: int, seed: int) -> FrozenModel:
+    frozen = FrozenModel(load(Path(run), step), images, seed)
+    frozen.model.encoder.requires_grad_(True)
+    return frozen
 
 
 def _categorical(logits: Tensor, latent: str) -> Tensor:

@@ -18,7 +18,7 @@ LOCAL = (dg.RLOO, dg.VarGrad, dg.DisARMTree, dg.DisARMSB, dg.DisARMIW, dg.Flow)
 """Estimators that take a value for each token: unbiased here by enumeration."""
 
 
-class Estimate(NamedTuple):
+class Surrogate(NamedTuple):
     """Of the objective of a batch."""
 
     surrogate: Tensor
@@ -62,7 +62,7 @@ def joint(
     weight: float,
     context: Tensor,
     generator: torch.Generator,
-) -> Estimate:
+) -> Surrogate:
     """The surrogate of E f.
 
     Args:
@@ -79,10 +79,10 @@ def joint(
     finite(terms._asdict())
     seen = values(terms, credit)
     if credit == "whole":
-        return Estimate(estimator.surrogate(draw, seen, context), draw, seen)
+        return Surrogate(estimator.surrogate(draw, seen, context), draw, seen)
     seen = seen.detach()
     by_token = estimator.surrogate(draw, seen)  # the terms' own parameters follow f, in which each counts once
-    return Estimate((by_token - by_token.detach()).sum(-1) + terms.elbo.mean(0), draw, seen)
+    return Surrogate((by_token - by_token.detach()).sum(-1) + terms.elbo.mean(0), draw, seen)
 
 
 def alone(
@@ -92,7 +92,7 @@ def alone(
     weight: float,
     context: Tensor,
     generator: torch.Generator,
-) -> Estimate:
+) -> Surrogate:
     """The surrogate of a discrete VAE: `E log p(x | z)` less the divergence from a uniform prior in closed form.
 
     Args:
@@ -103,7 +103,7 @@ def alone(
     likelihood = model.log_likelihood(images, codes)
     finite({"log_likelihood": likelihood})
     surrogate = estimator.surrogate(draw, likelihood, context) - weight * dg.objectives.kl(draw.logits)
-    return Estimate(surrogate, draw, likelihood)
+    return Surrogate(surrogate, draw, likelihood)
 
 
 def nearest(model: Gemini, images: Tensor, commitment: float) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ class GeminiTask(ImageTask):
         self.stages.refuse(estimator)
         self.learners = dg.nn.Learners(estimator)
         self.variance = GradientVariance(self.model.tokenizer.encoder.parameters(), variance_decay)
-        self._drawn: tuple[Batch, estimation.Estimate] | None = None
+        self._drawn: tuple[Batch, estimation.Surrogate] | None = None
         """Of the last forward pass, where an estimator was asked: the batch, binary, and what it was told."""
         self._judges: list[Judge] = []  # in a list, so that it is no part of what learns
         self._step, self._points = 0, 1
