@@ -143,7 +143,8 @@ def main() -> None:
     root = parser.parse_args().root.resolve()
     if not (root / "discretegrad/core.py").exists():
         parser.error(f"{root} has no discretegrad/core.py; give the root of a checkout.")
-    rows = [f"| {name} | {number} |" for name, number in count(root).items()]
+    found = {name: f"{number:g}" if isinstance(number, float) else number for name, number in count(root).items()}
+    rows = [f"| {name} | {number} |" for name, number in found.items()]
     print("| what | number |", "| --- | ---: |", *rows, sep="\n")
 
 
