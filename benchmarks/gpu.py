@@ -63,10 +63,10 @@ def benchmark(name: str, file: str, *arguments: str, seconds: int, bench_seconds
     return Part(name, ((*measure, *arguments), ("-m", "benchmarks.results", record)), seconds, bench_seconds)
 
 
-KERNELS = "tests/test_triton.py"
+KERNELS = "tests/kernels/test_triton.py"
 STAGES: tuple[tuple[Part, ...], ...] = (
     (
-        tests("estimators", "tests/test_cuda.py"),
+        tests("estimators", "tests/kernels/test_cuda.py"),
         tests("kernels", KERNELS, "-k", "not pairs"),
         tests("kernels of balanced trees", KERNELS, "-k", "pairs and balanced"),
         tests("kernels of sticks", KERNELS, "-k", "pairs and caterpillar"),

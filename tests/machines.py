@@ -23,9 +23,11 @@ HERE = Path(__file__).parent
 LEVELS = {"default": "x86-64-v2", "avx2": "x86-64-v3", "avx512": "x86-64-v4"}
 THREADS = (1, 2, 4)
 # Files and pictures, sentences, other people's machinery: the same everywhere, or made of what the others test.
-NOT_NUMERICAL = ["experiments", "systems", "test_documents.py", "test_plots.py"]
-NOT_NUMERICAL += ["test_refusals.py", "test_restore.py", "test_resume.py", "test_table.py", "test_triton.py"]
-PART = ["test_fused.py", "test_native.py", "test_ops.py", "test_one_hot_linear.py", "test_compare.py"]
+NOT_NUMERICAL = ["experiments", "systems", "docs/test_documents.py", "docs/test_modules.py", "docs/test_table.py"]
+NOT_NUMERICAL += ["refusals/test_refusals.py", "kernels/test_triton.py"]
+NOT_NUMERICAL += [f"analysis/test_{name}.py" for name in ("plots", "restore", "resume")]
+PART = [f"kernels/test_{name}.py" for name in ("fused", "native", "ops")]
+PART += ["nn/test_one_hot_linear.py", "analysis/test_compare.py"]
 PART_OF_THESE = "(1000 or share_a_call or threads or exponentials or linear_layer) and not inverse_cdf"
 
 

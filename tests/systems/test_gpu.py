@@ -30,7 +30,7 @@ def test_it_takes_eight_minutes_at_most():
 def test_it_is_told_what_would_run(capsys):
     assert gpu.main(["--list"]) == 0
     printed = capsys.readouterr().out
-    for file in ("tests/test_triton.py", "tests/test_cuda.py", "benchmarks/test_ops.py"):
+    for file in ("tests/kernels/test_triton.py", "tests/kernels/test_cuda.py", "benchmarks/test_ops.py"):
         assert (ROOT / file).exists()
         assert file in printed
     assert "benchmarks.cliffs" in printed
@@ -83,7 +83,7 @@ def test_nothing_is_needed_but_torch_and_pytest():
     """Where scipy, matplotlib and the like are not installed, everything that runs on a GPU can be imported."""
     program = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/kernels"]
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"scipy", "matplotlib", "tqdm", "hydra", "omegaconf", "sklearn", "experiments"}:

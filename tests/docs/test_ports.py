@@ -8,7 +8,7 @@ import torch
 
 import discretegrad as dg
 
-PAGE = (Path(__file__).parents[1] / "docs" / "ports.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "ports.md").read_text()
 CODE = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 

@@ -34,7 +34,7 @@ kernels = importlib.import_module("discretegrad.ops.kernels")
 for operation in ("inverse_cdf", "score", "tree"):
     importlib.import_module(f"discretegrad.ops.{operation}.triton")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 SIZES = [1, 2, 3, 63, 64, 100, *(pytest.param(size, marks=pytest.mark.slow) for size in (1000, 4096))]
