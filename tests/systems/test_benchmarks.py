@@ -13,6 +13,7 @@ from calibration import assert_law
 
 import discretegrad as dg
 from benchmarks import results
+from benchmarks.commits import bounded
 from benchmarks.peers import by_hand, distributions, masks
 from benchmarks.peers.__main__ import group, measure, rows_of
 from benchmarks.peers.catalogue import PEERS
@@ -32,6 +33,7 @@ LAWS = 2
 def run(*arguments, cwd=ROOT):
     done = subprocess.run((sys.executable, *arguments), cwd=cwd, env=MINIATURE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 BENCH = ("-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider")
@@ -68,6 +70,19 @@ def test_two_processes_run(tmp_path):
     assert ("2 processes", "examples per second / 1 process, 1 thread") in metrics
     assert ("2 processes", "examples per second / 1 process, 2 threads") in metrics
     assert ("sum of the gradients", "time / step of 2 processes") in metrics
+
+
+def test_two_checkouts_are_compared():
+    lines = run("-m", "benchmarks.commits", str(ROOT), "--processes", "1").splitlines()
+    cells = dict(line.strip("| ").split(" | ", 1) for line in lines[2:])
+    assert {f"step / limit, C=4, B=3: {name}" for name in ("RLOO(2)", "tree", "RLOO(2) by hand")} <= cells.keys()
+    assert all(float(number) > 0 for row in cells.values() for number in row.split(" | "))
+
+
+@pytest.mark.parametrize(("values", "said"), [((1.5,), "1.500"), ((1.0, 1.2), "1.100 (1.731)")])
+def test_the_upper_end_of_an_interval_between_processes(values, said):
+    """Student's t with one degree of freedom has its 95 % point at 6.314: 1.1 + 6.314 * .1."""
+    assert bounded(values) == said
 
 
 def test_cliffs_run(tmp_path):
