@@ -122,7 +122,6 @@ class Composition(Estimator):
         )
 
     def replace(self, **changes: Any) -> Self:
-        """As of every estimator."""
         made = super().replace(**changes)
         own = self.control_variate
         if isinstance(own, Made) and own.made_alike(made.control_variate):  # what has learned something goes on

@@ -41,13 +41,13 @@ class _ByPath(torch.distributions.Distribution):
             holder.logits = checks.logits_of_probs(holder.probs, LATENTS[self.latent])
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """As in `torch.distributions`; the path stays."""
+        """It is as in `torch.distributions`; the path stays."""
         new = self._get_checked_instance(_ByPath, _instance)
         new.path = self.path
         return super().expand(batch_shape, new)
 
     def rsample(self: Any, sample_shape: Any = ()) -> Tensor:
-        """Points that carry the path's gradient, `[*sample_shape, *batch_shape, *event_shape]`."""
+        """Points `[*sample_shape, *batch_shape, *event_shape]` carry the path's gradient."""
         return self.path.sample(self.logits.expand(self._extended_shape(torch.Size(sample_shape)))).points[0]
 
     def log_prob(self: Any, value: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class _ByPath(torch.distributions.Distribution):
         return objectives.log_prob(value.to(self.logits.dtype), self.logits, 0, self.latent)
 
     def entropy(self: Any) -> Tensor:
-        """In nats, `[*batch_shape]`."""
+        """It is in nats, `[*batch_shape]`."""
         return objectives.entropy(self.logits, 0, self.latent)
 
     @property
@@ -98,7 +98,7 @@ class OneHotCategorical(_ByPath, torch.distributions.OneHotCategorical):
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """One-hots; the simplex where the path relaxes them."""
+        """It has the one-hots; the simplex where the path relaxes them."""
         return constraints.one_hot if getattr(self.path.path, "hard", True) else constraints.simplex
 
 
@@ -126,12 +126,12 @@ class Bernoulli(_ByPath, torch.distributions.Bernoulli):
 
     @property
     def mode(self) -> Tensor:
-        """The more probable of 0 and 1."""
+        """It is the more probable of 0 and 1."""
         return (self.logits > 0).to(self.logits.dtype)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """0 and 1; what is between them too where the path relaxes them."""
+        """It has 0 and 1; what is between them too where the path relaxes them."""
         return constraints.boolean if getattr(self.path.path, "hard", True) else constraints.unit_interval
 
 

@@ -71,7 +71,7 @@ class MultiSampleBound(Objective):
             raise ValueError(f"baseline is 'geometric', 'arithmetic' or None, not {self.baseline!r}.")
 
     def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
-        """Independent points, two for a baseline, and nothing that is subtracted besides."""
+        """The bound takes independent points, two for a baseline, and nothing that is subtracted besides."""
         if not isinstance(coupling, Independent):
             raise ValueError(
                 f"the bound's baselines need independent points, which those of {type(coupling).__name__} are not; "
@@ -82,11 +82,10 @@ class MultiSampleBound(Objective):
         _refuse_control_variate(control_variate)
 
     def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
-        """The bound."""
         return multi_sample_bound(values)
 
     def signals(self, values: Tensor) -> Tensor:
-        """S times each point's signal, for the weights divide by S."""
+        """They are S times each point's signal, for the weights divide by S."""
         return values.shape[0] * bound_ops.signals(values, self.baseline)
 
 
@@ -102,7 +101,7 @@ class AntitheticBound(Objective):
     """
 
     def refuse(self, coupling: Coupling, weights: AnyWeights, control_variate: ControlVariate | None) -> None:
-        """Pairs of a tree, without cross terms, and nothing that is subtracted besides."""
+        """The bound takes pairs of a tree, without cross terms, and nothing that is subtracted besides."""
         if not isinstance(coupling, Tree) or weights != RaoBlackwell(alpha=1.0):
             raise ValueError(
                 "AntitheticBound weighs every pair of a tree by itself; use coupling=Tree(num_pairs=K) and "
@@ -111,11 +110,11 @@ class AntitheticBound(Objective):
         _refuse_control_variate(control_variate)
 
     def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
-        """The mean of the two bounds."""
+        """It is the mean of the two bounds."""
         return (multi_sample_bound(values[0::2]) + multi_sample_bound(values[1::2])) / 2
 
     def signals(self, values: Tensor) -> Tensor:
-        """P times each point's signal, for the weights divide by P."""
+        """They are P times each point's signal, for the weights divide by P."""
         return values.shape[0] / 2 * bound_ops.pair_signals(values)
 
 

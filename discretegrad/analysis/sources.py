@@ -94,7 +94,7 @@ class OfFunction(Source):
         )
 
     def refuse(self, latent: str) -> None:
-        """Logits that no variable can have, and layers that they do not depend on."""
+        """Logits that no variable can have are refused, and layers that do not depend on the logits."""
         checks.logits(self.problem.logits, checks.named_latent(latent), self.problem.mask, validate=None)
         if self.wrt is not None and not self.logits.requires_grad:
             raise ValueError(
@@ -103,7 +103,6 @@ class OfFunction(Source):
             )
 
     def look(self, latent: str) -> str | None:
-        """See `Problem.look`."""
         known = self.problem.look(latent)
         self.problem = replace(self.problem, known=known)
         if known.alone is None:
@@ -112,11 +111,10 @@ class OfFunction(Source):
 
     @property
     def mixes(self) -> bool:
-        """As `look` saw it."""
         return self.problem.known.mixes
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
-        """W.r.t. the logits, pulled back through their graph."""
+        """The gradient is w.r.t. the logits, pulled back through their graph."""
         found = self.problem.gradient(estimator, together, batch_dims)
         if self.wrt is None:
             return found
@@ -140,11 +138,11 @@ class OfFunction(Source):
         return torch.cat([_flat(of(gradient, False), behind, (1,)) for gradient in each])
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
-        """So many that neither the points nor the gradients have more than `ENTRIES` entries."""
+        """So many replicates are drawn at a time that neither points nor gradients have more than `ENTRIES` entries."""
         return max(1, min(self.problem.together(estimator, one), ENTRIES // max(1, one.gradients.shape[1])))
 
     def exact(self, latent: str) -> Tensor | None:
-        """By enumeration of the values that the variables of one batch element can have."""
+        """All values that the variables of one batch element can have are enumerated."""
         if self.problem.known.alone is not None:
             return None
         leaf = self.problem.logits.clone().requires_grad_()
@@ -167,7 +165,7 @@ class OfFunction(Source):
         return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0).double()
 
     def signature(self, latent: str) -> Tensor:
-        """Of the logits, of f at two points that do not depend on them, of what else it takes, and of wrt."""
+        """It is told by the logits, f at two points that do not depend on them, what else f takes, and wrt."""
         problem, wrt = self.problem, self.wrt
         mask = None if problem.mask is None else problem.mask.cpu()
         # On the CPU, for the same points on every machine.
@@ -199,11 +197,10 @@ class OfStep(Source):
         """The step knows best."""
 
     def look(self, latent: str) -> str | None:
-        """Always one."""
         return None
 
     def gradient(self, estimator: Estimator, together: int = 1, batch_dims: int = 0) -> Replicates:
-        """One, whatever `together` says: nothing is known of what the step does besides."""
+        """One replicate is drawn, whatever `together` says: nothing is known of what the step does besides."""
         same, seen = witnessed(estimator)
         loss = self.step(same)
         if not isinstance(loss, Tensor) or not loss.requires_grad:
@@ -215,11 +212,10 @@ class OfStep(Source):
         )
 
     def together(self, estimator: Estimator, one: Replicates) -> int:
-        """One."""
         return 1
 
     def exact(self, latent: str) -> Tensor | None:
-        """The step with all values enumerated, where it makes one draw of few enough variables."""
+        """The step is run with all values enumerated, where it makes one draw of few enough variables."""
         same, seen = witnessed(RLOO(2, latent))
         self.step(same)
         if len(seen.draws) != 1 or len(seen.values) != 1:
@@ -240,7 +236,7 @@ class OfStep(Source):
         return once
 
     def signature(self, latent: str) -> Tensor:
-        """Of the parameters, and of a gradient at points that do not depend on them."""
+        """It is told by the parameters, and a gradient at points that do not depend on them."""
 
         def gradient() -> Tensor:
             return self.gradient(AtLevel(2, latent=latent)).gradients

@@ -100,16 +100,14 @@ class Chain(ControlVariate):
         return repr(self.parts)
 
     def refuse(self, coupling: Coupling) -> None:
-        """Each for itself."""
         for part in self.parts:
             part.refuse(coupling)
 
     def extra_evaluations(self, points: int) -> int:
-        """Those of all."""
         return sum(part.extra_evaluations(points) for part in self.parts)
 
     def add(self, draw: Draw, generator: torch.Generator | None) -> Added | None:
-        """What the one part that wants extra points adds, and the gradient of f where any needs it."""
+        """The one part that wants extra points adds them; the gradient of f is asked for where any part needs it."""
         found = super().add(draw, generator)
         for part in self.parts:
             if wants_points(part):
@@ -119,12 +117,11 @@ class Chain(ControlVariate):
         return found
 
     def constant_of(self, evaluation: Evaluation) -> Tensor | None:
-        """Of the first part that has one: the parts before it keep constants, those behind do not see them."""
+        """The first part that has one has it: those before it keep constants, those behind do not see them."""
         found = (part.constant_of(evaluation) for part in self.parts)
         return next((constant for constant in found if constant is not None), None)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """One after the other."""
         total = None
         for part in self.parts:
             values, added_back = part.subtract_from(evaluation)

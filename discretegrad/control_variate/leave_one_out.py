@@ -21,7 +21,6 @@ class LeaveOneOut(ControlVariate):
     centred = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """At least two independent points are needed."""
         if not isinstance(coupling, Independent):
             raise ValueError(
                 f"leave-one-out is biased on the points of {type(coupling).__name__}, which are not independent of "
@@ -31,11 +30,10 @@ class LeaveOneOut(ControlVariate):
             raise ValueError("leave-one-out needs num_samples of at least 2: with one point there is no other.")
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """That of the first point."""
         return evaluation.values[:1]
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """`S / (S - 1) * (f_s - mean f)`."""
+        """The signals are `S / (S - 1) * (f_s - mean f)`."""
         return Residual(less_the_others(evaluation.values))
 
 
@@ -54,7 +52,7 @@ class BatchLeaveOneOut(ControlVariate):
     dim: int = 0
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """That of the first element, of those that a mask leaves on: one for all elements; 0 for one that is alone."""
+        """All elements have that of the first that a mask leaves on; it is 0 for one that is alone."""
         values = evaluation.values
         self._refuse(values)
         dims = values.ndim - 1
@@ -66,7 +64,7 @@ class BatchLeaveOneOut(ControlVariate):
         return torch.where(active.sum(dim, keepdim=True) > 1, first, 0.0)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """`f_sk - mean_{j != k, s} f_sj`."""
+        """The signals are `f_sk - mean_{j != k, s} f_sj`."""
         values = evaluation.values
         self._refuse(values)
         average = values.mean(0)

@@ -48,7 +48,6 @@ class Relaxation(ControlVariate):
     noisy = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Independent points only."""
         if not isinstance(coupling, Independent):
             raise ValueError(
                 "a relaxed control variate makes its noise for one point at a time, whatever the coupling of "
@@ -56,11 +55,10 @@ class Relaxation(ControlVariate):
             )
 
     def extra_evaluations(self, points: int) -> int:
-        """Two for every point, or one where they are the same; none where c is no f."""
+        """Each point has two, or one where they are the same; none where c is no f."""
         return points * (1 if self.tied else 2) if self.needs_grad_f else 0
 
     def add(self, draw: Draw, generator: torch.Generator | None) -> Perturbation:
-        """Both relaxed points of every point, if f is wanted there, and how they were made."""
         checks.temperature_of_variables(self.temperature, draw.variables)
         log_probs = category_logits(draw.logits, draw.latent, draw.mask).log_softmax(-1)
         indices = self.repeat(draw.indices)
@@ -73,7 +71,7 @@ class Relaxation(ControlVariate):
         return Perturbation(log_probs, log_noise, perturbed, temperature, self.needs_grad_f)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """Along two paths from logits to relaxed points: one with the noise held fast, one with the argmax as well."""
+        """Two paths lead from logits to relaxed points: one holds the noise fast, one the argmax as well."""
         draw, made = evaluation.draw, evaluation.draw.added
         if not isinstance(made, Perturbation):
             raise ValueError(

@@ -27,7 +27,6 @@ class OthersStein(ControlVariate):
     needs_grad_f = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """At least two independent points are needed."""
         needs_others(coupling, "values and gradients of f at the other points are")
 
 
@@ -44,7 +43,6 @@ class Stein(OthersStein):
     outer: float = 0.5
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """That of the first point."""
         return evaluation.values[:1]
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
@@ -74,7 +72,7 @@ class AnyStein(OthersStein):
         raise NotImplementedError
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The surrogates at every point and at its neighbours, which differ from it in one variable."""
+        """The surrogates are asked at every point and at its neighbours, which differ from it in one variable."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes, dims = needed(evaluation), draw.indices.ndim
         points = values.shape[0]

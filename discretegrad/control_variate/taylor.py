@@ -26,15 +26,13 @@ class Taylor(ControlVariate):
     needs_grad_f = True
 
     def extra_evaluations(self, points: int) -> int:
-        """One."""
         return 1
 
     def add(self, draw: Draw, generator: torch.Generator | None) -> Added:
-        """The mean."""
         return Added(draw.probs.unsqueeze(0), slopes=True)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The values less the expansion, and `(diag p - p p^T) grad f(p)`."""
+        """The expansion is subtracted, and `(diag p - p p^T) grad f(p)` added back."""
         left, slopes = beyond_first_order(evaluation)
         return Residual(left, taylor_ops.gradient_of_mean(slopes, evaluation.draw.probs))
 
@@ -48,15 +46,13 @@ class OthersTaylor(ControlVariate):
     needs_grad_f = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """At least two independent points are needed."""
         needs_others(coupling, "the gradients of f at the other points are")
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """That of the first point."""
         return evaluation.values[:1]
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The centred values, and `coefficient * (diag p - p p^T)` times the mean gradient."""
+        """The values are centred, and `coefficient * (diag p - p p^T)` times the mean gradient is added back."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = needed(evaluation)
         points = values.shape[0]

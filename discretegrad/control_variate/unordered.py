@@ -23,7 +23,6 @@ class UnorderedBaseline(ControlVariate):
     centred = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Sets of at least two values."""
         if not isinstance(coupling, WithoutReplacement):
             raise ValueError(
                 f"UnorderedBaseline is made for a set without replacement, not for the points of "
@@ -34,11 +33,10 @@ class UnorderedBaseline(ControlVariate):
             raise ValueError("UnorderedBaseline needs a k of at least 2: with one value there is no other.")
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """That of the first value, which is always there."""
+        """The first value is always there."""
         return evaluation.values[:1]
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """`f_s - B_s`."""
         values, drawn = evaluation.values, evaluation.draw.drawn
         assert isinstance(drawn, JointPoints)  # of the coupling, which was not refused
         log_probs, log_rest = drawn.race()

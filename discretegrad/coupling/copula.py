@@ -42,7 +42,6 @@ class CopulaPoints(PairPoints):
         self.tables = tables
 
     def pair_law(self) -> Tensor:
-        """Of any two points, by the copula of two."""
         *variables, categories = self.probs.shape
         ids = torch.arange(categories, device=self.probs.device)
         every = ids.reshape(-1, *[1] * len(variables)).expand(-1, *variables)
@@ -50,7 +49,6 @@ class CopulaPoints(PairPoints):
         return law.movedim(0, -1).reshape(*variables, categories, categories)
 
     def pair_probs(self, pairs: Sequence[tuple[int, int]]) -> Tensor:
-        """Without the whole law."""
         return self._at(self.indices, pairs)
 
     def _at(self, indices: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
@@ -91,7 +89,6 @@ class Copula(Coupling):
 
     @property
     def evaluations(self) -> int:
-        """S."""
         return self.num_samples
 
     def draw(
@@ -101,7 +98,6 @@ class Copula(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> CopulaPoints:
-        """One uniform a point, and one for the order."""
         check()
         probs, ranking, family = tables = self._tables(switch_off(logits, mask))
         variables = probs.shape[:-1]
@@ -112,7 +108,6 @@ class Copula(Coupling):
         return CopulaPoints(indices, logits, mask, self, tables)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> CopulaPoints:
-        """Ids tell all."""
         return CopulaPoints(indices, logits, mask, self, self._tables(switch_off(logits, mask)))
 
     def _tables(self, logits: Tensor) -> Tables:
@@ -122,7 +117,6 @@ class Copula(Coupling):
         return Tables(probs, order_ops.ascending(probs), family(self.num_samples))
 
     def law(self, logits: Tensor) -> Law:
-        """By inclusion and exclusion."""
         probs, ranking, family = self._tables(logits)
         if not isinstance(family, copula_ops.Dirichlet):
             raise ValueError(

@@ -28,11 +28,9 @@ class DistinctPairs(PairPoints):
         self.kept = kept
 
     def pair_law(self) -> Tensor:
-        """Of a pair."""
         return flow.distinct_law(self.probs)
 
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
-        """From the closed form."""
         return flow.flow_of_distinct(self.logits, self.indices, coefficients, others, self.kept, self.mask)
 
 
@@ -58,7 +56,6 @@ class NearlyDistinct(Coupling):
 
     @property
     def evaluations(self) -> int:
-        """2P."""
         return 2 * self.num_pairs
 
     def draw(
@@ -68,7 +65,6 @@ class NearlyDistinct(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> DistinctPairs:
-        """Two uniforms a pair: one point, then the other given it."""
         if not flow.has_kernels(logits):  # which look themselves
             check()
         noise = uniform((2, self.num_pairs, *logits.shape[:-1]), logits, generator)
@@ -82,5 +78,4 @@ class NearlyDistinct(Coupling):
         return DistinctPairs(indices, logits, mask, self)
 
     def law(self, logits: Tensor) -> Law:
-        """The product over the pairs."""
         return law_of_pairs(flow.distinct_law(logits.softmax(-1)), self.num_pairs)

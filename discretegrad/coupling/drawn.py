@@ -80,7 +80,6 @@ class Weighted(Drawn):
     _weights: Tensor | None = None
 
     def value_weights(self) -> Tensor:
-        """`[S, *batch]`, found once."""
         if self._weights is None:
             self._weights = self.weigh()
         return self._weights

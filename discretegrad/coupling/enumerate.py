@@ -19,7 +19,6 @@ class EnumeratedPoints(Weighted):
     coupling: Enumerate
 
     def weigh(self) -> Tensor:
-        """The joint probabilities."""
         event_dims = self.coupling.event_dims
         chosen = self.probs.expand(*self.indices.shape, -1).gather(-1, self.indices.unsqueeze(-1)).squeeze(-1)
         return chosen.flatten(chosen.ndim - event_dims).prod(-1) if event_dims else chosen
@@ -41,7 +40,7 @@ class Enumerate(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """`C ** V`, which the logits tell."""
+        """The logits tell how many there are: `C ** V`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:
@@ -58,7 +57,6 @@ class Enumerate(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> EnumeratedPoints:
-        """All joint values; no randomness."""
         self._refuse_size(logits)
         check()
         *variables, categories = logits.shape
@@ -70,9 +68,8 @@ class Enumerate(Coupling):
         return self.at(logits, mask, ids.expand(-1, *variables))
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> EnumeratedPoints:
-        """Ids tell all."""
         return EnumeratedPoints(indices, logits, mask, self)
 
     def law(self, logits: Tensor) -> None:
-        """Nothing is random."""
+        """There is none: nothing is random."""
         return None

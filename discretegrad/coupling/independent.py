@@ -22,11 +22,9 @@ class IndependentPoints(PairPoints):
     """Points that are independent of each other."""
 
     def pair_law(self) -> Tensor:
-        """`p p^T`."""
         return self.probs.unsqueeze(-1) * self.probs.unsqueeze(-2)
 
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
-        """Leave-one-out."""
         weights = coefficients if others is None else coefficients + others
         return score_ops.scatter(self.indices, weights, self.logits.shape[-1], self.mask)
 
@@ -44,7 +42,6 @@ class Independent(Coupling):
 
     @property
     def evaluations(self) -> int:
-        """S."""
         return self.num_samples
 
     def draw(
@@ -54,7 +51,7 @@ class Independent(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> IndependentPoints:
-        """One uniform a point. Kernels take the logits, others the probabilities, for they will be asked for."""
+        """Kernels take the logits, others the probabilities, for they will be asked for."""
         chosen = dispatch.implementation(logits)
         if chosen != "native":  # which looks itself
             check()
@@ -68,11 +65,9 @@ class Independent(Coupling):
         return IndependentPoints(inverse_cdf(probs, noise), logits, mask, self, probs)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> IndependentPoints:
-        """Ids tell all."""
         return IndependentPoints(indices, logits, mask, self)
 
     def law(self, logits: Tensor) -> Law:
-        """The product law."""
         probs, categories = logits.softmax(-1), range(logits.shape[-1])
         every = itertools.product(categories, repeat=self.num_samples)
         outcomes = torch.tensor(list(every), device=probs.device)

@@ -60,14 +60,12 @@ class Joint(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> JointPoints:
-        """Draw joint values."""
         check()
         log_probs = self._log_probs(logits, mask)
         ids = self._sample(as_table(log_probs, self.event_dims), generator)
         return self._points(ids.reshape(ids.shape[0], *logits.shape[:-1]), logits, mask, log_probs)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> JointPoints:
-        """Ids tell all."""
         return self._points(indices, logits, mask, self._log_probs(logits, mask))
 
     def _log_probs(self, logits: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -89,7 +87,7 @@ class TopPoints(JointPoints):
     coupling: TopAndRest
 
     def weigh(self) -> Tensor:
-        """`p(z)` at the top, `(1 - p(top)) / num_samples` at the others."""
+        """The top have `p(z)`, the others `(1 - p(top)) / num_samples`."""
         top = as_words(self.indices[: self.coupling.k], self.coupling.event_dims)
         weights = joint_ops.log_joint(self.joined, top).exp().masked_fill(joint_ops.repeats(top), 0.0)
         rest = joint_ops.log_rest(self.joined, top).exp() / self.coupling.num_samples
@@ -122,7 +120,6 @@ class TopAndRest(Joint):
 
     @property
     def evaluations(self) -> int:
-        """k + num_samples."""
         return self.k + self.num_samples
 
     def _sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -135,7 +132,7 @@ class TopAndRest(Joint):
         return TopPoints(indices, logits, mask, self, log_probs)
 
     def law(self, logits: Tensor) -> Law:
-        """The top for certain, the others by their share of what is left."""
+        """The top are there for certain, the others by their share of what is left."""
         log_probs, event = one_event(as_table(self._log_probs(logits), self.event_dims)), logits.shape[:-1]
         words = all_words(log_probs)
         checks.enumerable(len(words), self.num_samples, MOST)
@@ -156,7 +153,7 @@ class SetPoints(JointPoints):
     """A set of joint values."""
 
     def weigh(self) -> Tensor:
-        """`p(s) R(S, s)`."""
+        """The weight of s is `p(s) R(S, s)`."""
         return joint_ops.first_ratios(*self.race())
 
 
@@ -189,7 +186,6 @@ class WithoutReplacement(Joint):
 
     @property
     def evaluations(self) -> int:
-        """k."""
         return self.k
 
     def _sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -201,7 +197,7 @@ class WithoutReplacement(Joint):
         return SetPoints(indices, logits, mask, self, log_probs)
 
     def law(self, logits: Tensor) -> Law:
-        """Of the set; the order of its values is that of all joint values, for nothing depends on it."""
+        """It is the set's; the order of its values is that of all joint values, for nothing depends on it."""
         log_probs, event = one_event(as_table(self._log_probs(logits), self.event_dims)), logits.shape[:-1]
         words = all_words(log_probs)
         possible = words[joint_ops.log_joint(log_probs, words) > -torch.inf]

@@ -29,7 +29,7 @@ class LocalPoints(Weighted):
         return joined(self.probs, self.coupling.event_dims)
 
     def weigh(self) -> Tensor:
-        """`p_vc / n`: the mean over the chosen variables of their local expectations."""
+        """The weights `p_vc / n` make the mean over the chosen variables of their local expectations."""
         probs, _ = self.joined
         if self.indices.shape[0] == 1:  # no variable, or a single category: there is nothing but the base
             return torch.ones_like(probs[..., 0, 0]).unsqueeze(0)
@@ -63,7 +63,7 @@ class Alternatives(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """`1 + num_variables (C - 1)`, which the logits tell."""
+        """The logits tell how many there are: `1 + num_variables (C - 1)`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:
@@ -87,7 +87,6 @@ class Alternatives(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> LocalPoints:
-        """A uniform a variable for the base, and one for the choice."""
         self._refuse_size(logits)
         check()
         own = self._probs(logits, mask)
@@ -114,7 +113,7 @@ class Alternatives(Coupling):
         return variables if self.num_variables is None else min(self.num_variables, variables)
 
     def law(self, logits: Tensor) -> Law:
-        """The base's law times that of the choice, which is uniform."""
+        """The base's law is multiplied by that of the choice, which is uniform."""
         probs, uncertain = joined(self._probs(logits), self.event_dims)
         variables, categories = one_event(probs).shape
         words = all_words(probs)

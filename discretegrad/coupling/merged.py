@@ -31,7 +31,7 @@ class DistinctPoints(Drawn):
         return self.points.probs
 
     def whole(self, values: Tensor) -> tuple[Drawn, Tensor]:
-        """All points, equal ones with equal values."""
+        """All points are there, equal ones with equal values."""
         checks.distinct_values(values, self.point_of)
         return self.points, _take(values, self.point_of)
 
@@ -56,12 +56,11 @@ class Distinct(Coupling):
 
     @property
     def whole(self) -> Coupling:
-        """The other one."""
         return self.coupling
 
     @property
     def evaluations(self) -> None:
-        """Up to those of the other one, which the points tell."""
+        """The points tell how many there are, up to those of the other coupling."""
         return None
 
     def draw(
@@ -71,16 +70,14 @@ class Distinct(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> DistinctPoints:
-        """Draw all points, and compare them."""
         points = self.coupling.draw(logits, mask, generator, check)
         return DistinctPoints(points, *distinct(points.indices, self.event_dims), self)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
-        """All points, as the other one has them."""
+        """All points are given, as the other coupling has them."""
         return self.coupling.at(logits, mask, indices)
 
     def law(self, logits: Tensor) -> Law | None:
-        """Of all points."""
         return self.coupling.law(logits)
 
 

@@ -45,7 +45,6 @@ class MirroredLaw(Law):
     """`[*variables, M, P]`."""
 
     def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> MirroredBits:
-        """Bits with their uniforms."""
         return MirroredBits(self._indices(chosen), logits, None, coupling, at_nodes(self.nodes, chosen))
 
 
@@ -66,7 +65,6 @@ class MirroredUniforms(Coupling):
 
     @property
     def evaluations(self) -> int:
-        """2P."""
         return 2 * self.num_pairs
 
     def draw(
@@ -76,7 +74,6 @@ class MirroredUniforms(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> MirroredBits:
-        """One uniform a pair."""
         check()
         checks.two_categories(logits.shape[-1], "MirroredUniforms")
         like = logits[..., 0]
@@ -95,11 +92,11 @@ class MirroredUniforms(Coupling):
         return MirroredBits(indices, logits, mask, self, noise, probs)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
-        """Refused: a pair of bits has many uniforms."""
+        """It is refused: a pair of bits has many uniforms."""
         raise checks.noise_unknown(self)
 
     def law(self, logits: Tensor) -> MirroredLaw:
-        """The product over the pairs of the law of one, with two nodes of u in every cell."""
+        """The law of a pair has two nodes of u in every cell; pairs are independent."""
         checks.two_categories(logits.shape[-1], "MirroredUniforms")
         probabilities, nodes = mirrored_cells(logits.softmax(-1))
         cells = torch.tensor(MIRRORED, device=nodes.device)

@@ -50,7 +50,6 @@ class SwapsLaw(Law):
     reference: int | None
 
     def drawn(self, coupling: Coupling, logits: Tensor, chosen: Tensor) -> SwappedPoints:
-        """Points with their noise."""
         log_noise = at_nodes(self.log_noise, chosen).movedim(0, -1)
         reference = None if self.reference is None else torch.full_like(chosen, self.reference)
         log_probs = logits.log_softmax(-1)
@@ -81,7 +80,7 @@ class Swaps(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """C, or up to `C (C - 1) / 2 + 1`, which the logits and the noise tell."""
+        """Logits and noise tell how many there are: C, or up to `C (C - 1) / 2 + 1`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:
@@ -104,7 +103,6 @@ class Swaps(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> SwappedPoints:
-        """C uniforms a variable."""
         self._refuse_size(logits)
         check()
         log_probs = switch_off(logits, mask).log_softmax(-1)
@@ -121,7 +119,7 @@ class Swaps(Coupling):
         return SwappedPoints(indices, logits, mask, self, log_probs, log_noise, reference)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
-        """Refused: points have many noises."""
+        """It is refused: points have many noises."""
         raise checks.noise_unknown(self)
 
     def _references(
@@ -135,7 +133,7 @@ class Swaps(Coupling):
         return (noise * categories).long().clamp_max(categories - 1).expand(variables)
 
     def law(self, logits: Tensor) -> SwapsLaw:
-        """For two categories, with two nodes of pi_0 in every cell; the noise of more cannot be enumerated."""
+        """Two categories have two nodes of pi_0 in every cell; the noise of more cannot be enumerated."""
         checks.enumerable_swaps(logits.shape[-1], self.reference)
         probabilities, nodes = mirrored_cells(logits.log_softmax(-1).exp())
         outcomes = torch.tensor(MIRRORED, device=nodes.device)

@@ -42,11 +42,9 @@ class TreePairs(PairPoints):
         return self.tree.probs
 
     def score(self, coefficients: Tensor) -> Tensor:
-        """From the tree's probabilities."""
         return score_ops.score(self.probs, self.indices, coefficients)
 
     def pair_law(self) -> Tensor:
-        """Of a pair."""
         return self.tree.law()
 
     def gradient(self, differences: Tensor, others: Tensor | None = None) -> Tensor:
@@ -54,11 +52,9 @@ class TreePairs(PairPoints):
         return self.tree.gradient(self.indices, differences, others, self.kept)
 
     def importance(self, differences: Tensor, others: Tensor | None = None) -> Tensor:
-        """See `ops.tree.Pairs.importance`."""
         return self.tree.importance(self.indices, differences, others, self.kept)
 
     def flow(self, coefficients: Tensor, others: Tensor | None = None) -> Tensor:
-        """From the closed form."""
         flow = self.tree.flow(self.indices, coefficients)
         return flow if others is None else flow + score_ops.scatter(self.indices, others, self.logits.shape[-1])
 
@@ -103,7 +99,6 @@ class Tree(Coupling):
 
     @property
     def evaluations(self) -> int:
-        """2P."""
         return 2 * self.num_pairs
 
     def draw(
@@ -113,7 +108,6 @@ class Tree(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> TreePairs:
-        """Three uniforms a pair."""
         if dispatch.implementation(logits) != "native":  # which looks itself
             check()
         tree = self._tree(logits, mask)
@@ -132,7 +126,6 @@ class Tree(Coupling):
         return tree_ops.pairs(self.shape, self.order, logits, mask)
 
     def law(self, logits: Tensor) -> Law:
-        """The product over the pairs of the law of one."""
         return law_of_pairs(self._tree(logits).law(), self.num_pairs)
 
 

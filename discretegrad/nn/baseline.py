@@ -25,7 +25,6 @@ class Baseline(Learner):
         raise NotImplementedError
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The values less the prediction."""
         values = evaluation.values
         return Residual(values - self.predict(values, evaluation.draw, evaluation.context).detach())
 
@@ -61,12 +60,11 @@ class RunningMean(Statistics, Baseline):
         self.register_buffer("weight", torch.zeros((), dtype=torch.float32))
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
-        """The corrected mean; 0 before the first update."""
+        """The prediction is the corrected mean; 0 before the first update."""
         return (self.mean / torch.where(self.weight > 0, self.weight, 1.0)).to(values.dtype)
 
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
-        """Move towards the mean of the values."""
         self.move("mean", masked_mean(draw, values), 1 - self.decay)
         self.move("weight", torch.ones_like(self.weight), 1 - self.decay)
 
@@ -98,7 +96,6 @@ class LearnedBaseline(Baseline):
         self.network = network
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
-        """The network's output."""
         batch = values.shape[1:]
         context = features(draw, len(batch), self.network) if context is None else context
         prediction = self.network(context)
@@ -112,7 +109,7 @@ class LearnedBaseline(Baseline):
         return prediction
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """Mean squared error of the prediction."""
+        """It is the mean squared error of the prediction."""
         values = active_values(draw, values)
         return masked_mean(draw, (values - self.predict(values, draw, context)).square())
 

@@ -67,5 +67,4 @@ class Learners(nn.Module):
             learner.update(draw, values, context)
 
     def extra_repr(self) -> str:
-        """The estimator."""
         return repr(self.estimator)

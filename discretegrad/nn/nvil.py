@@ -47,12 +47,12 @@ class NVILBaseline(Statistics, Baseline):
         self.register_buffer("spread", torch.zeros((), dtype=torch.float32))
 
     def predict(self, values: Tensor, draw: Draw, context: Any) -> Tensor:
-        """The network's output and the running mean."""
+        """The prediction is the network's output and the running mean."""
         mean = self.running.predict(values, draw, context)
         return mean if self.learned is None else mean + self.learned.predict(values, draw, context)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The values less the prediction, over the deviation."""
+        """What the prediction leaves of the values is divided by their deviation."""
         values = super().subtract_from(evaluation).values
         return Residual(values / self.scale().to(values.dtype) if self.normalise else values)
 
@@ -62,7 +62,7 @@ class NVILBaseline(Statistics, Baseline):
         return (self.spread / torch.where(weight > 0, weight, 1.0)).sqrt().clamp_min(1.0)
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """Mean squared error of the prediction."""
+        """It is the mean squared error of the prediction."""
         if self.learned is None:
             return super().loss(draw, values, context)
         values = active_values(draw, values)
@@ -71,7 +71,7 @@ class NVILBaseline(Statistics, Baseline):
 
     @torch.no_grad()
     def update(self, draw: Draw, values: Tensor, context: Any = None) -> None:
-        """Move towards the mean and the variance of what the network leaves of the values."""
+        """The running mean and variance move towards those of what the network leaves of the values."""
         values = active_values(draw, values)
         if self.learned is not None:
             values = values - self.learned.predict(values, draw, context)

@@ -182,7 +182,6 @@ class OneHotLinear(nn.Module):
         return math.prod(self.variables) * self.categories
 
     def extra_repr(self) -> str:
-        """Sizes, and what differs from a plain layer."""
         text = f"variables={self.variables}, categories={self.categories}, out_features={self.out_features}"
         text += "" if self.bias is not None else ", bias=False"
         return text if (self.low, self.high) == (0, 1) else f"{text}, low={self.low}, high={self.high}"

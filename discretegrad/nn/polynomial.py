@@ -81,13 +81,13 @@ class LinearControlVariate(Learner):
         return draw.latent.lift(output.reshape(draw.logits.shape))
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The values less the linear function, and `(diag p - p p^T) c`."""
+        """The linear function is subtracted, and `(diag p - p p^T) c` added back."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         slopes = self.coefficients(draw, values.ndim - 1, evaluation.context).to(values.dtype).expand(probs.shape)
         return Residual(values - _linear(slopes, draw, probs, values.ndim), taylor_ops.gradient_of_mean(slopes, probs))
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """The mean variance of what is left, over the points; over the batch where there is one point."""
+        """It is the mean variance of what is left, over the points; over the batch where there is one point."""
         values, probs = active_values(draw, values)[: draw.indices.shape[0]], draw.probs
         slopes = self.coefficients(draw, values.ndim - 1, context).expand(probs.shape)
         points = values.shape[0]
@@ -146,15 +146,13 @@ class QuadraticControlVariate(Learner):
         self.gain = nn.Parameter(torch.ones(()))
 
     def extra_evaluations(self, points: int) -> int:
-        """One."""
         return 1
 
     def add(self, draw: Draw, generator: torch.Generator | None) -> Added:
-        """The mean."""
         return Taylor().add(draw, generator)
 
     def subtract_from(self, evaluation: Evaluation) -> Residual:
-        """The values less the expansion, and the gradient of the expansion's mean."""
+        """The expansion is subtracted, and the gradient of its mean added back."""
         draw, values, probs = evaluation.draw, evaluation.values, evaluation.draw.probs
         left, slopes = beyond_first_order(evaluation)
         directions, curvatures, baseline = self._model(draw, values.ndim - 1, evaluation.context, values.dtype)
@@ -167,7 +165,7 @@ class QuadraticControlVariate(Learner):
         return Residual(left - self.gain * bent - baseline, added_back)
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """Mean square of what is left of the values, and of the differences of gradients, weighted by p."""
+        """It is the mean square of what is left of the values, and of the differences of gradients, weighted by p."""
         gradients = draw.grad_f(values, type(self).__name__)
         values, probs = active_values(draw, values), draw.probs
         evaluation = Evaluation(draw, values[:-1], values[-1:], gradients)

@@ -32,7 +32,7 @@ class Tuned(Learner):
     """Whether the parameters move the points at which f is evaluated."""
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """The squared norm of the gradient estimate, averaged over the batch; it reaches no parameters but its own."""
+        """It is the squared norm of the gradient estimate, in the batch's mean; it reaches its own parameters alone."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not (parameters and torch.is_grad_enabled()):
             return values.new_zeros(())
@@ -107,7 +107,6 @@ class LearnedStein(Tuned, AnyStein):
         self.outer = nn.Parameter(torch.zeros(()))
 
     def surrogates(self, features: Tensor) -> Tensor:
-        """The network's two outputs."""
         outputs = _in_own_dtype(self.network, features)
         if outputs.shape != (*features.shape[:-1], 2):
             raise ValueError(
@@ -160,12 +159,11 @@ class LearnedRelaxation(Tuned, Relaxation):
         return self.factor
 
     def moved(self, draw: Draw) -> Tensor:
-        """The relaxed points at the present temperature."""
         assert isinstance(draw.added, Perturbation)  # as `add` has made it
         return draw.added.relaxed(self.temperature)
 
     def at(self, relaxed: Tensor, evaluation: Evaluation) -> tuple[Tensor, Tensor]:
-        """Of f, of the network, or of both."""
+        """The function may be f, the network, or both."""
         if self.network is None:
             return super().at(relaxed, evaluation)
         values, slopes = self._network_at(relaxed, evaluation)

@@ -47,7 +47,7 @@ class DiscretePath(Path):
     """A path whose only noise is a plain draw of the ids, so that the oracle can enumerate it."""
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw ids, then give their one-hots a gradient."""
+        """Ids are drawn, then their one-hots are given a gradient."""
         indices = draw(self.law(logits), num_samples, generator)
         return self.carry(logits, indices), indices
 

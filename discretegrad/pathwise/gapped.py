@@ -25,7 +25,7 @@ class Gapped(DiscretePath):
             raise ValueError(f"gap must be 0 or more, not {self.gap!r}.")
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
-        """Straight through the moved softmax; the moves carry no gradient."""
+        """The gradient goes straight through the moved softmax; the moves carry none."""
         with torch.no_grad():
             drawn = one_hot(indices, logits.shape[-1], torch.bool)
             # The largest logit is 0. Forbidden categories stay where they are: what is added to them is finite.

@@ -24,7 +24,7 @@ class Gumbel(Path):
         checks.temperature(self.temperature)
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Perturb, soften, and round if asked to."""
+        """The logits are perturbed, softened, and rounded if asked to."""
         noise = gumbel(uniform((num_samples, *logits.shape), logits, generator, dtype=logits.dtype))
         perturbed = logits + noise
         indices = perturbed.detach().argmax(-1)
@@ -53,7 +53,7 @@ class ConditionalGumbel(Averaged):
     learned = True
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw ids, then the noises that could have drawn them."""
+        """Ids are drawn, then the noises that could have drawn them."""
         indices = draw(logits, num_samples, generator)
         moves = noise_given(logits, indices, self.num_rao, generator)
         return straight_through(soften(logits + moves, self.temperature).mean(0), indices), indices

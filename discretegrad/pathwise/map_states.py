@@ -29,7 +29,7 @@ class MapStates(Path):
         checks.positive(self.step, "step")
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Gumbel noise, so that the ids have the law of the logits."""
+        """The noise is Gumbel's, so that the ids have the law of the logits."""
         perturbed = logits.detach() + gumbel(
             uniform((num_samples, *logits.shape), logits, generator, dtype=logits.dtype)
         )

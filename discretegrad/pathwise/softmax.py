@@ -26,11 +26,11 @@ class Softmax(DiscretePath):
         checks.temperature(self.temperature)
 
     def law(self, logits: Tensor) -> Tensor:
-        """The logits, over the temperature if that is wanted."""
+        """It is that of the logits, over the temperature if that is wanted."""
         return logits / per_category(self.temperature, logits.dtype) if self.tempered_law else logits
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
-        """Dress the softmax up as the one-hots."""
+        """The softmax is dressed up as the one-hots."""
         return straight_through(soften(logits, self.temperature), indices)
 
 
@@ -44,16 +44,15 @@ class Argmax(DiscretePath):
         checks.temperature(self.temperature)
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """The same point `num_samples` times."""
+        """The same point comes `num_samples` times."""
         best = logits.detach().argmax(-1)
         indices = best.expand(num_samples, *best.shape)
         return self.carry(logits, indices), indices
 
     def law(self, logits: Tensor) -> Tensor:
-        """Of a category that is certain."""
         best = one_hot(logits.argmax(-1), logits.shape[-1], torch.bool)
         return torch.zeros_like(logits).masked_fill(~best, -torch.inf)
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
-        """Dress the softmax up as the one-hots."""
+        """The softmax is dressed up as the one-hots."""
         return straight_through(soften(logits, self.temperature), indices)

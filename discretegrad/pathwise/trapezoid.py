@@ -26,7 +26,7 @@ class Trapezoid(DiscretePath):
         checks.temperature(self.temperature, learned=False)
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:
-        """Add to the one-hots zeros that have the Jacobian."""
+        """Zeros that have the Jacobian are added to the one-hots."""
         with torch.no_grad():
             hard = one_hot(indices, logits.shape[-1], logits.dtype)
             probs = logits.softmax(-1)
@@ -43,7 +43,7 @@ class ConditionalTrapezoid(Averaged):
     """
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw ids from the logits, then the noises that would have drawn them halfway."""
+        """Ids are drawn from the logits, then the noises that would have drawn them halfway."""
         indices = draw(logits, num_samples, generator)
         with torch.no_grad():
             drawn = one_hot(indices, logits.shape[-1], torch.bool)
@@ -62,7 +62,7 @@ class RelaxedTrapezoid(Averaged):
     """
 
     def sample(self, logits: Tensor, num_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Draw ids, then the noises that could have drawn them."""
+        """Ids are drawn, then the noises that could have drawn them."""
         with torch.no_grad():
             indices = draw(logits, num_samples, generator)
             hard = one_hot(indices, logits.shape[-1], logits.dtype)

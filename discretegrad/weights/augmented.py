@@ -22,7 +22,7 @@ class UniformScore(Weights[MirroredBits]):
     differences = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Mirrored uniforms only."""
+        """Only mirrored uniforms fit."""
         if not isinstance(coupling, MirroredUniforms):
             raise ValueError(
                 f"UniformScore weights need the uniforms of antithetic bits, which {type(coupling).__name__} does not "
@@ -30,11 +30,9 @@ class UniformScore(Weights[MirroredBits]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Yes."""
         return True
 
     def gradient(self, drawn: MirroredBits, values: Tensor, centred: bool = False) -> Tensor:
-        """The published formula."""
         of_one = ((values[0::2] - values[1::2]) * (drawn.uniforms - 0.5).to(values.dtype)).mean(0)
         return torch.stack((-of_one, of_one), -1)
 
@@ -51,7 +49,7 @@ class DirichletScore(Weights[SwappedPoints]):
     differences = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Swaps only."""
+        """Only swaps fit."""
         if not isinstance(coupling, Swaps):
             raise ValueError(
                 f"{type(self).__name__} weights need the Dirichlet noise of swapped points, which "
@@ -59,11 +57,10 @@ class DirichletScore(Weights[SwappedPoints]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Yes."""
         return True
 
     def gradient(self, drawn: SwappedPoints, values: Tensor, centred: bool = False) -> Tensor:
-        """The sum over references, then centred over the categories that are allowed."""
+        """References are summed over, then the gradient is centred over the categories that are allowed."""
         if drawn.reference is not None:
             gradient = self.of_one(drawn, drawn.reference).unsqueeze(-1) * values.movedim(0, -1)
         else:
@@ -102,7 +99,6 @@ class ChangedDirichletScore(DirichletScore):
     integrate: bool = True
 
     def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
-        """Of all swaps, what each means for each category's noise."""
         variables, categories = like.shape[:-1], like.shape[-1]
         if self.integrate and isinstance(coupling, Swaps) and coupling.reference == "all":
             checks.fits(
@@ -115,7 +111,6 @@ class ChangedDirichletScore(DirichletScore):
             )
 
     def of_one(self, drawn: SwappedPoints, reference: Tensor) -> Tensor:
-        """As before, less noisy."""
         if self.integrate:
             by_variable = drawn.indices.movedim(0, -1)
             weights = swap_ops.integrate_one(drawn.log_noise, drawn.log_probs, reference, by_variable)
@@ -124,7 +119,6 @@ class ChangedDirichletScore(DirichletScore):
         return torch.where(_changed(drawn.indices), weights, 0.0)
 
     def of_all(self, drawn: SwappedPoints) -> Tensor:
-        """As before, less noisy."""
         if self.integrate:
             weights = swap_ops.integrate_all(drawn.log_noise, drawn.log_probs, drawn.indices.movedim(0, -1))
         else:

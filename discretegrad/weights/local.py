@@ -24,7 +24,7 @@ class LocalExpectations(Weights[LocalPoints]):
     differences = True
 
     def refuse(self, coupling: Coupling) -> None:
-        """Alternatives only."""
+        """Only alternatives fit."""
         if not isinstance(coupling, Alternatives):
             raise ValueError(
                 f"LocalExpectations weights need all categories of a variable, which the points of "
@@ -32,11 +32,10 @@ class LocalExpectations(Weights[LocalPoints]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Always."""
         return True
 
     def gradient(self, drawn: LocalPoints, values: Tensor, centred: bool = False) -> Tensor:
-        """The gradient of each local expectation, times the number of variables that it stands for."""
+        """The gradient of each local expectation is multiplied by the number of variables that it stands for."""
         indices, event_dims = drawn.indices, drawn.coupling.event_dims
         if indices.shape[0] == 1:
             return torch.zeros_like(drawn.probs, dtype=values.dtype)

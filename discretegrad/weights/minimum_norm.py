@@ -31,7 +31,7 @@ class MinimumNorm(PairWeights[PairPoints]):
     alpha: Share = None
 
     def refuse(self, coupling: Coupling) -> None:
-        """Exchangeable points or pairs, with a known pair law."""
+        """Points must be exchangeable, all or in pairs, with a known law of two."""
         if coupling.pairs is None:
             raise ValueError(
                 f"minimum-norm weights need points that are exchangeable, all or in pairs, which those of "
@@ -42,11 +42,11 @@ class MinimumNorm(PairWeights[PairPoints]):
             raise ValueError("minimum-norm weights need at least 2 points: with one there is no difference.")
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Always: where no weights are unbiased the draw is refused."""
+        """It always is: where no weights are unbiased the draw is refused."""
         return True
 
     def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
-        """Matrices of C x C, and trees of a variable's own."""
+        """Matrices of C x C are refused where they are too large, and flows on trees of a variable's own."""
         variables, categories = like.shape[:-1], like.shape[-1]
         if isinstance(coupling, Tree) and coupling.shape == "huffman":
             checks.flow_of_huffman(categories)
@@ -64,11 +64,10 @@ class MinimumNorm(PairWeights[PairPoints]):
             )
 
     def can_wait(self, coupling: Coupling) -> bool:
-        """Not where logits may be refused, whose pairs do not connect the categories."""
+        """It may not where logits may be refused, whose pairs do not connect the categories."""
         return coupling.pairs is not None and coupling.pairs.connected and super().can_wait(coupling)
 
     def gradient(self, drawn: PairPoints, values: Tensor, centred: bool = False) -> Tensor:
-        """The closed form, or a solve."""
         if not drawn.known.paired:
             return drawn.flow((values - values.mean(0)) / (len(values) - 1))
 

@@ -43,7 +43,7 @@ class PairWeights(Weights[Asked]):
         checks.share(self.alpha)
 
     def can_wait(self, coupling: Coupling) -> bool:
-        """Not for an alpha that is estimated."""
+        """It may not for an alpha that is estimated."""
         return self.alpha is None or isinstance(self.alpha, float | int)
 
 
@@ -62,7 +62,7 @@ class RaoBlackwell(PairWeights[TreePairs]):
     alpha: Share = None
 
     def refuse(self, coupling: Coupling) -> None:
-        """Trees only."""
+        """Only trees fit."""
         if not isinstance(coupling, Tree):
             raise ValueError(
                 f"RaoBlackwell weights integrate out the noise of a tree, which {type(coupling).__name__} does not "
@@ -70,11 +70,10 @@ class RaoBlackwell(PairWeights[TreePairs]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """For every tree, and every order of its leaves."""
+        """It is for every tree, and every order of its leaves."""
         return True
 
     def gradient(self, drawn: TreePairs, values: Tensor, centred: bool = False) -> Tensor:
-        """The closed form."""
         return pair_statistic(drawn.gradient, values, self.alpha)
 
 
@@ -98,7 +97,7 @@ class Importance(PairWeights[PairPoints]):
     alpha: Share = None
 
     def refuse(self, coupling: Coupling) -> None:
-        """Stick-breaking, and couplings that can draw every pair."""
+        """Sticks fit, and couplings that can draw every pair."""
         if not _draws_every_pair(coupling) and not (isinstance(coupling, Tree) and coupling.shape == "caterpillar"):
             raise ValueError(
                 "Importance weights need a coupling that can draw every pair of categories, and "
@@ -107,18 +106,16 @@ class Importance(PairWeights[PairPoints]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Where every pair can be drawn; for sticks, in ascending order."""
+        """It is where every pair can be drawn; for sticks, in ascending order."""
         return _draws_every_pair(coupling) or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
     def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
-        """Laws of pairs of a copula."""
         variables, categories = like.shape[:-1], like.shape[-1]
         if isinstance(coupling, Copula):
             laws = variables.numel() * (coupling.num_samples * (coupling.num_samples - 1) // 2)
             checks.law_of_copula(categories, laws, copula_ops.is_short(categories, like))
 
     def gradient(self, drawn: PairPoints, values: Tensor, centred: bool = False) -> Tensor:
-        """The closed form."""
         if not drawn.known.paired:
             return importance_of_all_pairs(drawn, values)
         return pair_statistic(drawn.importance, values, self.alpha)

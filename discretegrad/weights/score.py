@@ -18,18 +18,16 @@ class Score(Weights[Drawn]):
     differences = False
 
     def can_wait(self, coupling: Coupling) -> bool:
-        """Yes."""
         return True
 
     def refuse(self, coupling: Coupling) -> None:
         """No coupling is refused."""
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """Always."""
         return True
 
     def gradient(self, drawn: Drawn, values: Tensor, centred: bool = False) -> Tensor:
-        """A scatter of S numbers a variable, less the softmax times their sum where that is not zero."""
+        """S numbers a variable are scattered, less the softmax times their sum where that is not zero."""
         own = drawn.value_weights()
         # A point without probability must not contribute, whatever f returned there.
         weighted = values / len(drawn.indices) if own is None else weigh(append_dims(own, values.ndim), values)

@@ -1,6 +1,8 @@
 """How modules hang together: no circle of imports, and one meaning of a name of the measuring room."""
 
 import ast
+import importlib
+import inspect
 from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -98,3 +100,30 @@ def test_a_name_of_the_measuring_room_is_one_class():
                 if isinstance(node, ast.ClassDef) and node.name in ONE_CLASS:
                     places[node.name].append(name)
     assert {name: len(found) for name, found in places.items()} == dict.fromkeys(ONE_CLASS, 1), dict(places)
+
+
+def classes(package):
+    """Of all modules of a package that can be imported here."""
+    for name in modules(ROOT, package):
+        if not name.endswith(".triton") and not name.endswith(".__main__"):
+            try:
+                module = importlib.import_module(name)
+            except ModuleNotFoundError as error:  # of an extra that is not installed
+                assert error.name and not error.name.startswith(("discretegrad", "experiments"))
+                continue
+            yield from (own for own in vars(module).values() if isinstance(own, type) and own.__module__ == name)
+
+
+@pytest.mark.parametrize("package", ["discretegrad", "experiments"])
+def test_a_method_says_what_it_does_or_overrides_one_that_says_it(package):
+    silent, seen = [], 0
+    for own in classes(package):
+        for name, member in vars(own).items():
+            function = member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+            if name.startswith("_") or not inspect.isfunction(function):
+                continue
+            seen += 1
+            if not any(getattr(vars(base).get(name), "__doc__", None) for base in own.__mro__):
+                silent.append(f"{own.__module__}.{own.__qualname__}.{name}")
+    assert seen > 100
+    assert not silent

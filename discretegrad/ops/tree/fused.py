@@ -49,16 +49,14 @@ class FusedPairs(Pairs):
 
     @property
     def probs(self) -> Tensor:
-        """See `Pairs.probs`."""
         return self._leaves if self.category_at is None else self.logits.softmax(-1)
 
     @property
     def leaves(self) -> Tensor:
-        """See `Pairs.leaves`."""
         return self._leaves
 
     def law(self) -> Tensor:
-        """The reference's."""
+        """The reference is asked."""
         return reference.pairs(self.shape, self.order, self.logits).law()
 
     def to_categories(self, positions: Tensor) -> Tensor:
@@ -125,7 +123,6 @@ class HeapPairs(FusedPairs):
             self.levels.insert(0, self.levels[0][..., 0::2] + self.levels[0][..., 1::2])
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted | None]:
-        """See `Pairs.sample`."""
         shape, (of_first, of_parting, of_second) = noise.shape[1:], noise.double().reshape(3, -1)
         pairs, levels = shape[0], [level.reshape(-1) for level in self.levels]
         # Nodes are counted through all variables. Turns and flags are 0.0 and 1.0: unlike booleans, floats are
@@ -172,7 +169,6 @@ class HeapPairs(FusedPairs):
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
     ) -> Tensor:
-        """See `Pairs.gradient`."""
         parted = self._parted(indices) if kept is None else kept
         differences = torch.where(indices[0::2] == indices[1::2], 0.0, differences)
         tiny = torch.finfo(parted.own.dtype).tiny
@@ -205,7 +201,7 @@ class HeapPairs(FusedPairs):
         return Parted(slots, level, *self._masses(self._nodes(slots, level)).unbind(-1))
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
-        """See `Pairs.flow`: each point's own share of the corrections, at all nodes of its path together."""
+        """Each point finds its own share of the corrections, at all nodes of its path together."""
         depth, slots = self.tree.depth, self._slots(indices)
         nodes = self.tree.nodes.reshape(-1, 2 * depth).index_select(0, slots.reshape(-1))
         nodes = nodes.reshape(*slots.shape, depth, 2)
@@ -222,7 +218,7 @@ class HeapPairs(FusedPairs):
         return self.gathered(indices, coefficients.expand(indices.shape), self.tree.indicators, rows, weights)
 
     def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
-        """The reference's, for no estimator on such a tree has these weights."""
+        """The reference is asked, for no estimator on such a tree has these weights."""
         return reference.pairs(self.shape, self.order, self.logits).ratio(indices)
 
 
@@ -249,7 +245,6 @@ class StickPairs(FusedPairs):
         return past.cumprod(-1)
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Pairs.sample`."""
         noise = noise.double()
         of_parting, (of_first, of_second) = noise[1], 1 - noise[0::2]  # sums from the other end take the complement
         first = self.last - search(self.sums, of_first * self.sums[..., -1], right=False)
@@ -277,7 +272,7 @@ class StickPairs(FusedPairs):
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Tensor | None = None
     ) -> Tensor:
-        """See `Pairs.gradient`; the density of a stick is its one-hot."""
+        """The density of a stick is its one-hot."""
         positions = self.to_positions(indices) if kept is None else kept
         first, second = positions[0::2], positions[1::2]
         stick, at_stick = torch.minimum(first, second), first < second  # the first point
@@ -300,7 +295,7 @@ class StickPairs(FusedPairs):
         return ratio.to(self._leaves.dtype)
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
-        """See `Pairs.flow`: cumulative sums along the sticks."""
+        """Cumulative sums run along the sticks."""
         ends = scatter(self.to_positions(indices), coefficients, self.last + 1)
         leaves, rest = self._leaves, self.rest.flip(-1).to(self._leaves.dtype)
         tiny = torch.finfo(leaves.dtype).tiny

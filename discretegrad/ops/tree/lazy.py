@@ -21,16 +21,15 @@ class LogitPairs(Pairs):
 
     @property
     def like(self) -> Tensor:
-        """The logits, whatever they are where the mask is False."""
+        """They are the logits, whatever they are where the mask is False."""
         return self.logits
 
     @property
     def probs(self) -> Tensor:
-        """See `Pairs.probs`."""
         return switch_off(self.logits, self.mask).softmax(-1)
 
     def law(self) -> Tensor:
-        """The reference's."""
+        """The reference is asked."""
         return self.reference().law()
 
     def reference(self) -> reference.ReferencePairs:

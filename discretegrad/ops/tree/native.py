@@ -63,22 +63,18 @@ class NativePairs(LogitPairs):
 
     @property
     def leaves(self) -> Tensor:
-        """See `Pairs.leaves`."""
         return self.probs if self.kind in IN_ORDER and self.order is None else self.reference().leaves
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
-        """See `Pairs.sample`."""
         indices = native.empty((2 * noise.shape[1], *noise.shape[2:]), torch.int64)
         return indices, self._look_at(noise.double().contiguous(), indices, self.logits.dtype)
 
     def sound(self, kept: Parted) -> bool:
-        """See `Pairs.sound`."""
         return kept.sound
 
     def gradient(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
     ) -> Tensor:
-        """See `Pairs.gradient`."""
         if native.differentiated(self.logits, differences):
             return self.reference().gradient(indices, differences, others)
         call = self._call(indices, differences, others, kept)
@@ -94,7 +90,6 @@ class NativePairs(LogitPairs):
     def importance(
         self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: Parted | None = None
     ) -> Tensor:
-        """See `Pairs.importance`."""
         if native.differentiated(self.logits, differences):
             return self.reference().importance(indices, differences, others)
         call = self._call(indices, differences, others, kept)
@@ -117,11 +112,10 @@ class NativePairs(LogitPairs):
         return Call(indices, parted, parted.shares.to(dtype), grouped, others, out, sizes)
 
     def ratio(self, indices: Tensor, kept: Parted | None = None) -> Tensor:
-        """See `Pairs.ratio`."""
         return (self._look_at(None, indices.contiguous(), self.logits.dtype) if kept is None else kept).ratio
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
-        """The fused one's, or the reference's."""
+        """The fused implementation is asked, or the reference."""
         found = fused.pairs(self.shape, self.order, switch_off(self.logits, self.mask))
         return (found or self.reference()).flow(indices, coefficients)
 

@@ -92,16 +92,14 @@ class ReferencePairs(Pairs):
 
     @property
     def probs(self) -> Tensor:
-        """See `Pairs.probs`."""
         return self.by_category
 
     @property
     def leaves(self) -> Tensor:
-        """See `Pairs.leaves`."""
         return self.by_position
 
     def sample(self, noise: Tensor) -> tuple[Tensor, None]:
-        """The first point; given it, the node of its path where the second leaves it; and the second below."""
+        """The first point is drawn; given it, the node where the second leaves its path; then the second below."""
         categories = self.probs.shape[-1]
         first = inverse_cdf(self.leaves, noise[0])
         at = first.unsqueeze(-1)
@@ -125,7 +123,6 @@ class ReferencePairs(Pairs):
         return _look_up(self.category_at, interleave(first, second)), None
 
     def law(self) -> Tensor:
-        """See `Pairs.law`."""
         categories = self.probs.shape[-1]
         grid = torch.arange(categories, device=self.probs.device)
         first, second = (
@@ -140,7 +137,6 @@ class ReferencePairs(Pairs):
         return law.movedim(0, -1).unflatten(-1, (categories, categories))
 
     def gradient(self, indices: Tensor, differences: Tensor, others: Tensor | None = None, kept: None = None) -> Tensor:
-        """See `Pairs.gradient`."""
         first, second = indices[0::2], indices[1::2]
         parted = self._parted(first, second)
         differences = torch.where(first == second, 0.0, differences)
@@ -164,7 +160,7 @@ class ReferencePairs(Pairs):
         return _ratio(2 * parted.first_mass * parted.second_mass, parted.probability)
 
     def flow(self, indices: Tensor, coefficients: Tensor) -> Tensor:
-        """Sums of the coefficients below each child, and their corrections from the root down to the leaves."""
+        """Coefficients are summed below each child, and their corrections from the root down to the leaves."""
         categories = self.probs.shape[-1]
         ends = scatter(indices, coefficients, categories)
         low, middle, high, parent, side = (table.movedim(-1, 0) for table in self.topology)
