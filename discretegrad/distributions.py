@@ -41,7 +41,7 @@ class _ByPath(torch.distributions.Distribution):
             holder.logits = checks.logits_of_probs(holder.probs, LATENTS[self.latent])
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        """It is as in `torch.distributions`; the path stays."""
+        """The shape grows as in `torch.distributions`; the path stays."""
         new = self._get_checked_instance(_ByPath, _instance)
         new.path = self.path
         return super().expand(batch_shape, new)
@@ -60,7 +60,7 @@ class _ByPath(torch.distributions.Distribution):
         return objectives.log_prob(value.to(self.logits.dtype), self.logits, 0, self.latent)
 
     def entropy(self: Any) -> Tensor:
-        """It is in nats, `[*batch_shape]`."""
+        """The entropy is in nats, `[*batch_shape]`."""
         return objectives.entropy(self.logits, 0, self.latent)
 
     @property
@@ -98,7 +98,7 @@ class OneHotCategorical(_ByPath, torch.distributions.OneHotCategorical):
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """It has the one-hots; the simplex where the path relaxes them."""
+        """The support has the one-hots, or is the simplex where the path relaxes them."""
         return constraints.one_hot if getattr(self.path.path, "hard", True) else constraints.simplex
 
 
@@ -126,12 +126,12 @@ class Bernoulli(_ByPath, torch.distributions.Bernoulli):
 
     @property
     def mode(self) -> Tensor:
-        """It is the more probable of 0 and 1."""
+        """The mode is the more probable of 0 and 1."""
         return (self.logits > 0).to(self.logits.dtype)
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """It has 0 and 1; what is between them too where the path relaxes them."""
+        """The support has 0 and 1, and what is between them where the path relaxes them."""
         return constraints.boolean if getattr(self.path.path, "hard", True) else constraints.unit_interval
 
 

@@ -85,7 +85,7 @@ class MultiSampleBound(Objective):
         return multi_sample_bound(values)
 
     def signals(self, values: Tensor) -> Tensor:
-        """They are S times each point's signal, for the weights divide by S."""
+        """The signals are S times those of the points, for the weights divide by S."""
         return values.shape[0] * bound_ops.signals(values, self.baseline)
 
 
@@ -110,11 +110,11 @@ class AntitheticBound(Objective):
         _refuse_control_variate(control_variate)
 
     def combine(self, values: Tensor, value_weights: Tensor | None) -> Tensor:
-        """It is the mean of the two bounds."""
+        """The objective is the mean of the two bounds."""
         return (multi_sample_bound(values[0::2]) + multi_sample_bound(values[1::2])) / 2
 
     def signals(self, values: Tensor) -> Tensor:
-        """They are P times each point's signal, for the weights divide by P."""
+        """The signals are P times those of the points, for the weights divide by P."""
         return values.shape[0] / 2 * bound_ops.pair_signals(values)
 
 

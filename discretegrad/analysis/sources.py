@@ -165,7 +165,7 @@ class OfFunction(Source):
         return (flat if self.wrt is None else self._pulled_back(flat)).squeeze(0).double()
 
     def signature(self, latent: str) -> Tensor:
-        """It is told by the logits, f at two points that do not depend on them, what else f takes, and wrt."""
+        """What tells problems apart: the logits, f at two points that are fixed, what else it takes, and wrt."""
         problem, wrt = self.problem, self.wrt
         mask = None if problem.mask is None else problem.mask.cpu()
         # On the CPU, for the same points on every machine.
@@ -194,7 +194,7 @@ class OfStep(Source):
         self.device = next(iter(wrt.values())).device
 
     def refuse(self, latent: str) -> None:
-        """The step knows best."""
+        """Nothing is refused: the step knows best."""
 
     def look(self, latent: str) -> str | None:
         return None
@@ -236,7 +236,7 @@ class OfStep(Source):
         return once
 
     def signature(self, latent: str) -> Tensor:
-        """It is told by the parameters, and a gradient at points that do not depend on them."""
+        """What tells problems apart: the parameters, and a gradient at points that do not depend on them."""
 
         def gradient() -> Tensor:
             return self.gradient(AtLevel(2, latent=latent)).gradients

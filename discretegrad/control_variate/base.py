@@ -117,7 +117,7 @@ class Chain(ControlVariate):
         return found
 
     def constant_of(self, evaluation: Evaluation) -> Tensor | None:
-        """The first part that has one has it: those before it keep constants, those behind do not see them."""
+        """The constant is that of the first part with one: parts before it keep constants, later ones see none."""
         found = (part.constant_of(evaluation) for part in self.parts)
         return next((constant for constant in found if constant is not None), None)
 

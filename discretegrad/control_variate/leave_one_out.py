@@ -52,7 +52,7 @@ class BatchLeaveOneOut(ControlVariate):
     dim: int = 0
 
     def constant_of(self, evaluation: Evaluation) -> Tensor:
-        """All elements have that of the first that a mask leaves on; it is 0 for one that is alone."""
+        """The constant of all elements is that of the first that a mask leaves on, and 0 for one that is alone."""
         values = evaluation.values
         self._refuse(values)
         dims = values.ndim - 1

@@ -40,7 +40,7 @@ class Enumerate(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """The logits tell how many there are: `C ** V`."""
+        """The logits tell how many evaluations there are: `C ** V`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:
@@ -71,5 +71,5 @@ class Enumerate(Coupling):
         return EnumeratedPoints(indices, logits, mask, self)
 
     def law(self, logits: Tensor) -> None:
-        """There is none: nothing is random."""
+        """There is no law: nothing is random."""
         return None

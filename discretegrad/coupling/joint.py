@@ -197,7 +197,7 @@ class WithoutReplacement(Joint):
         return SetPoints(indices, logits, mask, self, log_probs)
 
     def law(self, logits: Tensor) -> Law:
-        """It is the set's; the order of its values is that of all joint values, for nothing depends on it."""
+        """The law is the set's, whose values are in the order of all joint values, for nothing depends on it."""
         log_probs, event = one_event(as_table(self._log_probs(logits), self.event_dims)), logits.shape[:-1]
         words = all_words(log_probs)
         possible = words[joint_ops.log_joint(log_probs, words) > -torch.inf]

@@ -63,7 +63,7 @@ class Alternatives(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """The logits tell how many there are: `1 + num_variables (C - 1)`."""
+        """The logits tell how many evaluations there are: `1 + num_variables (C - 1)`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:

@@ -60,7 +60,7 @@ class Distinct(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """The points tell how many there are, up to those of the other coupling."""
+        """The points tell how many evaluations there are, up to those of the other coupling."""
         return None
 
     def draw(

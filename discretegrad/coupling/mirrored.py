@@ -92,7 +92,7 @@ class MirroredUniforms(Coupling):
         return MirroredBits(indices, logits, mask, self, noise, probs)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
-        """It is refused: a pair of bits has many uniforms."""
+        """Points that are given are refused: a pair of bits has many uniforms."""
         raise checks.noise_unknown(self)
 
     def law(self, logits: Tensor) -> MirroredLaw:

@@ -80,7 +80,7 @@ class Swaps(Coupling):
 
     @property
     def evaluations(self) -> None:
-        """Logits and noise tell how many there are: C, or up to `C (C - 1) / 2 + 1`."""
+        """Logits and noise tell how many evaluations there are: C, or up to `C (C - 1) / 2 + 1`."""
         return None
 
     def _refuse_size(self, like: Tensor) -> None:
@@ -119,7 +119,7 @@ class Swaps(Coupling):
         return SwappedPoints(indices, logits, mask, self, log_probs, log_noise, reference)
 
     def at(self, logits: Tensor, mask: Tensor | None, indices: Tensor) -> Drawn:
-        """It is refused: points have many noises."""
+        """Points that are given are refused: they have many noises."""
         raise checks.noise_unknown(self)
 
     def _references(

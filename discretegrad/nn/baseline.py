@@ -109,7 +109,7 @@ class LearnedBaseline(Baseline):
         return prediction
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """It is the mean squared error of the prediction."""
+        """The loss is the mean squared error of the prediction."""
         values = active_values(draw, values)
         return masked_mean(draw, (values - self.predict(values, draw, context)).square())
 

@@ -62,7 +62,7 @@ class NVILBaseline(Statistics, Baseline):
         return (self.spread / torch.where(weight > 0, weight, 1.0)).sqrt().clamp_min(1.0)
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """It is the mean squared error of the prediction."""
+        """The loss is the mean squared error of the prediction."""
         if self.learned is None:
             return super().loss(draw, values, context)
         values = active_values(draw, values)

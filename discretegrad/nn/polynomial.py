@@ -87,7 +87,7 @@ class LinearControlVariate(Learner):
         return Residual(values - _linear(slopes, draw, probs, values.ndim), taylor_ops.gradient_of_mean(slopes, probs))
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """It is the mean variance of what is left, over the points; over the batch where there is one point."""
+        """The loss is the mean variance of what is left over the points, or over the batch where there is one."""
         values, probs = active_values(draw, values)[: draw.indices.shape[0]], draw.probs
         slopes = self.coefficients(draw, values.ndim - 1, context).expand(probs.shape)
         points = values.shape[0]
@@ -165,7 +165,7 @@ class QuadraticControlVariate(Learner):
         return Residual(left - self.gain * bent - baseline, added_back)
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """It is the mean square of what is left of the values, and of the differences of gradients, weighted by p."""
+        """The loss is the mean square of what is left of the values and, weighted by p, of gradients' differences."""
         gradients = draw.grad_f(values, type(self).__name__)
         values, probs = active_values(draw, values), draw.probs
         evaluation = Evaluation(draw, values[:-1], values[-1:], gradients)

@@ -32,7 +32,7 @@ class Tuned(Learner):
     """Whether the parameters move the points at which f is evaluated."""
 
     def loss(self, draw: Draw, values: Tensor, context: Any = None) -> Tensor:
-        """It is the squared norm of the gradient estimate, in the batch's mean; it reaches its own parameters alone."""
+        """The loss is the squared norm of the gradient estimate, averaged over the batch, for its own parameters."""
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if not (parameters and torch.is_grad_enabled()):
             return values.new_zeros(())

@@ -26,7 +26,7 @@ class Softmax(DiscretePath):
         checks.temperature(self.temperature)
 
     def law(self, logits: Tensor) -> Tensor:
-        """It is that of the logits, over the temperature if that is wanted."""
+        """The law is that of the logits, over the temperature if that is wanted."""
         return logits / per_category(self.temperature, logits.dtype) if self.tempered_law else logits
 
     def carry(self, logits: Tensor, indices: Tensor) -> Tensor:

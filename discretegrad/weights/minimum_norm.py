@@ -42,7 +42,7 @@ class MinimumNorm(PairWeights[PairPoints]):
             raise ValueError("minimum-norm weights need at least 2 points: with one there is no difference.")
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """It always is: where no weights are unbiased the draw is refused."""
+        """The gradient is always unbiased: where no weights are, the draw is refused."""
         return True
 
     def refuse_size(self, coupling: Coupling, like: Tensor) -> None:
@@ -64,7 +64,7 @@ class MinimumNorm(PairWeights[PairPoints]):
             )
 
     def can_wait(self, coupling: Coupling) -> bool:
-        """It may not where logits may be refused, whose pairs do not connect the categories."""
+        """The gradient cannot wait where logits may be refused, whose pairs do not connect the categories."""
         return coupling.pairs is not None and coupling.pairs.connected and super().can_wait(coupling)
 
     def gradient(self, drawn: PairPoints, values: Tensor, centred: bool = False) -> Tensor:

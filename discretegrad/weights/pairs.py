@@ -43,7 +43,7 @@ class PairWeights(Weights[Asked]):
         checks.share(self.alpha)
 
     def can_wait(self, coupling: Coupling) -> bool:
-        """It may not for an alpha that is estimated."""
+        """The gradient cannot wait where alpha is estimated."""
         return self.alpha is None or isinstance(self.alpha, float | int)
 
 
@@ -70,7 +70,7 @@ class RaoBlackwell(PairWeights[TreePairs]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """It is for every tree, and every order of its leaves."""
+        """The gradient is unbiased for every tree, and every order of its leaves."""
         return True
 
     def gradient(self, drawn: TreePairs, values: Tensor, centred: bool = False) -> Tensor:
@@ -106,7 +106,7 @@ class Importance(PairWeights[PairPoints]):
             )
 
     def unbiased(self, coupling: Coupling) -> bool:
-        """It is where every pair can be drawn; for sticks, in ascending order."""
+        """The gradient is unbiased where every pair can be drawn; of sticks, in ascending order."""
         return _draws_every_pair(coupling) or (isinstance(coupling, Tree) and coupling.order == "ascending")
 
     def refuse_size(self, coupling: Coupling, like: Tensor) -> None:

@@ -21,7 +21,7 @@ class LogitPairs(Pairs):
 
     @property
     def like(self) -> Tensor:
-        """They are the logits, whatever they are where the mask is False."""
+        """The logits are at hand, whatever they are where the mask is False."""
         return self.logits
 
     @property
