@@ -3,7 +3,7 @@
 #
 # The term that moves samples from one component to another takes all scales for 1 (`v_cd` in the backward pass divides by no
 # scale). Where the smallest scale of each coordinate is 1 the gradient is right; the same mixture in units ten times as large,
-# means, scales and all, gets a sixth of it, and nothing is said. Those of the means and of the scales are right in any unit,
+# means, scales and all, gets less than a third of it, silently. Those of the means and of the scales are right in any unit,
 # and so are all of MixtureOfDiagNormalsSharedCovariance.
 source "$(dirname "$0")/with_torch.sh" torch==2.13.0 numpy==2.4.6 pyro-ppl==1.9.2
 venv/bin/python - <<'PY'
