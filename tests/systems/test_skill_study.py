@@ -140,7 +140,7 @@ def test_what_was_to_be_shown_is_told_from_margins_by_seed(tmp_path):
     keep(made(), tmp_path / ROWS)
     page.write(tmp_path)
     text = (tmp_path / "skill.md").read_text()
-    assert "### Held out: countries" in text and "To read takes 2,000 steps and 2 minutes" in text.replace("\n", " ")
+    assert "### Held out: countries" in text and "To read took 2,000 steps and 2 minutes" in text.replace("\n", " ")
 
 
 def test_a_sweep_over_seeds_starts_each_from_its_own():
