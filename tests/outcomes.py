@@ -94,3 +94,12 @@ def assert_exact(got, expected):
     for one, other in zip(got, expected, strict=True):
         assert other.norm() > 1e-6
         assert (one - other).norm() < 1e-10 * other.norm()
+
+
+def draws(estimator, logits):
+    """All ids `[S, *variables]` of a draw, with their probabilities."""
+    law = estimator.coupling.law(logits.detach())
+    flat = law.probabilities.flatten(0, -2)
+    for choice in itertools.product(*(row.nonzero().flatten().tolist() for row in flat)):
+        probability = math.prod(row[outcome] for row, outcome in zip(flat, choice, strict=True))
+        yield law.outcomes[list(choice)].T.reshape(-1, *logits.shape[:-1]), probability

@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from outcomes import draws
 from test_conf import CONF
-from test_in_batch import draws
 from test_retrieval import Rank, units
 
 import discretegrad as dg

@@ -1,10 +1,10 @@
 """The contrastive loss of a batch of codes, told apart by document: by enumeration, in float64."""
 
 import itertools
-import math
 
 import pytest
 import torch
+from outcomes import draws
 
 import discretegrad as dg
 from discretegrad.objectives import contrastive
@@ -43,15 +43,6 @@ class Search:
         ids = ids.reshape(-1, N, len(self.variables))
         log_probs = self.logits.log_softmax(-1)[torch.arange(N)[:, None], self.variables, ids].sum((-1, -2))
         return torch.autograd.grad((log_probs.exp() * self.loss(self.scores(ids))).sum(), self.parameters)
-
-
-def draws(estimator, logits):
-    """All ids `[S, *variables]` of a draw, with their probabilities."""
-    law = estimator.coupling.law(logits.detach())
-    flat = law.probabilities.flatten(0, -2)
-    for choice in itertools.product(*(row.nonzero().flatten().tolist() for row in flat)):
-        probability = math.prod(row[outcome] for row, outcome in zip(flat, choice, strict=True))
-        yield law.outcomes[list(choice)].T.reshape(-1, *logits.shape[:-1]), probability
 
 
 @pytest.mark.parametrize(
