@@ -40,10 +40,10 @@ ROOT = Path(__file__).resolve().parents[1]
 def measured(sizes: Setting) -> Iterator[tuple[str, float]]:
     """Ratios by their name."""
     at = f"C={sizes.categories}, B={sizes.batch}"
-    step, limit = Step(sizes), Step(sizes)
-    fixed = limit.given(2)
+    step = Step(sizes)  # of all: a model that only one of them moves would have left the caches
+    fixed = step.given(2)
     steps: dict[str, Callable[[], object]] = {name: partial(step, one) for name, one in ESTIMATORS.items()}
-    steps |= {HAND: lambda: step.finish(by_hand.loss(step)), LIMIT: lambda: limit.limit(*fixed)}
+    steps |= {HAND: lambda: step.finish(by_hand.loss(step)), LIMIT: lambda: step.limit(*fixed)}
     yield from over(LIMIT, f"step / limit, {at}", steps)
     leaf = torch.randn(sizes.batch, *sizes.event).requires_grad_()
     values = torch.randn(2, sizes.batch)
