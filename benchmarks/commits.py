@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -24,6 +22,7 @@ from scipy.stats import t
 from torch import Tensor
 
 import discretegrad as dg
+from benchmarks.cliffs import by_hand_gradient
 from benchmarks.peers import by_hand
 from benchmarks.sizes import SECONDS, SMALL, Setting, set_threads
 from benchmarks.steps import Step
@@ -48,7 +47,7 @@ def measured(sizes: Setting) -> Iterator[tuple[str, float]]:
     leaf = torch.randn(sizes.batch, *sizes.event).requires_grad_()
     values = torch.randn(2, sizes.batch)
     alone: dict[str, Callable[[], object]] = {n: partial(own, one, leaf, values) for n, one in ESTIMATORS.items()}
-    yield from over(HAND, f"own time / by hand, {at}", alone | {HAND: partial(hand, leaf, values)})
+    yield from over(HAND, f"own time / by hand, {at}", alone | {HAND: partial(by_hand_gradient, leaf, values)})
 
 
 def over(base: str, title: str, runs: Mapping[str, Callable[[], object]]) -> Iterator[tuple[str, float]]:
@@ -60,22 +59,6 @@ def over(base: str, title: str, runs: Mapping[str, Callable[[], object]]) -> Ite
 def own(estimator: dg.Estimator, leaf: Tensor, values: Tensor) -> None:
     """Sampling, surrogate and backward."""
     torch.autograd.grad(estimator.surrogate(estimator.sample(leaf), values).sum(), leaf)
-
-
-def hand(leaf: Tensor, values: Tensor) -> None:
-    """The same, written by hand."""
-    log_probs = leaf.log_softmax(-1)
-    ids = by_hand.sample(log_probs, len(values))
-    torch.autograd.grad(by_hand.surrogate(values, by_hand.log_prob(log_probs, ids)).sum(), leaf)
-
-
-def of_checkout(root: Path) -> dict[str, float]:
-    """What a new process finds, whose packages are those of a checkout."""
-    command = [sys.executable, "-P", str(Path(__file__).resolve()), "--measure"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
 
 
 def bounded(values: Sequence[float]) -> str:
@@ -98,13 +81,15 @@ def main() -> None:
         set_threads()
         print(json.dumps(dict(pair for sizes in SIZES for pair in measured(sizes))))
         return
+    from benchmarks.counts import run_in  # which the other checkout need not have
+
     if options.before is None or not (options.before / "discretegrad").is_dir() or options.processes < 1:
         parser.error("give a checkout of another commit, and at least one process.")
     roots = {"before": options.before.resolve(), "now": ROOT}
     found: dict[str, list[dict[str, float]]] = {name: [] for name in roots}
     for number in range(options.processes):
         for name, root in roots.items():
-            found[name].append(of_checkout(root))
+            found[name].append(run_in(root, Path(__file__).resolve(), "--measure"))
         print(f"{number + 1} of {options.processes}", file=sys.stderr)
     print("| | before | now |", "| --- | ---: | ---: |", sep="\n")
     for case in found["now"][0]:

@@ -129,10 +129,15 @@ def _names(file: Path) -> list[str]:
 
 def of_calls(root: Path) -> dict[str, object]:
     """Calls of the package's Python functions, and how deep `analysis.compare` calls f; see `benchmarks/calls.py`."""
-    command = [sys.executable, "-P", str(Path(__file__).with_name("calls.py")), str(root)]
+    return run_in(root, Path(__file__).with_name("calls.py"), str(root))
+
+
+def run_in(root: Path, script: Path, *arguments: str) -> dict[str, Any]:
+    """What a script prints as JSON in a new process, whose packages are those of a checkout."""
+    command = [sys.executable, "-P", str(script), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

@@ -7,6 +7,7 @@ over the time, beside a copy with as much traffic in the same rounds. On the CPU
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 import discretegrad as dg
-from benchmarks.peers import by_hand
+from benchmarks.cliffs import by_hand_gradient
 from benchmarks.sizes import SMALL, Setting
 from benchmarks.timing import beside, report, time_rows
 from discretegrad.memory import peak
@@ -186,11 +187,7 @@ def test_own_time(benchmark, categories, name):
     leaf = torch.randn(sizes.batch, *sizes.event).requires_grad_()
     values = torch.randn(POINTS, sizes.batch)
 
-    def hand() -> Tensor:
-        log_probs = leaf.log_softmax(-1)
-        ids = by_hand.sample(log_probs, POINTS)
-        return torch.autograd.grad(by_hand.surrogate(values, by_hand.log_prob(log_probs, ids)).sum(), leaf)[0]
-
+    hand = partial(by_hand_gradient, leaf, values)
     runs = {name: gradient_of(OWN[name])(leaf.detach()).run, "rloo-2 by hand": hand}
     benchmark.group = f"own time, C={categories}"
     seconds = beside(benchmark, runs, most=200)
