@@ -136,6 +136,7 @@ class LinkingTask(PromptsTask):
         super()._take_up()
         self.linker.know(self.column("contexts"), [*self.reader.own.get_added_tokens_decoder()])
         self._said = None  # the memory may be another now
+        self._unmoved: dict[int | None, dict[str, float]] = {}
 
     def said(self) -> Tokens:
         """What the model says of every entity after its prompts, which stay: it is asked once."""
@@ -195,29 +196,38 @@ class LinkingTask(PromptsTask):
         facts = choices.judged[asked.entities].nonzero().squeeze(1)
         facts = facts[spread(len(facts), most, facts.device)]
         entities = asked.entities[facts].unique()
-        best, start = self._likeliest(entities, self.linker), self._likeliest(entities, self.linker.untrained())
-        drawn = (
-            torch.rand(len(choices.own), generator=torch.Generator().manual_seed(0)).to(facts.device) * choices.senses
-        )
-        ways = {"em": best, "em_right": choices.own, "em_first": torch.zeros_like(best), "em_random": drawn.long()}
-        ways["em_start"] = start
-        measured = {}
-        for name, columns in ways.items():
-
-            def prompts(part: Tensor, columns: Tensor = columns) -> Tensor:
-                own = asked.entities[part]
-                return self.memory(choices.entities[own, columns[own]])
-
-            measured[name] = float(asked.matches(facts, prompts).double().mean())
+        if most not in self._unmoved:
+            self._unmoved[most] = self._baselines(facts, entities)
+        best = self._likeliest(entities, self.linker)
         right, senses = (best == choices.own)[entities].double(), choices.senses[entities]
-        measured |= {"accuracy": float(right.mean()), "accuracy_chance": float((1 / senses.double()).mean())}
-        measured["accuracy_first"] = float((choices.own[entities] == 0).double().mean())
-        measured["accuracy_start"] = float((start == choices.own)[entities].double().mean())
+        measured = {"em": self._answered_after(facts, best), "accuracy": float(right.mean())} | self._unmoved[most]
         for name, (least, largest) in SENSES.items():
             inside = (senses >= least) & (senses <= largest)
             if f"accuracy_{name}" in self.measures:
                 measured[f"accuracy_{name}"] = float(right[inside].mean()) if bool(inside.any()) else 0.0
         return measured
+
+    def _baselines(self, facts: Tensor, entities: Tensor) -> dict[str, float]:
+        """What other choices answer, and how often they are right, which no training moves."""
+        choices = self.choices
+        start = self._likeliest(entities, self.linker.untrained())
+        uniform = torch.rand(len(choices.own), generator=torch.Generator().manual_seed(0)).to(facts.device)
+        ways = {"right": choices.own, "first": torch.zeros_like(choices.own), "start": start}
+        ways["random"] = (uniform * choices.senses).long()
+        found = {f"em_{name}": self._answered_after(facts, columns) for name, columns in ways.items()}
+        for name in ("first", "start"):
+            found[f"accuracy_{name}"] = float((ways[name] == choices.own)[entities].double().mean())
+        return found | {"accuracy_chance": float((1 / choices.senses[entities].double()).mean())}
+
+    def _answered_after(self, facts: Tensor, columns: Tensor) -> float:
+        """The share of facts that is answered after the prompts of the candidates in columns `[M]`."""
+        asked = self.asked["learned"]
+
+        def prompts(part: Tensor) -> Tensor:
+            own = asked.entities[part]
+            return self.memory(self.choices.entities[own, columns[own]])
+
+        return float(asked.matches(facts, prompts).double().mean())
 
     def _likeliest(self, entities: Tensor, linker: Linker) -> Tensor:
         """The columns `[M]` of the candidates that are chosen for mentions `[n]`; each process reads a part of them."""
