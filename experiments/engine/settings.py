@@ -27,9 +27,10 @@ class Settings:
     checkpoint_minutes: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "log_every", "evaluate_every", "evaluate_most", "checkpoint_every"):
-            if (count := getattr(self, name)) is not None or name != "evaluate_most":
-                require_count(f"run.{name}", count)
+        for name in ("steps", "batch", "log_every", "evaluate_every", "checkpoint_every"):
+            require_count(f"run.{name}", getattr(self, name))
+        if self.evaluate_most is not None:
+            require_count("run.evaluate_most", self.evaluate_most)
         require_count("run.seed", self.seed, least=0)
         for step in self.keep:
             require_count("each step in run.keep", step)
