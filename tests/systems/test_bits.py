@@ -128,6 +128,7 @@ def test_codes_train_and_are_judged(estimator, tmp_path):
 
 def test_gradients_reach_all_that_learns(tmp_path):
     task = build(configure(tmp_path, "task.same_tower=true")).task
+    assert task.bits == 8 and task.temperature == pytest.approx(0.4)
     task(task.batch(0), torch.Generator().manual_seed(0)).loss.backward()
     assert [name for name, parameter in task.named_parameters() if parameter.grad is None] == []
 
@@ -139,6 +140,7 @@ def test_gradients_reach_all_that_learns(tmp_path):
         (("estimator=unordered_set", "estimator.latent=bernoulli"), "the points of UnorderedSet are no draws"),
         (("estimator=vimco", "estimator.latent=bernoulli"), "VIMCO differentiates a multi-sample bound, where codes"),
         (("estimator=nvil", "estimator.latent=bernoulli"), "NVIL learns, and nothing trains"),
+        (("task.temperature=0",), r"task\.temperature"),
         (("task.sharpness=0",), r"task\.sharpness must be a number in"),
     ],
 )

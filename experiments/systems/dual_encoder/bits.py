@@ -28,7 +28,8 @@ class BitsTask(DualEncoderTask):
     is that of `DualEncoderTask` on codes; a document's logits follow an estimator's gradient of its own terms of it.
 
     Args:
-        pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower: see `DualEncoderTask`.
+        pairs, model, vocabulary, length, trigrams, drop, same_tower: see `DualEncoderTask`.
+        temperature: of the softmax over cosines; None: 3.2 / V, for a bit moves a cosine by about 2 / V.
         estimator: for Bernoulli latents, whose first point is a draw.
         sharpness: of the logits, at the start; it is learned.
 
@@ -50,23 +51,32 @@ class BitsTask(DualEncoderTask):
         estimator: dg.Estimator,
         vocabulary: int = 8000,
         length: int = 24,
-        temperature: float = 0.05,
+        temperature: float | None = None,
         trigrams: int | None = None,
         drop: float = 0.0,
         same_tower: bool = False,
         sharpness: float = 2.0,
     ) -> None:
-        super().__init__(pairs, model, vocabulary, length, temperature, trigrams, drop, same_tower)
+        super().__init__(
+            pairs, model, vocabulary, length, 1.0 if temperature is None else temperature, trigrams, drop, same_tower
+        )
+        if temperature is None:
+            self.temperature = 3.2 / self.bits
         require_number("task.sharpness", sharpness, least=1e-3, below=1e3)
         require_draws(estimator, "bernoulli", learners=False)
         self.estimator = estimator
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(sharpness)))
 
     @property
+    def bits(self) -> int:
+        """V."""
+        return int(self.model.document_tower.projection.out_features)
+
+    @property
     def title(self) -> str:
         """How many bits, the loss, and data."""
-        bits, kind = self.model.document_tower.projection.out_features, "with" if self.same_tower else "without"
-        return f"{bits} bits {kind} same-tower negatives, {type(self.estimator).__name__}, on {self.pairs.name}"
+        kind = "with" if self.same_tower else "without"
+        return f"{self.bits} bits {kind} same-tower negatives, {type(self.estimator).__name__}, on {self.pairs.name}"
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
         """All that is not frozen, in one."""
