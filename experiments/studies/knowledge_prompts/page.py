@@ -11,12 +11,13 @@ from experiments.engine import UserError
 from experiments.studies import page
 from experiments.studies.claims import BySeed, Claim, at_least
 from experiments.studies.knowledge_prompts.maps import FIGURE
-from experiments.studies.knowledge_prompts.runs import FIGURES, LENGTHS, PASSES, READ, ROWS
+from experiments.studies.knowledge_prompts.runs import FIGURES, FLOATS, LENGTHS, PASSES, READ, ROWS
 from experiments.studies.trials import Row, read
 
-VARIANTS = ("", *map(str, LENGTHS), "shared", *PASSES, "labels")
+VARIANTS = ("", *map(str, LENGTHS), "shared", FLOATS, *PASSES, "labels")
 NAMES = {
     "shared": "one prompt for all",
+    FLOATS: "vectors, as many",
     "disarm_tree": "DisARMTree(1 pair)",
     "rloo": "RLOO(2)",
     "straight_through": "StraightThrough(2)",
@@ -89,8 +90,8 @@ def claims(rows: Sequence[Row]) -> Iterator[Claim]:
     near, chance = own(*floats, "same_class"), own(*floats, "same_class_chance")
     yield from at_least("nearest prompts of one class, over chance", near, chance, PURITY)
     for variant in PASSES:
-        aim = f"32 bits by {NAMES[variant]} over {READ} vectors"
-        yield from at_least(aim, own("codes", variant, "em"), em, CODES)
+        vectors = own("codes", FLOATS, "em")
+        yield from at_least(f"32 bits by {NAMES[variant]} over vectors", own("codes", variant, "em"), vectors, CODES)
     for variant in PASSES:
         linked, right = (own("linking", variant, name) for name in ("em", "em_right"))
         yield from at_least(f"links by {NAMES[variant]} over the right entity", linked, right, LINKS)

@@ -26,6 +26,8 @@ LENGTHS = (1, 4, 16)
 """Vectors of an entity."""
 READ = 4
 """Vectors of the prompts among which a linker chooses."""
+FLOATS = "vectors"
+"""What codes are compared with: free vectors of the same entities, as many as a code has variables."""
 RUN = ("part", "variant", "seed")
 FIGURES = (
     *("train_loss", "em", "em_other", "em_without", "em_majority", "em_macro"),
@@ -63,7 +65,12 @@ class Trial(NamedTuple):
             how = "task.shared=true" if self.variant == "shared" else f"task.prompts={self.variant}"
             return ["experiment=knowledge_prompts", *own, how]
         if self.part == "codes":
-            return ["experiment=knowledge_codes", *own, f"estimator={self.variant}", *PASSES[self.variant]]
+            codes = ["experiment=knowledge_codes", *own]
+            if self.variant == FLOATS:
+                form = composed_of(codes)
+                vectors = (f"data.entities={form.data.entities}", f"task.prompts={form.task.prompts}")
+                return ["experiment=knowledge_prompts", *own, *vectors]
+            return [*codes, f"estimator={self.variant}", *PASSES[self.variant]]
         memory = Trial("prompts", str(READ), self.seed).folder(root)
         labels = self.variant == "labels"
         estimator = ["task.labels=true"] if labels else [f"estimator={self.variant}", *PASSES[self.variant]]
@@ -78,7 +85,7 @@ def trials(part: str, seeds: Sequence[int]) -> Iterator[Trial]:
     """The runs of a part after those that they start from, seeds outermost."""
     variants = {
         "prompts": (*map(str, LENGTHS), "shared"),
-        "codes": tuple(PASSES),
+        "codes": (FLOATS, *PASSES),
         "linking": (*PASSES, "labels"),
     }[part]
     yield Trial("start")
@@ -105,9 +112,9 @@ def carry_out(trial: Trial, config: DictConfig) -> dict[str, str]:
 
 def _bytes(trial: Trial, config: DictConfig) -> float | None:
     """Of an entity's prompt, in single precision, or of its code."""
-    if trial.part == "codes":
-        return float(config.task.prompts * math.log2(config.task.categories) / 8)
-    return 4.0 * config.task.prompts * config.model.sizes.d_model if trial.part == "prompts" else None
+    if trial.variant in PASSES:
+        return float(config.task.prompts * math.log2(config.task.categories) / 8) if trial.part == "codes" else None
+    return 4.0 * config.task.prompts * config.model.sizes.d_model if trial.part in ("prompts", "codes") else None
 
 
 def keep(row: dict[str, str], path: Path) -> None:
