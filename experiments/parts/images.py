@@ -64,7 +64,6 @@ class ImageTask(Task):
         return f"{type(self.estimator).__name__} on {self.images.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         self.world = world
         self.order = Shuffled(len(self.images.train), settings.batch, settings.seed, world)
         self.images = self.images._replace(

@@ -46,7 +46,7 @@ class ServedCodes(Module):
         return features
 
     def save(self, output_path: str, *_: Any, safe_serialization: bool = True, **__: Any) -> None:
-        """See `Module.save`; writes the source beside the model's modules.json too, where it is loaded from."""
+        """Also writes the source beside the model's modules.json, where it is loaded from."""
         self.save_config(output_path)
         self.save_torch_weights(output_path, safe_serialization=safe_serialization)
         for name in ("served_codes.py", "code_search.py"):
@@ -54,7 +54,6 @@ class ServedCodes(Module):
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> ServedCodes:
-        """See `Module.load`."""
         names = ("token", "cache_folder", "revision", "local_files_only")
         hub = {name: kwargs[name] for name in names if name in kwargs}
         model = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **hub))

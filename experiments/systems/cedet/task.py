@@ -77,7 +77,7 @@ class CEDetTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; of the terms that there are, and of all sets of scenes."""
+        """The columns of the terms that there are, and of all sets of scenes."""
         found = {"train_loss": "nats per proposal", "proposal_loss": "per building"}
         found |= {"segmentation_loss": "nats per cell"} if self.segmentation else {}
         found |= {"train_objective": "per image", "train_edges": "per image"} if self.model.edges else {}
@@ -97,7 +97,6 @@ class CEDetTask(Task):
         return f"CEDet, graph: {self.model.graph}{by}, on {self.scenes.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         self.world = world
         self.order = Shuffled(len(self.train_stock), settings.batch, settings.seed, world)
 

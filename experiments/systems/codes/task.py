@@ -77,7 +77,7 @@ class CodesTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; for each prefix what is found with it."""
+        """The columns, with what is found by each prefix."""
         found = {f"mrr{end}": "mean reciprocal rank" for end in self._ends().values()}
         found |= {f"recall_at_10{end}": "share of queries" for end in self._ends().values()}
         own = {
@@ -94,7 +94,7 @@ class CodesTask(Task):
         return f"{self.form.structure} codes of {bits:g} bits, {type(self.estimator).__name__}, {self.pairs.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; embeds the texts if the cache has no embeddings of them."""
+        """Also embeds the texts, if the cache has no embeddings of them."""
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)

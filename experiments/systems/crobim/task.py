@@ -71,7 +71,7 @@ class CroBIMTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; of all sets of examples."""
+        """The columns of all sets of examples."""
         found = {"train_loss": "per image"}
         if self.model.glimpses:
             found |= {"look_entropy": "nats per window"}
@@ -90,7 +90,6 @@ class CroBIMTask(Task):
         return f"CroBIM{by}, on {self.scenes.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         self.world = world
         self.order = Shuffled(len(self.train_stock), settings.batch, settings.seed, world)
 

@@ -107,7 +107,7 @@ class SharingTask(DualEncoderTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; a probability for each of the modules that the towers have."""
+        """The columns, with a probability for each of the modules that the towers have."""
         shares = {f"share_{module}": "probability" for module in self.model.modules_of_towers}
         return DualEncoderTask.measures | {"objective": "nats per pair"} | shares
 
@@ -122,7 +122,6 @@ class SharingTask(DualEncoderTask):
         return "+".join(module for module, on in zip(self.model.modules_of_towers, gates, strict=True) if on)
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         super().begin(settings, world)
         self.seed, count = settings.seed, len(self.pairs.train)
         self.kept = round(count * self.apart)

@@ -99,7 +99,7 @@ class DualEncoderTask(Task):
         return Texts(*self.reader.columns[2:])
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world = world
         self.order = Shuffled(len(self.pairs.train), settings.batch, settings.seed, world)
         self.judged = Judged.of(self.pairs.held_out, self.pairs.others)

@@ -108,7 +108,7 @@ class GeminiTask(ImageTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         judged = ("drawn_class", "drawn_attributes", "prompt_drawn", "judge_accuracy") if self.judge_steps else ()
         shares = ("read_class", "read_attributes", "read_caption", "prompt_read", *judged)
         nats = ("train_loss", "test_elbo", "test_bound", "test_rate")
@@ -123,7 +123,6 @@ class GeminiTask(ImageTask):
         return f"{how}, {'joint' if self.stages.tokenizer_steps is None else 'two stages'}, on {self.images.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         if self.examples > settings.batch:
             raise UserError(f"task.examples={self.examples} of a stream are more than run.batch={settings.batch}.")
         watched = self.model.sampled and self.credit == "whole" and self.stages.tokenizer_steps is None
@@ -143,7 +142,6 @@ class GeminiTask(ImageTask):
         self.model.tokenizer.start(self.images.train[:START], self.model.entropy, generator)
 
     def batch(self, step: int) -> Batch:  # type: ignore[override]
-        """See `Task.batch`."""
         self._step = step
         index = self.order(step)
         return Batch(self.images.train[index], self.get_buffer("train_captions")[index])
@@ -189,7 +187,6 @@ class GeminiTask(ImageTask):
         return images - self.model.tokenizer.mean
 
     def variances(self) -> dict[str, GradientVariance]:
-        """See `ImageTask.variances`."""
         return {"encoder_gradient_variance": self.variance}
 
     def after(self) -> None:
@@ -210,7 +207,6 @@ class GeminiTask(ImageTask):
         raise NotImplementedError
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """See `judge`."""
         return judge(self, most)
 
     def judge(self) -> Judge:

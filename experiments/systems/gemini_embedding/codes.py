@@ -123,7 +123,7 @@ class CodesTask(GeminiEmbeddingTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         return super().measures | {"codes_used": "of a variable's", "sharpness": "of the logits"}
 
     @property
@@ -134,11 +134,10 @@ class CodesTask(GeminiEmbeddingTask):
         return f"Codes of {variables} x {categories}, trained at {levels}, on {self.mixture.name}"
 
     def views(self) -> list[str]:
-        """See `GeminiEmbeddingTask`."""
         return super().views() + [f"mrr_code_{level}" for level in self.levels]
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; fits the codebooks to training documents."""
+        """Also fits the codebooks to training documents."""
         super().begin(settings, world)
         share = max(1, TEXTS // len(self.mixture.tasks))
         texts = [self.reader.columns[4 * task + 1] for task in range(len(self.mixture.tasks))]
@@ -175,14 +174,14 @@ class CodesTask(GeminiEmbeddingTask):
         return values, loss
 
     def seen(self, queries: Tensor, documents: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """See `GeminiEmbeddingTask`; with the likeliest codes at all levels."""
+        """Judges vectors, and the likeliest codes at all levels."""
         yield from super().seen(queries, documents)
         points = self._likeliest(documents)
         for level in self.levels:
             yield f"mrr_code_{level}", queries, self.codebooks.decode(points, level)
 
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """See `GeminiEmbeddingTask`; and how many codes held-out documents have, the mean over variables."""
+        """Also tells how many codes held-out documents have, the mean over variables."""
         texts = [judging.documents for judging in self.judgings().values()]
         documents = torch.cat([embed(self.model.tower, each, self.world) for each in texts])
         used = (self._likeliest(documents).sum(0) > 0).sum(1).double().mean()

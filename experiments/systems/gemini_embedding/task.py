@@ -93,7 +93,7 @@ class GeminiEmbeddingTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         own = {f"mrr_{task}": "mean reciprocal rank" for task in self.mixture.tasks}
         own |= {f"p_at_1_{task}": "share of queries" for task in self.mixture.tasks}
         return {"train_loss": "nats per query"} | dict.fromkeys(self.views(), "mean over tasks") | own
@@ -110,7 +110,6 @@ class GeminiEmbeddingTask(Task):
         return ["mrr", "p_at_1", *(f"mrr_at_{cut}" for cut in self.cuts)]
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         self.world, self.seed = world, settings.seed
         self.orders, self.held_out = [], []
         columns: list[Sequence[str]] = []

@@ -71,7 +71,6 @@ class Attention(nn.Module):
         self.asked = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width)) if query else nn.Identity()
 
     def forward(self, hidden: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
-        """As `Mean.forward`."""
         query = self.asked(self.probe).unflatten(0, (self.heads, -1))
         keys, values = (each(hidden).unflatten(-1, (self.heads, -1)) for each in (self.keys, self.values))
         scores = torch.einsum("hd,nlhd->nhl", query, keys) * query.shape[-1] ** -0.5

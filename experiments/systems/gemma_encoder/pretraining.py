@@ -57,7 +57,7 @@ class DecoderTask(Task):
         return f"A causal language model, {self.model.network.config.model_type}, on the texts of {self.pairs.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world, model = world, self.model
         learned, judged = ([pair.document for pair in part] for part in (self.pairs.train, self.pairs.held_out))
         self.order = Shuffled(len(learned), settings.batch * self.texts, settings.seed, world)

@@ -78,7 +78,7 @@ class ReadingTask(EncoderTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         own, shares = MEASURES[self.kind], "share of words"
         ways = {f"{self.figure}_{way}": own[self.figure] for way in ("drawn", "all")}
         return own | ways | dict.fromkeys(("read", "kept", "kept_drawn"), shares) | {"price": "of all words"}
@@ -89,7 +89,6 @@ class ReadingTask(EncoderTask):
         return f"{self.form.capitalize()} by {type(self.estimator).__name__}, {self.judgements.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         super().begin(settings, world)
         self._last = None
 

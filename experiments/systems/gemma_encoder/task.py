@@ -61,7 +61,7 @@ class EncoderTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         return MEASURES[self.kind]
 
     @property
@@ -71,7 +71,7 @@ class EncoderTask(Task):
         return f"A {how} encoder from {self.model.decoder.config.model_type}, {self.judgements.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if there is none to go on with."""
+        """Also trains the tokenizer, if there is none to go on with."""
         self.world, self.parts = world, (self.judgements.train, self.judgements.held_out)
         self.order = Shuffled(len(self.parts[0]), settings.batch, settings.seed, world)
         columns = [

@@ -79,7 +79,6 @@ class HierarchicalVAETask(GenerativeTask):
         return Step(self.layers.loss() - elbo, {"train_elbo": elbo.detach()})
 
     def variances(self) -> dict[str, GradientVariance]:
-        """See `ImageTask.variances`."""
         return {name: variance for name, variance in self.variance.items() if isinstance(variance, GradientVariance)}
 
     def after(self) -> None:
@@ -88,7 +87,6 @@ class HierarchicalVAETask(GenerativeTask):
         super().after()
 
     def log_weights(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """See `ImageTask.log_weights`."""
         weights = self.model.ancestral(images.expand(self.bound_samples, *images.shape), generator)[1]
         assert isinstance(weights, Tensor)
         return weights

@@ -78,7 +78,7 @@ class InvertedFileTask(Task):
         return f"{self.probes} of {self.lists} lists, {type(self.estimator).__name__}, {self.pairs.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; embeds the texts if the cache has no embeddings of them, and finds the lists."""
+        """Also embeds the texts, if the cache has no embeddings of them, and finds the lists."""
         from sklearn.cluster import KMeans
 
         self.world = world

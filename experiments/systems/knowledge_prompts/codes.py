@@ -55,12 +55,11 @@ class CodesTask(PromptsTask):
         self._last: tuple[Example, dg.Draw, torch.Tensor] | None = None
 
     def make(self, entities: int, prompts: int, scale: float) -> Codes:
-        """See `PromptsTask.make`."""
         return Codes(entities, Form(prompts, self.categories), self.model.width, scale)
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         return super().measures | {"entropy": "of the largest"}
 
     @property
@@ -92,7 +91,7 @@ class CodesTask(PromptsTask):
 
     @torch.no_grad()
     def evaluate(self, most: int | None = None) -> dict[str, float]:
-        """As `PromptsTask.evaluate`, and the entropy of the codes' probabilities."""
+        """Also measures the entropy of the codes' probabilities."""
         logits = self.memory.table.weight.unflatten(-1, tuple(self.memory.form))
         entropy = dg.objectives.entropy(logits, latent="categorical").mean()
         largest = dg.objectives.entropy(torch.zeros_like(logits[:1]), latent="categorical").mean()

@@ -82,7 +82,6 @@ class LinkingTask(PromptsTask):
         self._last: tuple[Example, dg.Draw, Tensor] | None = None
 
     def make(self, entities: int, prompts: int, scale: float) -> Prompts:
-        """See `PromptsTask.make`."""
         width = self.model.width
         return (
             Prompts(entities, prompts, width, scale)
@@ -92,7 +91,7 @@ class LinkingTask(PromptsTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`."""
+        """The columns."""
         answers, linked = "share of learned facts", "share of names"
         found = {"train_loss": "nats per answer", "em": answers, "em_right": answers, "em_first": answers}
         found |= {"em_random": answers, "em_start": answers, "accuracy": linked, "accuracy_first": linked}
@@ -108,7 +107,6 @@ class LinkingTask(PromptsTask):
         return f"Entities of ambiguous names by {how}, {self.choices.entities.shape[1]} candidates, {self.facts.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         super().begin(settings, world)
         self.choices = Candidates(*(column.to(world.device) for column in self.choices))
         of_example = self.choices.judged[self.asked["learned"].entities[self.examples]]

@@ -68,7 +68,7 @@ class PromptsTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; without what there is nothing to measure of."""
+        """The columns, without those of which there is nothing to measure."""
         found = {"train_loss": "nats per answer"} | dict.fromkeys(ANSWERED, "share of learned facts")
         found["em_macro"] = "mean over relations"
         if self.facts.held_out:
@@ -91,7 +91,7 @@ class PromptsTask(Task):
         return self
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         if settings.clip is not None:
             raise UserError(
                 "run.clip needs the norm of dense gradients, and those of a memory are sparse; leave it out."

@@ -72,7 +72,7 @@ class LanguageModelTask(LanguageTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; of facts about others only where there are enough of them."""
+        """The columns; those of facts about others only where there are enough of them."""
         found = {"train_loss": "nats per token", "held_out_loss": "nats per token of texts"}
         return found | (dict.fromkeys(("answered", "answered_told"), "share of facts") if self.judged else {})
 
@@ -82,7 +82,7 @@ class LanguageModelTask(LanguageTask):
         return f"A language model on texts without facts of {self.facts.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world, corpus = world, self.facts.corpus
         stated = round(self.statements * settings.batch) if corpus.statements else 0
         if stated == settings.batch:

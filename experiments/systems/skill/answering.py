@@ -43,7 +43,7 @@ class AnsweringTask(LanguageTask):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`, by the number of relations."""
+        """The columns, by the number of relations."""
         found = {"train_loss": "nats per token"}
         for part, questions in {**self.data.held_out, "majority": self._judged}.items():
             hops = sorted({group.hops for group in questions.groups})
@@ -60,7 +60,7 @@ class AnsweringTask(LanguageTask):
         return next(iter(self.data.held_out.values()))
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world, knowledge = world, self.data.knowledge
         self.order = Shuffled(len(self.data.train), settings.batch, settings.seed, world)
         parts = [self.data.train, *self.data.held_out.values()]

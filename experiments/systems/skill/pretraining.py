@@ -80,7 +80,7 @@ class PretrainingTask(LanguageTask):
         return f"A language model on {'text' if self.arm == 'text' else f'text and {self.arm}'}, {self.data.name}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world = world
         nouns = wordnet()
         order = nouns.shuffled()[: None if self.texts is None else JUDGED + self.texts]

@@ -86,7 +86,7 @@ class PathTask(Task):
 
     @property
     def measures(self) -> dict[str, str]:  # type: ignore[override]
-        """As `Task.measures`; what is found by the number of relations, and by how questions are worded."""
+        """The columns: what is found by the number of relations, and by how questions are worded."""
         found = {"train_loss": "nats per question"} if self.supervised else {"train_reward": "per look-up"}
         found |= {"entropy": "nats per question", "lookups": "so far, in all processes"}
         for part, questions in self.data.held_out.items():
@@ -101,7 +101,7 @@ class PathTask(Task):
         return f"Paths of relations on {self.data.name}, {way}"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`; trains the tokenizer if the cache has none for these texts."""
+        """Also trains the tokenizer, if the cache has none for these texts."""
         self.world, self.batch_size = world, settings.batch
         self.order = Shuffled(len(self.data.train), settings.batch, settings.seed, world)
         self.graph = Graph(self.data.knowledge, world.device)

@@ -93,7 +93,6 @@ class StructuredPredictionTask(ImageTask):
         return images[..., : self.upper], images[..., self.upper :]
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         if settings.monitor_share is not None and (self.estimator.of_bound or self.model.layers > 1):
             raise UserError(
                 "a monitor measures the gradient of E f in one layer of latents; leave run.monitor_share out, or use "
@@ -146,7 +145,6 @@ class StructuredPredictionTask(ImageTask):
         return bound if self.model.layers == 1 else bound + behind_first(self.estimator, values, paths.score)
 
     def variances(self) -> dict[str, GradientVariance]:
-        """See `ImageTask.variances`."""
         return {"latent_gradient_variance": self.variance}
 
     def after(self) -> None:

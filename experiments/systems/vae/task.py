@@ -79,7 +79,6 @@ class VAETask(GenerativeTask):
         return f"{by} differentiates a multi-sample bound"
 
     def begin(self, settings: Settings, world: World) -> None:
-        """See `Task.begin`."""
         if settings.monitor_share is not None and self.of_bound:
             raise UserError(
                 f"{self._objective()}, not E f, which is all that a monitor measures; leave run.monitor_share out."
@@ -137,7 +136,6 @@ class VAETask(GenerativeTask):
         return binary - self.model.mean
 
     def variances(self) -> dict[str, GradientVariance]:
-        """See `ImageTask.variances`."""
         return {"encoder_gradient_variance": self.variance}
 
     def after(self) -> None:
@@ -148,7 +146,6 @@ class VAETask(GenerativeTask):
         super().after()
 
     def log_weights(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """See `ImageTask.log_weights`."""
         sampler = dg.Reinforce(self.bound_samples, latent=self.model.latent)
         draw = sampler.sample(self.model.posterior_logits(images), generator)
         return self.model.terms_of(images, draw, sampler).elbo
