@@ -14,7 +14,7 @@ from experiments.studies.trials import parsed, study, told
 def main() -> None:
     """Go through the runs, and keep the rows of each as soon as it is done; or measure variances, or write the page."""
     parser = study("skill", ("paths", "variance", "arms", "page"), None, "skill_study")
-    parser.add_argument("--graph", choices=GRAPHS, default=GRAPHS[0], help="of paths")
+    parser.add_argument("--graph", choices=[*GRAPHS], default=next(iter(GRAPHS)), help="of paths")
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="of arms")
     options, arguments = parsed(parser)
     torch.set_num_threads(1)
