@@ -7,6 +7,7 @@ from torch's default generators, which the caller seeds and restores.
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -252,24 +253,26 @@ class Seen(NamedTuple):
 
 
 def witnessed(estimator: Estimator) -> tuple[Estimator, Seen]:
-    """One that does what the estimator does, is of its class, and writes down what it drew and was told."""
-    seen, kind = Seen([], []), type(estimator)
+    """A copy, and what it and those that replace it are going to draw and be told."""
+    seen = Seen([], [])
 
-    class Witnessed(kind):  # type: ignore[misc, valid-type]
-        def sample(self, *args: Any, **kwargs: Any) -> Draw:
-            draw: Draw = super().sample(*args, **kwargs)
-            seen.draws.append(draw)
-            return draw
+    def follow(own: Estimator) -> Estimator:
+        def sample(*args: Any, **kwargs: Any) -> Draw:
+            seen.draws.append(own.sample(*args, **kwargs))
+            return seen.draws[-1]
 
-        def surrogate(self, draw: Draw, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            surrogate: Tensor = super().surrogate(draw, values, *args, **kwargs)
+        def surrogate(draw: Draw, values: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             seen.values.append(values)
-            return surrogate
+            return own.surrogate(draw, values, *args, **kwargs)
 
-    Witnessed.__name__ = kind.__name__  # which refusals mention
-    same = object.__new__(Witnessed)  # made already: it has all that the other has
-    same.__dict__.update(estimator.__dict__)
-    return same, seen
+        def replace(**changes: Any) -> Estimator:
+            return follow(own.replace(**changes))
+
+        same = copy.copy(own)
+        vars(same).update(sample=sample, surrogate=surrogate, replace=replace)  # what its other methods call, too
+        return same
+
+    return follow(estimator), seen
 
 
 def tensors_of(wrt: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:

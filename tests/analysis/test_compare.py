@@ -412,6 +412,17 @@ def test_a_random_f_has_no_enumerated_truth():
     assert "the step is random" in found.notes[0]
 
 
+def test_a_step_may_replace_its_estimator():
+    f, logits = problem()
+    weight = nn.Parameter(logits.detach().clone())
+
+    def step(estimator):
+        return estimator.replace()(f, weight)
+
+    found = analysis.compare(step, {"weight": weight}, {"R": dg.RLOO(4)}, replicates=64, **QUICK)
+    assert found.results["R"].evaluations.value == 4 and found.truth is not None
+
+
 def test_without_a_truth_there_is_still_a_variance():
     def f(points):
         if points.requires_grad:
