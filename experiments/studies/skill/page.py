@@ -13,7 +13,7 @@ from experiments.curves import put
 from experiments.engine import UserError
 from experiments.studies import page
 from experiments.studies.skill import arms, arms_page
-from experiments.studies.skill.runs import CEILING, METHODS, ROWS
+from experiments.studies.skill.runs import CEILING, EXACT_STEPS, GRAPHS, METHODS, ROWS
 from experiments.studies.skill.variance import ROWS as VARIANCES
 from experiments.studies.trials import Row, read
 
@@ -57,7 +57,7 @@ def write(out: Path) -> None:
     splits = dict.fromkeys(row["split"] for row in asked)
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
-        tables=[(TITLES[graph], ceiling(found), table(found)) for graph, found in graphs.items()],
+        tables=[(TITLES[graph], told(graph), ceiling(found), table(found)) for graph, found in graphs.items()],
         variances=variances(read(out / VARIANCES)),
         arms=[(split, arms_page.table(asked, split), arms_page.claims(asked, split, followed)) for split in splits],
         costs=arms_page.costs(asked),
@@ -67,6 +67,11 @@ def write(out: Path) -> None:
     page.put(out / "skill.md", text)
     (out / "figures").mkdir(exist_ok=True)
     put(out / FIGURE, draw(graphs))
+
+
+def told(graph: str) -> str:
+    """What the runs of a graph are given."""
+    return f"`{' '.join(GRAPHS[graph])}`, and `Exact` `run.steps={EXACT_STEPS[graph]}`"
 
 
 def curves(rows: Sequence[Row], graph: str) -> Curves:
