@@ -93,6 +93,58 @@ static inline real exp_of(real x) {
     return x < (wide ? (real)-708 : (real)-87) ? 0 : p;
 }
 
+/* log(2^n (1 + f)) = n log 2 + 2 artanh s, s = f / (2 + f), of |s| < 0.172. */
+static inline real log_from(real n, real f) {
+    const int wide = sizeof(real) == 8;
+    const real s = f / (2 + f), square = s * s;
+    real sum = 0;
+    if (wide) {
+        sum = sum * square + (real)(1.0 / 21);
+        sum = sum * square + (real)(1.0 / 19);
+        sum = sum * square + (real)(1.0 / 17);
+        sum = sum * square + (real)(1.0 / 15);
+        sum = sum * square + (real)(1.0 / 13);
+        sum = sum * square + (real)(1.0 / 11);
+    }
+    sum = sum * square + (real)(1.0 / 9);
+    sum = sum * square + (real)(1.0 / 7);
+    sum = sum * square + (real)(1.0 / 5);
+    sum = sum * square + (real)(1.0 / 3);
+    /* log 2 in two parts, the first of them so short that n times it is exact. */
+    const real low = n * (real)(wide ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cf79abcap-20) + 2 * s * (sum * square);
+    return n * (real)(wide ? 0x1.62e42feep-1 : 0x1.62e4p-1) + (2 * s + low);
+}
+
+/* x = 2^n (1 + f), 1 + f within a root of 2 of 1, of normal x > 0: n is returned. */
+static inline real exponent_of(real x, real *f) {
+    const int wide = sizeof(real) == 8;
+    const whole root = wide ? (whole)0x3fe6a09e667f3bcd : (whole)0x3f3504f3; /* the bits of the root of a half */
+    whole bits;
+    memcpy(&bits, &x, sizeof(real));
+    const whole n = (bits - root) >> (wide ? 52 : 23);
+    bits = ((bits - root) & (((whole)1 << (wide ? 52 : 23)) - 1)) + root;
+    memcpy(&x, &bits, sizeof(real));
+    *f = x - 1;
+    return (real)n;
+}
+
+/* log x of x > 0, as a loop over it is vectorised; minus infinity of what is below the normal range of REAL. */
+static inline real log_of(real x) {
+    real f;
+    const real n = exponent_of(x, &f), found = log_from(n, f);
+    return x < (sizeof(real) == 8 ? (real)0x1p-1022 : (real)0x1p-126) ? -INFINITY : found;
+}
+
+/* log(1 + x) of x >= -1, to all digits where x is small. */
+static inline real log1p_of(real x) {
+    real f;
+    const real n = exponent_of(1 + x, &f), found = log_from(n, n == 0 ? x : f);
+    return x == -1 ? -INFINITY : found;
+}
+
+/* A standard exponential from uniform noise on [0, 1), of which 0 stands for all below the least other one. */
+static inline real arrival_of(real noise) { return -log1p_of(noise < (real)0x1p-54 ? (real)-0x1p-54 : -noise); }
+
 /* Four numbers from each of four places, to four others: the first of all, the second, and so on. */
 typedef real quad __attribute__((vector_size(4 * sizeof(real))));
 typedef whole of_quad __attribute__((vector_size(4 * sizeof(real))));

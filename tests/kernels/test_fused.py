@@ -9,7 +9,8 @@ from catalogue import USER_TREES, drawn_where
 from rounding import assert_rounding, flips, of_softmax
 
 import discretegrad as dg
-from discretegrad.ops import dispatch, flow, inverse_cdf, order, score, tree
+from discretegrad.ops import dispatch, flow, gumbel, inverse_cdf, order, score, tree
+from discretegrad.ops.noise import made, uniform
 from discretegrad.ops.score import both_ways, interleave
 
 SIZES = [1, 2, 3, 10, 63, 64, 100, 1000]
@@ -111,6 +112,37 @@ def test_one_hots_and_their_sums(categories):
         reference, fast = each(lambda i=indices, c=coefficients, p=probs: score.score(p, i, c))
         for found in fast:
             torch.testing.assert_close(reference, found, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))
+def test_averaged_soft_points(categories, kind, dtype):
+    """From noise, and from the seed that it is made of, in a kernel; at the temperatures that it has arithmetic for."""
+    for lead, points, temperature in itertools.product(LEADS, (1, 3), (1.0, 0.5, 0.3)):
+        logits = logits_of(kind, *lead, categories, dtype=dtype)
+        logits = logits - logits.amax(-1, keepdim=True)
+        indices = inverse_cdf.categorical(logits, torch.rand(points, *lead, dtype=torch.float64))
+        shape = 4, points, *lead, categories
+        seed, slopes = uniform(shape, logits, seeded=True, dtype=dtype), torch.randn(shape[1:], dtype=dtype)
+        noise = made(seed, dtype)
+        reference = gumbel.reference.averaged_pull_back(logits, indices, noise, slopes, temperature)
+        size = slopes.abs().amax(-1, keepdim=True).sum(0) * 2 / temperature
+        # The softmax and its sum, and the logarithms of times, of at most 54 log 2 and the spread of the logits each.
+        roundings = 4 * categories + (of_softmax(logits) + 54) / temperature
+        for given in (noise, seed):
+            with dispatch.using("native"):
+                got = gumbel.averaged_pull_back(logits, indices, given, slopes, temperature)
+            assert_rounding(got, reference, size, roundings)
+
+
+def test_noise_of_a_seed_is_the_same_wherever_it_is_made():
+    """A kernel that makes its own at any place makes that of the whole; float32 rounds it down."""
+    for count in (1, 31, 32, 33, 1000):
+        like = torch.empty(0)
+        whole, rounded = (uniform((count,), like, torch.Generator().manual_seed(3), dtype=d) for d in DTYPES[::-1])
+        assert (rounded <= whole).all() and (rounded.double() >= whole * (1 - 2**-23)).all()
+        seed = uniform((count,), like, torch.Generator().manual_seed(3), seeded=True)
+        assert torch.equal(made(seed, torch.float64), whole)
 
 
 @pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))

@@ -43,7 +43,7 @@ def uniform(
     source: dict[str, Any] = {} if generator is None else {"generator": generator}
     if seeded:
         return torch.randint(LARGEST_SEED, (), device=like.device, **source).expand(shape)
-    if has_entries(like) and like.is_cpu and not in_transform() and library(torch.float32) is not None:
+    if has_kernels(like):
         seed = torch.randint(LARGEST_SEED, (), device=like.device, **source)
         return native.uniform(shape, dtype, int(seed))
     # Apple's GPUs have no float64.
@@ -52,9 +52,26 @@ def uniform(
     return noise if dtype == finest else noise.to(dtype).clamp_max(1 - torch.finfo(dtype).eps / 2)
 
 
+def has_kernels(like: Tensor) -> bool:
+    """Whether C kernels make the noise, from one seed."""
+    return has_entries(like) and like.is_cpu and not in_transform() and library(torch.float32) is not None
+
+
+def is_seed(noise: Tensor) -> bool:
+    """Whether it is a seed, expanded to the shape of the noise that a kernel makes of it."""
+    return noise.dtype == torch.int64
+
+
+def made(noise: Tensor, dtype: torch.dtype) -> Tensor:
+    """The noise itself, where a C kernel would have made it from a seed: the same numbers."""
+    if not is_seed(noise):
+        return noise
+    return native.uniform(tuple(noise.shape), dtype, int(noise[(0,) * noise.ndim]) if noise.numel() else 0)
+
+
 def mirror(noise: Tensor) -> Tensor:
     """The mirror image of uniform noise, `1 - 2^-53 - noise`: exact, on the same multiples, and of the same law."""
     return (1 - torch.finfo(noise.dtype).eps / 2) - noise
 
 
-__all__ = ["mirror", "uniform"]
+__all__ = ["has_kernels", "is_seed", "made", "mirror", "uniform"]
