@@ -19,8 +19,6 @@ CASES = [(setting, name) for setting, sizes in SETTINGS.items() for name in esti
 @pytest.mark.parametrize(("setting", "name"), CASES, ids=[f"{setting}-{name}" for setting, name in CASES])
 def test_step(benchmark, setting, name, inputs):
     sizes = SETTINGS[setting]
-    if name == "carms-4" and sizes.categories > 16:
-        pytest.skip("a step takes many seconds: six pairs of points, each weighed over C (C - 1) / 2 orders")
     estimator = estimators(sizes)[name](sizes)
     if inputs == "ids" and (estimator.needs_grad_f or sizes.latent == "bernoulli"):
         pytest.skip("this f must be differentiable in its points, or its points are ids already")

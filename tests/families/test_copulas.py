@@ -25,10 +25,12 @@ def pair_law(logits, points, family="dirichlet"):
     return coupling.draw(logits).pair_law()
 
 
-@pytest.fixture(params=["by orders", "short"])
+@pytest.fixture(params=["reference", "fused", "native"])
 def form(request, monkeypatch):
-    """Each of the two ways to the law of a pair, whatever the number of categories."""
-    monkeypatch.setattr(copula_ops, "FEW", 1 if request.param == "short" else 1000)
+    """Each of the ways to the law of a pair, whatever the number of categories."""
+    monkeypatch.setattr(copula_ops, "FEW", 1)
+    with dg.ops.using(request.param):
+        yield
 
 
 def by_hand(probs, points, digits=40):
@@ -100,7 +102,7 @@ def test_the_law_may_be_summed_in_parts(at_once, form, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", [copula_ops.Dirichlet(n) for n in (2, 4, 100)] + [copula_ops.Gaussian(3)])
+@pytest.mark.parametrize("family", [copula_ops.Dirichlet(n) for n in (2, 3, 4, 6, 100)] + [copula_ops.Gaussian(3)])
 def test_the_short_form_is_the_sum_over_all_orders(family, kind):
     """Of every pair of 12 categories, float32's too, and equal ones. A bound of its rounding, over the mean:
 
@@ -112,20 +114,25 @@ def test_the_short_form_is_the_sum_over_all_orders(family, kind):
     pairs = list(itertools.combinations_with_replacement(range(12), 2))
     for table in (probs, probs.float()):
         arguments = family, table, table.argsort(dim=-1, stable=True), ids, pairs
-        short, by_orders = (module.pair_probs(*arguments) for module in (copula_ops.fused, copula_ops.reference))
-        assert_rounding(short, by_orders, 1.0, 4 * (12 + 2 * family.points + 10))
+        by_orders = copula_ops.reference.pair_probs(*arguments)
+        forms = [copula_ops.fused, *[copula_ops.native] * isinstance(family, copula_ops.Dirichlet)]
+        for short in forms:
+            assert_rounding(short.pair_probs(*arguments), by_orders, 1.0, 4 * (12 + 2 * family.points + 10))
 
 
-@pytest.mark.parametrize("forced", ["reference", "fused"])
-def test_the_short_form_is_taken_where_it_pays(forced, monkeypatch):
+@pytest.mark.parametrize(
+    ("forced", "few", "many"),
+    [("reference", "reference", "reference"), ("fused", "reference", "fused"), ("native", "native", "native")],
+)
+def test_the_short_form_is_taken_where_it_pays(forced, few, many, monkeypatch):
     called = []
-    for module in (copula_ops.fused, copula_ops.reference):
+    for module in (copula_ops.fused, copula_ops.reference, copula_ops.native):
         monkeypatch.setattr(module, "pair_probs", lambda *_, name=module.__name__: called.append(name))
     for categories in (3, 300):
         with dg.ops.using(forced):
             drawn = dg.Copula(2).at(torch.zeros(categories), None, torch.zeros(2, dtype=torch.int64))
             drawn.pair_probs([(0, 1)])
-    assert [name.rsplit(".")[-1] for name in called] == ["reference", forced]
+    assert [name.rsplit(".")[-1] for name in called] == [few, many]
 
 
 @pytest.mark.parametrize("kind", KINDS)
