@@ -39,5 +39,5 @@ class UnorderedBaseline(ControlVariate):
     def subtract_from(self, evaluation: Evaluation) -> Residual:
         values, drawn = evaluation.values, evaluation.draw.drawn
         assert isinstance(drawn, JointPoints)  # of the coupling, which was not refused
-        log_probs, log_rest = drawn.race()
+        log_probs, log_rest = drawn.race
         return Residual(values - joint_ops.estimates_given_first(log_probs, log_rest, values))

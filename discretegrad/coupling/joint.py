@@ -31,6 +31,7 @@ class JointPoints(Weighted):
     """
 
     coupling: Joint
+    _race: tuple[Tensor, Tensor] | None = None
 
     def __init__(
         self, indices: Tensor, logits: Tensor, mask: Tensor | None, coupling: Coupling, log_probs: Tensor
@@ -43,9 +44,12 @@ class JointPoints(Weighted):
         """Log-probabilities `[*batch, V, C]` with the event flattened."""
         return as_table(self.log_probs, self.coupling.event_dims)
 
+    @property
     def race(self) -> tuple[Tensor, Tensor]:
         """What the laws of a set need: log-probabilities `[k, *batch]` of its values, and that of all others."""
-        return race(self.joined, as_words(self.indices, self.coupling.event_dims))
+        if self._race is None:
+            self._race = joint_ops.log_masses(self.joined, as_words(self.indices, self.coupling.event_dims))
+        return self._race
 
 
 class Joint(Coupling):
@@ -154,7 +158,7 @@ class SetPoints(JointPoints):
 
     def weigh(self) -> Tensor:
         """The weight of s is `p(s) R(S, s)`."""
-        return joint_ops.first_ratios(*self.race())
+        return joint_ops.first_ratios(*self.race)
 
 
 @frozen
@@ -190,7 +194,8 @@ class WithoutReplacement(Joint):
 
     def _sample(self, log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
         *batch, variables, categories = log_probs.shape
-        noise = uniform((variables, *batch, self.k, categories), log_probs, generator, dtype=log_probs.dtype)
+        seeded = joint_ops.wants_seed(log_probs)
+        noise = uniform((variables, *batch, self.k, categories), log_probs, generator, seeded, log_probs.dtype)
         return joint_ops.without_replacement(log_probs, self.k, noise).movedim(-2, 0)
 
     def _points(self, indices: Tensor, logits: Tensor, mask: Tensor | None, log_probs: Tensor) -> SetPoints:
@@ -209,7 +214,9 @@ class WithoutReplacement(Joint):
         sets = torch.tensor(list(itertools.combinations(range(len(possible)), size)), device=words.device)
         sets = torch.cat((sets, sets[:, :1].expand(-1, self.k - size)), 1)
         chosen = possible[sets]
-        probabilities = joint_ops.log_probability(*race(log_probs.expand(len(sets), *log_probs.shape), chosen)).exp()
+        probabilities = joint_ops.log_probability(
+            *joint_ops.log_masses(log_probs.expand(len(sets), *log_probs.shape), chosen)
+        ).exp()
         return Law(chosen.reshape(-1, self.k, *event), probabilities)
 
 
@@ -226,12 +233,6 @@ def as_words(indices: Tensor, event_dims: int) -> Tensor:
 def as_rows(tensor: Tensor, event_dims: int) -> Tensor:
     """`[..., *event]` as `[..., V]`; an event of ones, which all variables share, stays one."""
     return tensor.flatten(tensor.ndim - event_dims) if event_dims else tensor.unsqueeze(-1)
-
-
-def race(log_probs: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-    """From `[*batch, V, C]` and joint values `[*batch, k, V]`; see `JointPoints.race`."""
-    of_words = joint_ops.log_joint(log_probs, words).masked_fill(joint_ops.repeats(words), -torch.inf)
-    return of_words.movedim(-1, 0), joint_ops.log_rest(log_probs, words)
 
 
 def one_event(table: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from catalogue import USER_TREES, drawn_where
 from rounding import assert_rounding, flips, of_softmax
 
 import discretegrad as dg
-from discretegrad.ops import dispatch, flow, gumbel, inverse_cdf, order, score, tree
+from discretegrad.ops import dispatch, flow, gumbel, inverse_cdf, joint, order, score, tree
 from discretegrad.ops.noise import made, uniform
 from discretegrad.ops.score import both_ways, interleave
 
@@ -133,6 +133,44 @@ def test_averaged_soft_points(categories, kind, dtype):
             with dispatch.using("native"):
                 got = gumbel.averaged_pull_back(logits, indices, given, slopes, temperature)
             assert_rounding(got, reference, size, roundings)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES[:-1], KINDS, DTYPES, full=2))
+def test_joint_values_without_replacement(categories, kind, dtype):
+    """The same ones from the same noise, also where fewer are possible than are wanted; of a seed too."""
+    for lead, variables, k in itertools.product(LEADS, (1, 4), (1, 3, 6)):
+        log_probs = logits_of(kind, *lead, variables, categories, dtype=dtype).log_softmax(-1)
+        seed = uniform((variables, *lead, k, categories), log_probs, seeded=True, dtype=dtype)
+        noise = made(seed, dtype)
+        reference = joint.beam.without_replacement(log_probs, k, noise)
+        with dispatch.using("native"):
+            found = [joint.without_replacement(log_probs, k, given) for given in (noise, seed)]
+        assert torch.equal(*found)
+        # Arrivals are off by a few roundings of their logarithms and of the log-probabilities, a variable each.
+        finite = log_probs[log_probs > -torch.inf]
+        largest = float(finite.abs().max()) if len(finite) else 0.0
+        roundings = variables * (12 * (54 + largest) + 10)
+        compared = reference.numel() * k * categories
+        assert (reference != found[0]).any(-1).sum() <= flips(compared, roundings, torch.finfo(dtype).eps)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize(("categories", "kind", "dtype"), drawn_where(SIZES, KINDS, DTYPES, full=2))
+def test_masses_of_joint_values_and_of_all_others(categories, kind, dtype):
+    """Repeated words among them, and those that hold all of the mass, or none."""
+    for lead, variables, k in itertools.product(LEADS, (1, 4), (1, 3, 6)):
+        log_probs = logits_of(kind, *lead, variables, categories, dtype=dtype).log_softmax(-1)
+        random = torch.randint(categories, (*lead, k, variables))
+        for words in (random, joint.best(log_probs, k), random[..., :1, :].expand_as(random)):
+            expected = joint.rest.log_masses(log_probs.double(), words)
+            with dispatch.using("native"):
+                found = joint.log_masses(log_probs, words)
+            for got, exact in zip(found, expected, strict=True):
+                size = torch.where(exact.isfinite(), exact.abs(), 0.0) + 1
+                assert torch.equal(got == -torch.inf, exact == -torch.inf)
+                got, exact = (torch.where(exact.isfinite(), one, 0.0) for one in (got, exact))
+                assert_rounding(got, exact, size, 4 * (variables + categories) + 10)
 
 
 def test_noise_of_a_seed_is_the_same_wherever_it_is_made():

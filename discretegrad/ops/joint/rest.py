@@ -33,6 +33,20 @@ def log_rest(log_probs: Tensor, ids: Tensor) -> Tensor:
     return _branches(log_probs, ids).flatten(-3).logsumexp(-1)
 
 
+def log_masses(log_probs: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+    """What the laws of a set need.
+
+    Args:
+        log_probs: `[..., V, C]`.
+        words: int64 `[..., k, V]`, joint values.
+
+    Returns:
+        Their log-probabilities `[k, ...]`, -inf of those that equal one before, and that of all others, `[...]`.
+    """
+    of_words = log_joint(log_probs, words).masked_fill(repeats(words), -torch.inf)
+    return of_words.movedim(-1, 0), log_rest(log_probs, words)
+
+
 def sample_rest(log_probs: Tensor, ids: Tensor, noise: Tensor) -> Tensor:
     """Draw from the joint law given that none of `ids` comes out.
 
