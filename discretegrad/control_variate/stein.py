@@ -84,21 +84,25 @@ class AnyStein(OthersStein):
         reached = over_event(at_point, values.ndim + 1)  # [S, S - 1, *batch]
         here = torch.stack((values[others], reached - own, reached - mean), -1)
         step = of_other - at_point.unsqueeze(-1)  # what a neighbour adds to the last two
-        moved = torch.stack((torch.zeros_like(step), step, step), -1)
-        there = here.reshape(*here.shape[:-1], *[1] * (moved.ndim - here.ndim), 3) + moved
+        value, *moved = (append_dims(feature, step.ndim) for feature in here.unbind(-1))
+        there = torch.stack((value.expand(step.shape), *(feature + step for feature in moved)), -1)
         # The mean over the other points of the surrogates' outputs.
-        at_z = self.surrogates(here).mean(1)  # [S, *batch, 2]
-        at_neighbours = self.surrogates(there).mean(1)  # [S, *variables, C, 2]
-        of_neighbours = taylor_ops.at_mean(at_neighbours[..., 0], probs)
-        inner = over_event(of_neighbours - append_dims(at_z[..., 0], dims), values.ndim)  # A h
+        at_z, second_at_z = _mean(self.surrogates(here)).unbind(-1)  # [S, *batch]
+        first, second = _mean(self.surrogates(there)).unbind(-1)  # at the neighbours, [S, *variables, C]
+        inner = over_event(taylor_ops.at_mean(first, probs) - append_dims(at_z, dims), values.ndim)  # A h
         values = values - values[:1]  # a constant cancels from here on, but not in the surrogates
         baseline = _mean_of_others(values + self.inner * inner)
-        second = at_neighbours[..., 1]
-        change = taylor_ops.at_mean(second, probs) - append_dims(at_z[..., 1], dims)
+        mean_of_second, added_back = taylor_ops.mean_and_gradient(second, probs)
+        change = mean_of_second - append_dims(second_at_z, dims)
         # Where another variable moves the score stays; where its own moves, the score moves with it.
-        elsewhere = append_dims(over_event(change, values.ndim) - at_z[..., 1], dims) - change
+        elsewhere = append_dims(over_event(change, values.ndim) - second_at_z, dims) - change
         left = append_dims(values - baseline, dims) + self.outer * elsewhere
-        return Residual(left, self.outer * taylor_ops.gradient_of_mean(second, probs).mean(0))
+        return Residual(left, self.outer * added_back.mean(0))
+
+
+def _mean(of_others: Tensor) -> Tensor:
+    """Of `[S, S - 1, ...]` over the other points, of which there may be one."""
+    return of_others.squeeze(1) if of_others.shape[1] == 1 else of_others.mean(1)
 
 
 def _mean_of_others(values: Tensor) -> Tensor:

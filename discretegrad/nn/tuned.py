@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from discretegrad.control_variate.stein import AnyStein
 from discretegrad.control_variate.taylor import OthersTaylor
 from discretegrad.draw import Draw, of_possible
 from discretegrad.nn.learner import Learner
+from discretegrad.ops.perceptron import perceptron
 from discretegrad.weights import Score
 
 
@@ -107,7 +108,7 @@ class LearnedStein(Tuned, AnyStein):
         self.outer = nn.Parameter(torch.zeros(()))
 
     def surrogates(self, features: Tensor) -> Tensor:
-        outputs = _in_own_dtype(self.network, features)
+        outputs = _in_own_dtype(self.network, features, _of_one_layer(self.network))
         if outputs.shape != (*features.shape[:-1], 2):
             raise ValueError(
                 f"the network of surrogates must map [..., 3] to [..., 2]; it turned {tuple(features.shape)} into "
@@ -194,9 +195,25 @@ class LearnedRelaxation(Tuned, Relaxation):
         return (values, slopes) if learning else (values.detach(), slopes)
 
 
-def _in_own_dtype(network: Any, inputs: Tensor) -> Tensor:
-    """The network's outputs, computed in its parameters' dtype and returned in the inputs'."""
+def _in_own_dtype(network: Any, inputs: Tensor, called: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """The network's outputs, computed in its parameters' dtype and returned in the inputs', where it is `called`."""
     parameters: Sequence[Tensor] = [p for p in network.parameters() if p.is_floating_point()]
     dtype = parameters[0].dtype if parameters else inputs.dtype
-    outputs: Tensor = network(inputs.to(dtype))
+    outputs: Tensor = (called or network)(inputs.to(dtype))
     return outputs.to(inputs.dtype)
+
+
+def _of_one_layer(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The same function of a network with one hidden layer of rectifiers, as the paper's is; None for any other.
+
+    It is asked at very many rows, whose hidden units need not be kept.
+    """
+    layers = list(network) if type(network) is nn.Sequential else []
+    if [type(layer) for layer in layers] not in ([nn.Linear, kind, nn.Linear] for kind in (nn.LeakyReLU, nn.ReLU)):
+        return None
+    first, rectifier, second = layers
+    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (network, *layers))
+    if hooked or first.bias is None or second.bias is None or torch.is_autocast_enabled("cpu"):
+        return None
+    slope = getattr(rectifier, "negative_slope", 0.0)
+    return lambda rows: perceptron(rows, first.weight, first.bias, second.weight, second.bias, slope)

@@ -163,6 +163,61 @@ def test_without_their_coefficients_they_are_leave_one_out(points, latent):
         torch.testing.assert_close(estimate(estimator, f, logits)[1], rloo, rtol=1e-11, atol=1e-13)
 
 
+def of_one_layer(network, latent="categorical", points=2):
+    """RODEO with a network whose coefficients have left 0, in double."""
+    estimator = dg.RODEO(points, network, latent)
+    learned = estimator.learners[0].double()
+    learned.inner.data.fill_(0.8)
+    learned.outer.data.fill_(0.6)
+    return estimator
+
+
+def paper_s(rectifier):
+    return torch.nn.Sequential(torch.nn.Linear(3, 5), rectifier, torch.nn.Linear(5, 2)).double()
+
+
+@pytest.mark.parametrize("rectifier", [torch.nn.LeakyReLU(0.3), torch.nn.ReLU()])
+@pytest.mark.parametrize("latent", LATENTS)
+def test_a_network_of_one_hidden_layer_is_itself_in_kernels(latent, rectifier):
+    """The gradient, and what is learned, are those by torch: within another network it is not known."""
+    logits, f = smooth(latent)
+    known = paper_s(rectifier)
+    results = []
+    for network in (known, torch.nn.Sequential(known)):
+        estimator = of_one_layer(network, latent, 3)
+        leaf = logits.clone().requires_grad_()
+        draw = estimator.sample(leaf, torch.Generator().manual_seed(1))
+        values = f(draw.points)
+        loss = estimator.surrogate(draw, values).sum() + estimator.learners[0].loss(draw, values)
+        results.append(torch.autograd.grad(loss, (leaf, *estimator.learners[0].parameters())))
+    assert results[1][-1].abs().max() > 0
+    for got, expected in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_network_of_one_hidden_layer_is_unbiased():
+    logits, f = logits_of("ordinary", 2, 3), lambda points: points[..., 0].sum(-1).sin() + points[..., 1].prod(-1)
+    moments = dg.exact.moments(of_one_layer(paper_s(torch.nn.LeakyReLU(0.3))), f, logits)
+    torch.testing.assert_close(moments.mean, dg.exact.gradient(f, logits), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("change", ["hook", "no bias", "autocast"])
+def test_a_network_that_does_more_is_called(change):
+    network = paper_s(torch.nn.LeakyReLU(0.3)).float()
+    called = []
+    if change == "no bias":
+        network[2] = torch.nn.Linear(5, 2, bias=False)
+    if change == "hook":
+        network[1].register_forward_hook(lambda *_: called.append("hook"))
+    learned = dg.nn.LearnedStein(network)
+    with torch.autocast("cpu", torch.bfloat16, enabled=change == "autocast"):
+        got, expected = learned.surrogates(torch.randn(7, 3)), network(torch.randn(7, 3))
+    assert got.shape == expected.shape
+    assert len(called) == (2 if change == "hook" else 0)
+    graph = got.grad_fn if change != "autocast" else got.grad_fn.next_functions[0][0]
+    assert "Perceptron" not in graph.name()
+
+
 @pytest.mark.parametrize("kind", ["ordinary", "forbidden", "saturated"])
 def test_on_affine_functions_taylor_expansions_leave_no_variance(kind):
     f, logits = affine(2, 3), logits_of(kind, 2, 3)

@@ -9,7 +9,7 @@ from catalogue import USER_TREES, drawn_where
 from rounding import assert_rounding, flips, of_softmax
 
 import discretegrad as dg
-from discretegrad.ops import dispatch, flow, gumbel, inverse_cdf, joint, order, score, tree
+from discretegrad.ops import dispatch, flow, gumbel, inverse_cdf, joint, order, perceptron, score, tree
 from discretegrad.ops.noise import made, uniform
 from discretegrad.ops.score import both_ways, interleave
 
@@ -171,6 +171,28 @@ def test_masses_of_joint_values_and_of_all_others(categories, kind, dtype):
                 assert torch.equal(got == -torch.inf, exact == -torch.inf)
                 got, exact = (torch.where(exact.isfinite(), one, 0.0) for one in (got, exact))
                 assert_rounding(got, exact, size, 4 * (variables + categories) + 10)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("slope", [0.3, 0.0, 1.5])
+def test_a_network_with_one_hidden_layer(slope, dtype):
+    """Its outputs, and the gradient w.r.t. all weights, at any number of rows."""
+    for rows, hidden in itertools.product((0, 1, 63, 64, 65, 9000), (1, 7, 100)):
+        shapes = (hidden, 3), (hidden,), (2, hidden), (2,)
+        weights = [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+        inputs, slopes = torch.randn(2, rows, 3, dtype=dtype), torch.randn(2, rows, 2, dtype=dtype)
+        results = []
+        for name in ("reference", "native"):
+            with dispatch.using(name):
+                out = perceptron.perceptron(inputs, *weights, slope)
+                results.append((out.detach(), *torch.autograd.grad(out, weights, slopes)))
+        # Sizes: the sums with every term positive.
+        sizes = [weight.detach().abs().requires_grad_() for weight in weights]
+        size = perceptron.reference.perceptron(inputs.abs(), *sizes, slope)
+        largest = (size.detach(), *torch.autograd.grad(size, sizes, slopes.abs()))
+        for reference, got, bound in zip(*results, largest, strict=True):
+            assert_rounding(got, reference, bound * max(1.0, slope), 2 * rows + hidden + 10)
 
 
 def test_noise_of_a_seed_is_the_same_wherever_it_is_made():

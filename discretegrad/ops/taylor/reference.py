@@ -32,5 +32,11 @@ def about_mean(slopes: Tensor, indices: Tensor, probs: Tensor) -> Tensor:
 
 def gradient_of_mean(slopes: Tensor, probs: Tensor) -> Tensor:
     """`(diag p - p p^T) slopes`, the gradient w.r.t. the logits of the mean of `slopes . e_z`."""
+    return mean_and_gradient(slopes, probs)[1]
+
+
+def mean_and_gradient(slopes: Tensor, probs: Tensor) -> tuple[Tensor, Tensor]:
+    """`at_mean` and `gradient_of_mean`, which have their sum in common."""
     weighted = torch.where(probs > 0, probs * slopes, 0.0)
-    return weighted - probs * weighted.sum(-1, keepdim=True)
+    mean = weighted.sum(-1)
+    return mean, weighted - probs * mean.unsqueeze(-1)
