@@ -87,7 +87,8 @@ class RODEO(Composition):
 
     Without a network `h_s(y) = h'_s(y) = mean_{t != s} grad f_t . (y - p)`, inner = 1 and outer = 1/2, in closed form.
     With one, h and h' are its outputs, averaged over t, from `f_t`, `grad f_t . (y - z_t)` and `grad f_t . (y - p)`;
-    it is evaluated at all neighbours of every point: S (S - 1) V C of them.
+    it is evaluated at all neighbours of every point: S (S - 1) V C of them, by a C kernel where it is one hidden layer
+    of rectifiers, as in the paper.
 
     Args:
         num_samples: S >= 2 independent points.

@@ -208,8 +208,8 @@ def _of_one_layer(network: nn.Module) -> Callable[[Tensor], Tensor] | None:
 
     It is asked at very many rows, whose hidden units need not be kept.
     """
-    layers = list(network) if type(network) is nn.Sequential else []
-    if [type(layer) for layer in layers] not in ([nn.Linear, kind, nn.Linear] for kind in (nn.LeakyReLU, nn.ReLU)):
+    layers: list[Any] = list(network) if type(network) is nn.Sequential else []
+    if [type(layer) for layer in layers] not in [[nn.Linear, kind, nn.Linear] for kind in (nn.LeakyReLU, nn.ReLU)]:
         return None
     first, rectifier, second = layers
     hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (network, *layers))

@@ -83,8 +83,9 @@ class _AveragedOut(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, indices, noise = ctx.saved_tensors
         with forcing(ctx.forced):
-            return averaged_pull_back(*ctx.saved_tensors, grad_output, ctx.temperature), None, None, None
+            return averaged_pull_back(logits, indices, noise, grad_output, ctx.temperature), None, None, None
 
 
 def noise_given(

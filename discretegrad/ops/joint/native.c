@@ -104,6 +104,21 @@ static double log_others(const real *log_probs, real *mass, int64_t categories, 
     return found;
 }
 
+/* The categories with which the words of a node go on, one a word; `next[word]` is the first of them with the same one. */
+static int64_t part(const int64_t *ids, int64_t stride, int64_t k, const int64_t *node, int64_t first, int64_t *next,
+                    int64_t *going_on) {
+    int64_t parts = 0;
+    for (int64_t word = first; word < k; word++) {
+        if (node[word] != first) continue;
+        const int64_t id = ids[word * stride];
+        int64_t same = first;
+        while (node[same] != first || ids[same * stride] != id) same++;
+        next[word] = same;
+        going_on[parts++] = id;
+    }
+    return parts;
+}
+
 /* Of `words[events, k, V]`: log-probabilities `of_words[k, events]`, minus infinity of one that equals an earlier one, and
    `rest[events]`, that of all others: a sum over where they leave the words' prefix tree. */
 int log_masses(const real *log_probs, const int64_t *words, real *of_words, real *rest, int64_t events, int64_t variables,
@@ -134,18 +149,7 @@ int log_masses(const real *log_probs, const int64_t *words, real *of_words, real
                 exponentials_of(own, categories, largest, 1, mass);
                 for (int64_t word = 0; word < k; word++) {
                     if (node[word] != word) continue;
-                    int64_t parts = 0;
-                    for (int64_t other = word; other < k; other++) {
-                        if (node[other] != word) continue;
-                        const int64_t id = ids[other * variables + v];
-                        going_on[parts++] = id;
-                        next[other] = other;
-                        for (int64_t before = word; before < other; before++)
-                            if (node[before] == word && ids[before * variables + v] == id) {
-                                next[other] = before;
-                                break;
-                            }
-                    }
+                    const int64_t parts = part(ids + v, variables, k, node, word, next, going_on);
                     const double branch = prefix[word] + log_others(own, mass, categories, largest, going_on, parts);
                     branches[count++] = branch;
                     most = branch > most ? branch : most;

@@ -38,7 +38,7 @@ class _Perceptron(torch.autograd.Function):
         return out.reshape(*inputs.shape[:-1], OUTPUTS)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         rows, weights, bias = ctx.saved_tensors
         gradient = grad_output.reshape(-1, OUTPUTS).contiguous()
