@@ -233,6 +233,20 @@ static inline int sound(const double *total) {
 /* Whether a row takes part. */
 static inline int is_on(const uint8_t *mask, int64_t row) { return mask == NULL || mask[row]; }
 
+/* Rows one after the other that share numbers; a division a row would take as long as all else that is done with a short
+   one. */
+typedef struct {
+    int64_t number, end; /* `end` is the first row behind */
+} Group;
+
+/* Whether a row, of rows that come one after the other, is the first one in its group, or the first one at all. */
+static inline int enters_group(Group *group, int64_t row, int64_t shared_by) {
+    if (row < group->end) return 0;
+    group->number = row / shared_by;
+    group->end = (group->number + 1) * shared_by;
+    return 1;
+}
+
 static inline int is_category(int64_t id, int64_t categories) { return id >= 0 && id < categories; }
 
 /* Numbers of `lanes` of LANES rows, and back; nearly always of all, for which a copy is one instruction. */

@@ -2,6 +2,8 @@
 
 #include "../native.h"
 
+#define ZEROS 1024 /* numbers that are filled with zeros by one call, where rows are short */
+
 /* `out[count, C]`. */
 int one_hot(const int64_t *indices, real *out, int64_t count, int64_t categories, int64_t threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -34,24 +36,33 @@ int score(const real *probs, const real *logits, const uint8_t *mask, const int6
           real *out, int64_t rows, int64_t categories, int64_t points, int64_t groups, int64_t shared_by,
           int64_t threads) {
     int failed = FINE;
+    const int centred = probs != NULL || logits != NULL;
+    const int64_t together = categories < ZEROS ? ZEROS / categories : 1; /* rows that are filled with zeros at once */
 #pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t row = 0; row < rows; row++) {
-        real *sum = out + row * categories;
-        const int64_t group = row / shared_by;
+    for (int64_t start = 0; start < rows; start += together) {
+        const int64_t end = start + together < rows ? start + together : rows;
+        Group of = {0};
         double total = 0;
-        for (int64_t point = 0; point < points; point++) total += coefficients[point * groups + group];
-        if (!is_on(mask, row) || total == 0 || (probs == NULL && logits == NULL))
-            memset(sum, 0, categories * sizeof(real));
-        else if (probs == NULL)
-            softmax(logits + row * categories, sum, categories, -total);
-        else
-            for (int64_t c = 0; c < categories; c++) sum[c] = -(real)total * probs[row * categories + c];
-        for (int64_t point = 0; point < points && is_on(mask, row); point++) {
-            const int64_t id = indices[point * rows + row];
-            if (is_category(id, categories))
-                sum[id] += coefficients[point * groups + group];
-            else
-                failed = NO_CATEGORY;
+        if (!centred) memset(out + start * categories, 0, (end - start) * categories * sizeof(real));
+        for (int64_t row = start; row < end; row++) {
+            real *sum = out + row * categories;
+            if (enters_group(&of, row, shared_by)) {
+                total = 0;
+                for (int64_t point = 0; point < points; point++) total += coefficients[point * groups + of.number];
+            }
+            if (centred && (!is_on(mask, row) || total == 0))
+                memset(sum, 0, categories * sizeof(real));
+            else if (probs != NULL)
+                for (int64_t c = 0; c < categories; c++) sum[c] = -(real)total * probs[row * categories + c];
+            else if (logits != NULL)
+                softmax(logits + row * categories, sum, categories, -total);
+            for (int64_t point = 0; point < points && is_on(mask, row); point++) {
+                const int64_t id = indices[point * rows + row];
+                if (is_category(id, categories))
+                    sum[id] += coefficients[point * groups + of.number];
+                else
+                    failed = NO_CATEGORY;
+            }
         }
     }
     return failed;

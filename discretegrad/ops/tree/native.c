@@ -188,6 +188,37 @@ static void rank_of(const reals *logits, int64_t categories, int descending, con
     }
 }
 
+/* `bounds[3, rows]` and `shares[5, rows]` of the first `lanes` of LANES pairs. */
+static inline void keep_lanes(const Longs *parted, const Doubles *left, const Doubles *right, const Doubles *together,
+                              const Wholes ends[BOUNDS], const Wholes *is_last, const uint8_t *mask, const Reals *largest,
+                              const Doubles *total, int64_t categories, int lanes, int64_t rows, int32_t *bounds,
+                              real *shares) {
+    int32_t parts[LANES], of_bounds[BOUNDS][LANES];
+    real of_shares[SHARES][LANES], own[SHARES];
+    Doubles shift = {0}, scale;
+    int light = 0;
+    for (int lane = 0; lane < LANES; lane++) parts[lane] = parted->lanes[lane] >= 0;
+    for (int lane = 0; lane < lanes && mask != NULL; lane++) parts[lane] &= mask[lane] != 0;
+    for (int lane = 0; lane < LANES; lane++) light |= left->lanes[lane] + right->lanes[lane] < 0x1p-60;
+    for (int lane = 0; lane < LANES; lane++) scale.lanes[lane] = 1;
+    for (int lane = 0; lane < LANES && light; lane++) {
+        shift.lanes[lane] = shift_of(left->lanes[lane] + right->lanes[lane]);
+        scale.lanes[lane] = shift.lanes[lane] != 0 ? exp(shift.lanes[lane]) : 1;
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+        shares_at(parts[lane], parted->lanes[lane] & 1, left->lanes[lane], right->lanes[lane], together->lanes[lane],
+                  largest->lanes[lane], total->lanes[lane], shift.lanes[lane], scale.lanes[lane], own);
+        for (int k = 0; k < SHARES; k++) of_shares[k][lane] = own[k];
+    }
+    for (int k = 0; k < BOUNDS; k++)
+        for (int lane = 0; lane < LANES; lane++) {
+            const int open = !parts[lane] | ((k == LAST_OF_RIGHT) & (is_last->lanes[lane] != 0));
+            of_bounds[k][lane] = open ? (int32_t)categories : (int32_t)ends[k].lanes[lane];
+        }
+    for (int k = 0; k < SHARES; k++) copy(shares + k * rows, of_shares[k], lanes, sizeof(real));
+    for (int k = 0; k < BOUNDS; k++) copy(bounds + k * rows, of_bounds[k], lanes, sizeof(int32_t));
+}
+
 /* Draw pairs, or, without noise, look at those whose ids are given: short rows, on a tree that all of them share.
 
    `bounds[pairs, 3, rows]` are the outermost leaves of the children of the node where the paths part, all C where they do
@@ -228,7 +259,8 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
             for (int64_t pair = 0; pair < pairs; pair++) {
                 int64_t *one = indices + 2 * pair * rows + row, *two = one + rows;
                 const int64_t own = pair * rows + row;
-                Wholes first = {0}, second = {0}, ends[BOUNDS] = {0};
+                Wholes first = {0}, second = {0}, ends[BOUNDS] = {0}, is_last = {0};
+                Doubles left = {0}, rest = {0};
                 Paths at = {0};
                 for (int k = 0; k < OF_DOUBLES; k++) {
                     at.second.vectors[k] -= 1;
@@ -276,9 +308,13 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
                 }
                 for (int lane = 0; lane < LANES; lane++) {
                     const int64_t node = at.parted.lanes[lane] < 0 ? 0 : at.parted.lanes[lane] >> 1;
+                    const int64_t behind = right[node], stop = high[node];
                     ends[FIRST].lanes[lane] = low[node];
-                    ends[LAST_OF_LEFT].lanes[lane] = low[right[node]] - (right[node] > 0);
-                    ends[LAST_OF_RIGHT].lanes[lane] = high[node] - 1;
+                    ends[LAST_OF_LEFT].lanes[lane] = low[behind] - (behind > 0);
+                    ends[LAST_OF_RIGHT].lanes[lane] = stop - 1;
+                    is_last.lanes[lane] = stop == categories;
+                    left.lanes[lane] = mass[node + (behind > 0)].lanes[lane];
+                    rest.lanes[lane] = mass[behind].lanes[lane];
                 }
                 if (sorted && kind == CATERPILLAR)
                     for (int lane = 0; lane < LANES; lane++) /* one of the points is at the stick */
@@ -287,20 +323,9 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
                 else if (sorted)
                     for (int k = 0; k < BOUNDS; k++)
                         look_up((reals *)logit, (reals *)in_order, categories, &ends[k], &ends[k]);
-                for (int lane = 0; lane < lanes; lane++) {
-                    const int64_t where = at.parted.lanes[lane], node = where < 0 ? 0 : where >> 1;
-                    const int parts = where >= 0 && is_on(mask, row + lane);
-                    const double left = mass[node + (right[node] > 0)].lanes[lane], rest = mass[right[node]].lanes[lane];
-                    const Parting parting = {.parts = parts, .first_is_right = where & 1, .left = left, .right = rest,
-                                             .together = at.together.lanes[lane]};
-                    real of_row[SHARES];
-                    shares_of(&parting, largest.lanes[lane], mass->lanes[lane], of_row);
-                    for (int k = 0; k < SHARES; k++) shares[(pair * SHARES + k) * rows + row + lane] = of_row[k];
-                    for (int k = 0; k < BOUNDS; k++) {
-                        const int open = !parts || (k == LAST_OF_RIGHT && high[node] == categories);
-                        bounds[(pair * BOUNDS + k) * rows + row + lane] = open ? (int32_t)categories : (int32_t)ends[k].lanes[lane];
-                    }
-                }
+                keep_lanes(&at.parted, &left, &rest, &at.together, ends, &is_last, mask == NULL ? NULL : mask + row, &largest,
+                           mass, categories, lanes, rows, bounds + BOUNDS * pair * rows + row,
+                           shares + SHARES * pair * rows + row);
             }
         }
         free(mass);
@@ -309,19 +334,27 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
 }
 
 /* Add the gradient of a row's pair where its paths part, as if its points had no one-hots; or, the `first` time, write it.
-   Below the children are the numbers between the bounds. */
+   Below the children are the numbers between the bounds. Of a short row all entries are looked at, and of a long one whole
+   vectors of them: where the children end nobody can predict. */
 static inline __attribute__((always_inline)) void spread(const real *RESTRICT logit, int64_t categories,
                                                          const int32_t bounds[BOUNDS], const real shares[SHARES],
                                                          int first, real *RESTRICT sum) {
-    const int64_t low = bounds[FIRST], last = bounds[LAST_OF_RIGHT] + 1, high = last < categories ? last : categories;
-    const int64_t middle = low < categories ? bounds[LAST_OF_LEFT] + 1 : categories;
+    enum { SHORT = 256 };
+    const whole low = bounds[FIRST], middle = bounds[LAST_OF_LEFT], high = bounds[LAST_OF_RIGHT];
     const real largest = shares[LARGEST], shift = shares[SHIFT], of_left = shares[OF_LEFT], of_right = shares[OF_RIGHT];
-    if (first) memset(sum, 0, low * sizeof(real));
-    for (int64_t c = low; c < middle; c++)
-        sum[c] = (first ? 0 : sum[c]) + of_left * exp_of((logit[c] - largest) - shift);
-    for (int64_t c = middle; c < high; c++)
-        sum[c] = (first ? 0 : sum[c]) + of_right * exp_of((logit[c] - largest) - shift);
-    if (first) memset(sum + high, 0, (categories - high) * sizeof(real));
+    int64_t from = 0, to = categories;
+    if (categories > SHORT) {
+        from = low / LANES * LANES;
+        to = high + LANES < categories ? high / LANES * LANES + LANES : categories;
+        if (first) memset(sum, 0, from * sizeof(real));
+        if (first) memset(sum + to, 0, (categories - to) * sizeof(real));
+    }
+#pragma GCC ivdep
+    for (int64_t c = from; c < to; c++) {
+        const whole at = (whole)c, inside = (at >= low) & (at <= high);
+        const real mass = exp_of(inside ? (logit[c] - largest) - shift : -INFINITY);
+        sum[c] = (first ? 0 : sum[c]) + (inside ? (at <= middle ? of_left : of_right) : 0) * mass;
+    }
 }
 
 /* The same, where leaves are in the tree by their `place`, or, if that is NULL, by their keys, equal ones by number. */
@@ -351,11 +384,11 @@ static inline __attribute__((always_inline)) void spread_by(const real *RESTRICT
 
 /* Add to a row `sum[C]` the one-hots of a pair, its difference times and what `others` holds for it: see `Pairs.gradient`. */
 static inline int add_points(const int64_t *indices, const real *others, int64_t pair, int64_t row, int64_t rows,
-                             int64_t categories, int64_t others_groups, int64_t others_shared_by, real difference,
+                             int64_t categories, int64_t others_groups, int64_t others_group, real difference,
                              real *sum) {
     const int64_t one = indices[2 * pair * rows + row], two = indices[(2 * pair + 1) * rows + row];
     if (!is_category(one, categories) || !is_category(two, categories)) return NO_CATEGORY;
-    const int64_t group = 2 * pair * others_groups + (others == NULL ? 0 : row / others_shared_by);
+    const int64_t group = 2 * pair * others_groups + others_group;
     sum[one] += difference + (others == NULL ? 0 : others[group]);
     sum[two] += (others == NULL ? 0 : others[group + others_groups]) - difference;
     return FINE;
@@ -369,8 +402,11 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
              int64_t place_stride, int64_t sorted, int64_t pairs, int64_t groups, int64_t shared_by, int64_t others_groups,
              int64_t others_shared_by, int64_t threads) {
     int failed = FINE;
-#pragma omp parallel for schedule(static) num_threads(threads)
+    Group of = {0}, of_others = {0};
+#pragma omp parallel for schedule(static) num_threads(threads) firstprivate(of, of_others)
     for (int64_t row = 0; row < rows; row++) {
+        enters_group(&of, row, shared_by);
+        if (others != NULL) enters_group(&of_others, row, others_shared_by);
         const real *logit = logits + row * categories;
         const int32_t *place_of = place == NULL ? NULL : place + row * place_stride;
         real *sum = out + row * categories;
@@ -382,7 +418,7 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
             int32_t of_bounds[BOUNDS];
             real of_row[SHARES];
             for (int k = 0; k < BOUNDS; k++) of_bounds[k] = bounds[(pair * BOUNDS + k) * rows + row];
-            const real difference = of_bounds[FIRST] < categories ? differences[pair * groups + row / shared_by] : 0;
+            const real difference = of_bounds[FIRST] < categories ? differences[pair * groups + of.number] : 0;
             for (int k = 0; k < SHARES; k++) of_row[k] = shares[(pair * SHARES + k) * rows + row];
             for (int k = OF_LEFT; k <= OF_RIGHT; k++) of_row[k] *= difference;
             const int first = pair == 0;
@@ -404,8 +440,8 @@ int gradient(const real *logits, const uint8_t *mask, const int32_t *place, cons
         }
         for (int64_t pair = 0; pair < pairs; pair++) {
             const int apart = indices[2 * pair * rows + row] != indices[(2 * pair + 1) * rows + row];
-            const real difference = apart ? differences[pair * groups + row / shared_by] : 0;
-            if (add_points(indices, others, pair, row, rows, categories, others_groups, others_shared_by, difference, sum))
+            const real difference = apart ? differences[pair * groups + of.number] : 0;
+            if (add_points(indices, others, pair, row, rows, categories, others_groups, of_others.number, difference, sum))
                 failed = NO_CATEGORY;
         }
     }
@@ -417,15 +453,18 @@ int importance(const uint8_t *mask, const int64_t *indices, const real *shares, 
                real *out, int64_t rows, int64_t categories, int64_t pairs, int64_t groups, int64_t shared_by,
                int64_t others_groups, int64_t others_shared_by, int64_t threads) {
     int failed = FINE;
-#pragma omp parallel for schedule(static) num_threads(threads)
+    Group of = {0}, of_others = {0};
+#pragma omp parallel for schedule(static) num_threads(threads) firstprivate(of, of_others)
     for (int64_t row = 0; row < rows; row++) {
+        enters_group(&of, row, shared_by);
+        if (others != NULL) enters_group(&of_others, row, others_shared_by);
         real *sum = out + row * categories;
         memset(sum, 0, categories * sizeof(real));
         for (int64_t pair = 0; pair < pairs && is_on(mask, row); pair++) {
             const int apart = indices[2 * pair * rows + row] != indices[(2 * pair + 1) * rows + row];
             const real ratio = shares[(pair * SHARES + RATIO) * rows + row];
-            const real difference = differences[pair * groups + row / shared_by] * ratio;
-            if (add_points(indices, others, pair, row, rows, categories, others_groups, others_shared_by,
+            const real difference = differences[pair * groups + of.number] * ratio;
+            if (add_points(indices, others, pair, row, rows, categories, others_groups, of_others.number,
                            apart ? difference : 0, sum))
                 failed = NO_CATEGORY;
         }

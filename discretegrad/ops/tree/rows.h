@@ -24,22 +24,29 @@ typedef struct {
 enum { FIRST, LAST_OF_LEFT, LAST_OF_RIGHT, BOUNDS };
 enum { LARGEST, SHIFT, OF_LEFT, OF_RIGHT, RATIO, SHARES };
 
-/* Signed as the first point's difference is. Masses of nodes that hold next to nothing are shifted into range. */
-static inline void shares_of(const Parting *at, real largest, double total, real shares[SHARES]) {
-    const double both = at->left + at->right, follows = at->together * total;
-    const int possible = at->parts & (at->left > 0) & (at->right > 0);
-    const double heavier = at->left > at->right ? at->left : at->right;
-    const double lighter = at->left > at->right ? at->right : at->left;
+/* By how much masses of nodes that hold next to nothing are shifted into range. */
+static inline double shift_of(double both) { return both < 0x1p-60 && both > 0 ? log(both) : 0; }
+
+/* Signed as the first point's difference is; `scale` is e^shift. Without a branch, so that a loop over it is vectorised. */
+static inline __attribute__((always_inline)) void shares_at(int parts, int first_is_right, double left, double right,
+                                                            double together, real largest, double total, double shift,
+                                                            double scale, real shares[SHARES]) {
+    const double both = left + right, follows = together * total;
+    const int possible = parts & (left > 0) & (right > 0);
+    const double heavier = left > right ? left : right, lighter = left > right ? right : left;
     const double ratio = possible ? lighter / heavier : 0;
-    const double shift = both < 0x1p-60 && both > 0 ? log(both) : 0;
-    double each = both > 0 && at->parts ? 1 / both : 0;
-    if (shift != 0) each *= exp(shift);
-    if (at->first_is_right) each = -each;
+    double each = (both > 0) & parts ? 1 / both : 0;
+    each *= first_is_right ? -scale : scale;
     shares[LARGEST] = largest;
     shares[SHIFT] = (real)shift;
-    shares[OF_LEFT] = (real)(-each * (at->left > at->right ? ratio : possible));
-    shares[OF_RIGHT] = (real)(each * (at->left > at->right ? possible : ratio));
-    shares[RATIO] = (real)(possible && follows > 0 ? heavier / follows : 0);
+    shares[OF_LEFT] = (real)(-each * (left > right ? ratio : possible));
+    shares[OF_RIGHT] = (real)(each * (left > right ? possible : ratio));
+    shares[RATIO] = (real)(possible & (follows > 0) ? heavier / follows : 0);
+}
+
+static inline void shares_of(const Parting *at, real largest, double total, real shares[SHARES]) {
+    const double shift = shift_of(at->left + at->right), scale = shift != 0 ? exp(shift) : 1;
+    shares_at(at->parts, at->first_is_right, at->left, at->right, at->together, largest, total, shift, scale, shares);
 }
 
 /* A row as the walks see it. */
