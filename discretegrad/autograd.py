@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from discretegrad.ops.dispatch import forced, forcing, has_entries
+
+NO_GRAPH = nullcontext()
+"""In the place of torch.no_grad, which takes longer, where nothing has a graph."""
 
 
 def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
@@ -44,7 +48,7 @@ def attach_gradient_later(
         gradient: makes the gradient, times `[*batch]` numbers or, for None, as it is.
         of: the tensors that it is made of, which must not be changed before.
     """
-    return _AttachGradientLater.apply(value, logits, gradient, *of)
+    return _AttachGradientLater.apply(value, logits, (gradient, of))
 
 
 def keep_gradient(tensor: Tensor, where: Tensor) -> Tensor:
@@ -73,23 +77,19 @@ class _AttachGradient(torch.autograd.Function):
 class _AttachGradientLater(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
+        ctx: Any, value: Tensor, logits: Tensor, later: tuple[Callable[[Tensor | None], Tensor], tuple[Tensor, ...]]
     ) -> Tensor:
-        ctx.gradient, ctx.forced = gradient, forced()  # CUDA's backward passes run in a thread of their own
+        ctx.gradient, of = later
+        ctx.forced = forced()  # CUDA's backward passes run in a thread of their own
         ctx.save_for_backward(logits, *of)  # so that torch notices where they were changed
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        logits, *of = ctx.saved_tensors
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
+        if ctx.forced == forced():
+            return grad_output, _made(ctx, grad_output), None
         with forcing(ctx.forced):
-            if torch.is_grad_enabled() or not has_entries(grad_output):
-                with torch.no_grad():
-                    gradient = ctx.gradient(None)
-                scaled = _scaled(grad_output, gradient, logits)
-            else:
-                scaled = ctx.gradient(grad_output).to(logits.dtype)
-        return grad_output, scaled, *[None] * (1 + len(of))
+            return grad_output, _made(ctx, grad_output), None
 
 
 class _KeepGradient(torch.autograd.Function):
@@ -107,6 +107,17 @@ class _KeepGradient(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (where,) = ctx.saved_tensors
         return torch.where(where, grad_output, 0.0), None
+
+
+def _made(ctx: Any, grad_output: Tensor) -> Tensor:
+    """The gradient that was put off, times that of the output."""
+    logits = ctx.saved_tensors[0]
+    if torch.is_grad_enabled() or not has_entries(grad_output):
+        with torch.no_grad():
+            gradient = ctx.gradient(None)
+        return _scaled(grad_output, gradient, logits)
+    made: Tensor = ctx.gradient(grad_output).to(logits.dtype)
+    return made
 
 
 def _scaled(grad_output: Tensor, gradient: Tensor, logits: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from discretegrad import checks
-from discretegrad.autograd import append_dims, attach_gradient, attach_gradient_later
+from discretegrad.autograd import NO_GRAPH, append_dims, attach_gradient, attach_gradient_later
 from discretegrad.control_variate import Chain, ControlVariate, Evaluation, less, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
@@ -69,6 +69,8 @@ class Composition(Estimator):
     """The coupling of all points."""
     _waits: bool = dataclasses.field(init=False, repr=False)
     """Whether the gradient is made in the backward pass, where that can be."""
+    _bare: bool = dataclasses.field(init=False, repr=False)
+    """Whether nothing is wanted besides the values, and no slot is a module, whose parameters would make graphs."""
 
     def __init__(
         self,
@@ -109,16 +111,16 @@ class Composition(Estimator):
         points = self.coupling.evaluations
         control_variate = NOTHING if self.control_variate is None else self.control_variate
         parts = control_variate.parts if isinstance(control_variate, Chain) else (control_variate,)
-        slots = (*parts, *vars(self.weights).values())
-        needs_grad_f = control_variate.needs_grad_f
+        learners = tuple(slot for slot in (*parts, *vars(self.weights).values()) if isinstance(slot, nn.Module))
         self._set(
             _waits=self.weights.can_wait(self._whole),
+            _bare=not (control_variate.needs_grad_f or learners) and type(control_variate).add is ControlVariate.add,
             unbiased=self.weights.unbiased(self._whole) and control_variate.unbiased,
             evaluations=None if points is None else points + control_variate.extra_evaluations(points),
-            needs_grad_f=needs_grad_f,
-            takes_ids=not (needs_grad_f or control_variate.extra_evaluations(1)),
+            needs_grad_f=control_variate.needs_grad_f,
+            takes_ids=not (control_variate.needs_grad_f or control_variate.extra_evaluations(1)),
             of_bound=type(self.objective) is not Objective,
-            learners=tuple(slot for slot in slots if isinstance(slot, nn.Module)),
+            learners=learners,
         )
 
     def replace(self, **changes: Any) -> Self:
@@ -129,7 +131,6 @@ class Composition(Estimator):
             made._state_facts()
         return made
 
-    @torch.no_grad()
     def _draw(
         self,
         logits: Tensor,
@@ -138,11 +139,11 @@ class Composition(Estimator):
         generator: torch.Generator | None,
         validate: bool | None,
     ) -> Draw:
-        own = category_logits(logits, latent, None)
+        own = category_logits(logits.detach(), latent, None)
         self.weights.refuse_size(self._whole, own)
         check = functools.partial(checks.probabilities, logits, latent, mask, validate)
         draw = Draw(logits, self.coupling.draw(own, mask, generator, check), latent)
-        return draw if self.control_variate is None else self._with(draw, generator, self.control_variate)
+        return draw if self._bare or self.control_variate is None else self._with(draw, generator, self.control_variate)
 
     @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
@@ -150,6 +151,7 @@ class Composition(Estimator):
         draw = self._own(draw)
         return draw if self.control_variate is None else self._with(draw, generator, self.control_variate)
 
+    @torch.no_grad()
     def _with(self, draw: Draw, generator: torch.Generator | None, control_variate: ControlVariate) -> Draw:
         added = control_variate.add(draw, generator)
         return draw if added is None else dataclasses.replace(draw, added=added)
@@ -162,18 +164,14 @@ class Composition(Estimator):
         return dataclasses.replace(draw, drawn=self.coupling.at(own, draw.drawn.mask, draw.drawn.indices))
 
     def _drew(self, draw: Draw) -> bool:
-        drawn = draw.drawn
-        return (
-            drawn.relaxed is None
-            and (drawn.coupling is self.coupling or drawn.coupling in (None, self.coupling, self._whole))
-            and draw.latent.name == self.latent
-        )
+        drawn, known = draw.drawn, (self.coupling, None, self._whole)
+        return drawn.relaxed is None and drawn.coupling in known and draw.latent.name == self.latent
 
     def _surrogate(self, draw: Draw, values: Tensor, context: object, validate: bool | None) -> Tensor:
         if draw.drawn.coupling is None or draw.drawn.distinct is not None:
             draw, values = self._at_all(draw, values)
-        drawn, points = draw.drawn, len(draw.drawn.indices)
-        own = values if len(values) == points else values[:points]
+        drawn, points = draw.drawn, draw.drawn.indices.shape[0]
+        own = values if values.shape[0] == points else values[:points]
         value_weights = drawn.value_weights()
         if value_weights is not None:
             checks.joint_values(own, value_weights)
@@ -187,8 +185,8 @@ class Composition(Estimator):
             if not (torch.is_grad_enabled() and draw.logits.requires_grad):
                 return average
             grad_f = draw.grad_f(values, type(self).__name__)
-        with torch.no_grad():
-            wide = values.detach().to(torch.promote_types(values.dtype, drawn.logits.dtype))
+        wide = values.detach().to(torch.promote_types(values.dtype, drawn.logits.dtype))
+        with NO_GRAPH if self._bare else torch.no_grad():
             left, added_back = self._left(draw, wide, grad_f, context, value_weights)
             gradient = functools.partial(self._gradient, draw.latent, drawn, left, added_back)
             waits = self._waits and has_entries(draw.logits) and has_entries(values)
@@ -212,8 +210,8 @@ class Composition(Estimator):
     ) -> tuple[Tensor, Tensor | None]:
         """What a control variate leaves of the values, broadcastable to the ids, and what it adds to the gradient."""
         points, control_variate = draw.drawn.indices, self.control_variate
-        own = self.objective.signals(values[: len(points)])
-        evaluation = Evaluation(draw, own, values[len(points) :], grad_f, context)
+        own, extra = values[: points.shape[0]], values[points.shape[0] :]
+        evaluation = Evaluation(draw, self.objective.signals(own), extra, grad_f, context)
         constant = self._constant_of(evaluation, value_weights)
         if constant is not None:
             evaluation = less(evaluation, constant)

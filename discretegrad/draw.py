@@ -32,7 +32,7 @@ class Added:
         self.one_hots, self.slopes = one_hots, slopes
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(init=False, frozen=True, eq=False, repr=False)
 class Draw:
     """What was drawn: all that the second phase needs to know of the first."""
 
@@ -46,8 +46,10 @@ class Draw:
     _points: Tensor | None = field(default=None, init=False)
     _version: tuple[int, int] | None = field(default=None, init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_version", _version(self.logits))
+    def __init__(self, logits: Tensor, drawn: Drawn, latent: Latent, added: Added | None = None) -> None:
+        # At once, for a frozen dataclass sets its fields one by one.
+        version = _version(logits)
+        vars(self).update(logits=logits, drawn=drawn, latent=latent, added=added, _points=None, _version=version)
 
     @property
     def indices(self) -> Tensor:
@@ -150,7 +152,8 @@ class Draw:
     def evaluations(self) -> int:
         """How many points f is evaluated at."""
         extra = None if self.added is None else self.added.one_hots
-        return len(self.drawn.indices) + (0 if extra is None else len(extra))
+        points: int = self.drawn.indices.shape[0]
+        return points if extra is None else points + extra.shape[0]
 
     @property
     def distinct(self) -> Tensor | None:
@@ -200,11 +203,13 @@ def refuse_spoiled(draw: Draw) -> None:
     So it is where its logits were changed in place since, as far as torch tells, which it does not of `logits.data`;
     and of a draw of torch.inference_mode, which is over, where a gradient is wanted.
     """
-    before, now = draw._version, _version(draw.logits)
+    logits, ids, before = draw.logits, draw.drawn.indices, draw._version
+    if not has_entries(logits):
+        return
     # A copy's copy of the logits counts anew.
-    stale = before is not None and now is not None and before[0] == now[0] and before[1] != now[1]
-    ids, wanted = draw.drawn.indices, torch.is_grad_enabled() and draw.logits.requires_grad
-    kept = wanted and has_entries(ids) and ids.is_inference() and not torch.is_inference_mode_enabled()
+    stale = before is not None and before[0] == id(logits) and before[1] != logits._version
+    wanted = logits.requires_grad and torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+    kept = wanted and ids.is_inference() and has_entries(ids)
     if stale or kept:
         checks.unspoiled(stale, kept)
 
@@ -243,7 +248,8 @@ def category_logits_below_zero(logits: Tensor, latent: Latent, mask: Tensor | No
 
 def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tensor:
     """Category logits `[*variables, C]` in at least float32; a masked-off variable is certain to be category 0."""
-    logits = logits.to(wide_dtype(logits.dtype))
+    if logits.dtype is not torch.float32:
+        logits = logits.to(wide_dtype(logits.dtype))
     if mask is not None and not latent.rank:
         # Padding may hold anything, NaN included, and must not reach the arithmetic, or the way back through it.
         logits = torch.where(mask, logits, 0.0)

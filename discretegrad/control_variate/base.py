@@ -138,5 +138,6 @@ def wants_points(part: ControlVariate) -> bool:
 
 def less(evaluation: Evaluation, constant: Tensor) -> Evaluation:
     """The same of f less a constant, `[1, *batch]`."""
-    constant = constant.detach()
-    return evaluation._replace(values=evaluation.values - constant, extra_values=evaluation.extra_values - constant)
+    draw, values, extra_values, grad_f, context = evaluation
+    extra_values = extra_values - constant if extra_values.shape[0] else extra_values
+    return Evaluation(draw, values - constant, extra_values, grad_f, context)

@@ -55,9 +55,10 @@ class Independent(Coupling):
         chosen = dispatch.implementation(logits)
         if chosen != "native":  # which looks itself
             check()
-        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=chosen == "triton")
-        if chosen in ("triton", "native"):
-            indices, sound = draw(logits, noise, mask)
+        kernels = chosen in ("triton", "native")
+        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=kernels)
+        if kernels:
+            indices, sound = draw(logits, noise, mask, chosen)
             if not sound:
                 check()
             return IndependentPoints(indices, logits, mask, self)

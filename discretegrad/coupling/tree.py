@@ -108,9 +108,10 @@ class Tree(Coupling):
         generator: torch.Generator | None = None,
         check: Check = unchecked,
     ) -> TreePairs:
-        if dispatch.implementation(logits) != "native":  # which looks itself
+        chosen = dispatch.implementation(logits)
+        if chosen != "native":  # which looks itself
             check()
-        tree = self._tree(logits, mask)
+        tree = self._tree(logits, mask, chosen)
         noise = uniform((3, self.num_pairs, *logits.shape[:-1]), logits, generator, tree.seeded)
         indices, kept = tree.sample(noise)
         if not tree.sound(kept):
@@ -121,9 +122,9 @@ class Tree(Coupling):
         """Where the paths part is found when it is asked for."""
         return TreePairs(indices, logits, mask, self, self._tree(logits, mask))
 
-    def _tree(self, logits: Tensor, mask: Tensor | None = None) -> tree_ops.Pairs:
+    def _tree(self, logits: Tensor, mask: Tensor | None = None, chosen: str | None = None) -> tree_ops.Pairs:
         """Lay it out; kernels skip what is off."""
-        return tree_ops.pairs(self.shape, self.order, logits, mask)
+        return tree_ops.pairs(self.shape, self.order, logits, mask, chosen)
 
     def law(self, logits: Tensor) -> Law:
         return law_of_pairs(self._tree(logits).law(), self.num_pairs)

@@ -19,6 +19,8 @@ from discretegrad.ops import native
 
 IMPLEMENTATIONS = ("reference", "fused", "native", "triton")
 
+ORDINARY = (Tensor, nn.Parameter)
+
 HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 _functorch = torch._C._functorch
@@ -118,7 +120,8 @@ def forcing(name: str | None) -> Iterator[None]:
 
 def has_entries(tensor: Tensor) -> bool:
     """Whether it is an ordinary tensor with entries in memory: not traced, not batched by vmap, not fake or meta."""
-    if torch.compiler.is_compiling() or type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta:
+    # What else compiles than dynamo has fake tensors, of a type of their own.
+    if torch.compiler.is_dynamo_compiling() or type(tensor) not in ORDINARY or tensor.is_meta:
         return False
     return not (_functorch.is_functorch_wrapped_tensor(tensor) or _functorch.is_legacy_batchedtensor(tensor))
 

@@ -30,5 +30,5 @@ class Score(Weights[Drawn]):
         """S numbers a variable are scattered, less the softmax times their sum where that is not zero."""
         own = drawn.value_weights()
         # A point without probability must not contribute, whatever f returned there.
-        weighted = values / len(drawn.indices) if own is None else weigh(append_dims(own, values.ndim), values)
+        weighted = values / drawn.indices.shape[0] if own is None else weigh(append_dims(own, values.ndim), values)
         return score_ops.scatter(drawn.indices, weighted, drawn.logits.shape[-1]) if centred else drawn.score(weighted)

@@ -15,14 +15,14 @@ COPIES = 40
 
 
 class Largest(TorchDispatchMode):
-    """Bytes of the largest tensor that was made."""
+    """Bytes of the largest tensor that was made, which a view was not."""
 
     bytes = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         made = function(*arguments, **(keywords or {}))
         for one in made if isinstance(made, tuple | list) else (made,):
-            if isinstance(one, torch.Tensor):
+            if isinstance(one, torch.Tensor) and not function.is_view:
                 self.bytes = max(self.bytes, one.untyped_storage().nbytes())
         return made
 

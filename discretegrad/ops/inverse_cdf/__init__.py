@@ -22,15 +22,16 @@ def categorical(logits: Tensor, noise: Tensor) -> Tensor:
     return draw(logits, noise)[0]
 
 
-def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Tensor, bool]:
+def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None, chosen: str | None = None) -> tuple[Tensor, bool]:
     """The same; and False where kernels that look met a row of no probabilities.
 
     Args:
         logits: `[*v, C]`.
-        noise: uniform on [0, 1), `[S, *v]`.
+        noise: uniform on [0, 1), `[S, *v]`; kernels take a seed that is expanded to that shape, too.
         mask: boolean, broadcastable to `[*v]`; ids are 0 where it is False, whatever the logits.
+        chosen: the implementation, where the caller has asked for it already.
     """
-    chosen = dispatch.implementation(logits)
+    chosen = chosen or dispatch.implementation(logits)
     if chosen == "triton":
         from discretegrad.ops.inverse_cdf import triton
 

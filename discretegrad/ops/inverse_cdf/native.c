@@ -1,6 +1,6 @@
 /* Independent draws from logits, by search in serial cumulative sums. */
 
-#include "../native.h"
+#include "../noise/counter.h"
 
 #define SHORT 256 /* categories: up to so many, LANES rows are drawn together */
 #define BLOCK 32  /* categories of a long row whose sum is kept; a TILE has several blocks */
@@ -82,11 +82,17 @@ static void draw_long(const real *logits, const double *noise, int64_t *indices,
     }
 }
 
-/* `indices[draws, rows]` from `logits[rows, C]` and uniform `noise[draws, rows]`; 0 in rows where the `mask` is, if there is
+/* `indices[draws, rows]` from `logits[rows, C]` and uniform `noise[draws, rows]`, or, where that is NULL, from noise that is
+   made of a seed, which may be NULL only if there are no rows; 0 in rows where the `mask` is, if there is
    one, and nothing of them matters. */
-int categorical(const real *logits, const uint8_t *mask, const double *noise, int64_t *indices, int64_t rows,
-                int64_t categories, int64_t draws, int64_t threads) {
+int categorical(const real *logits, const uint8_t *mask, const double *noise, const int64_t *seed, int64_t *indices,
+                int64_t rows, int64_t categories, int64_t draws, int64_t threads) {
     int failed = FINE;
+    double *made = NULL;
+    if (rows > 0 && noise == NULL) {
+        noise = made = noise_from(*seed, draws * rows, threads);
+        if (made == NULL) return NO_MEMORY;
+    }
     const int together = categories <= SHORT;
 #pragma omp parallel num_threads(threads)
     {
@@ -106,5 +112,6 @@ int categorical(const real *logits, const uint8_t *mask, const double *noise, in
         }
         free(room);
     }
+    free(made);
     return failed;
 }

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from discretegrad.ops import native
 
-_categorical = native.function("categorical", pointers=4, sizes=3)
+_categorical = native.function("categorical", pointers=5, sizes=3)
 
 
 def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Tensor, bool]:
     """See `ops.inverse_cdf.draw`."""
     indices = native.empty(noise.shape, torch.int64)
     rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
-    tensors = logits.contiguous(), native.flags(mask, logits.shape[:-1]), noise.double().contiguous(), indices
+    tensors = logits.contiguous(), native.flags(mask, logits.shape[:-1]), *native.noise_or_seed(noise), indices
     sound = _categorical(dtype, *tensors, rows, categories, noise.shape[0], work=logits.numel())
     return indices, sound

@@ -11,10 +11,15 @@ from discretegrad.ops.tree.base import Pairs
 from discretegrad.ops.tree.topology import TreeLike, as_tree
 
 
-def pairs(shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None) -> Pairs:
-    """See `reference.pairs`; variables are certain to be category 0 where a mask, broadcastable to `[*v]`, is False."""
+def pairs(
+    shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None, chosen: str | None = None
+) -> Pairs:
+    """See `reference.pairs`; variables are certain to be category 0 where a mask, broadcastable to `[*v]`, is False.
+
+    `chosen` is the implementation, where the caller has asked for it already.
+    """
     found: Pairs | None = None
-    chosen = dispatch.implementation(logits)
+    chosen = chosen or dispatch.implementation(logits)
     if chosen == "native":
         return native.NativePairs(shape, order, logits, mask)
     if chosen == "triton":

@@ -5,6 +5,7 @@
    Masses are sums from below, in double, so that a light subtree keeps its digits beside a heavy one, and a subtree has
    mass 0 only if all its leaves have: a walk that never enters such a one draws nothing impossible, however it is rounded. */
 
+#include "../noise/counter.h"
 #include "../order/network.h"
 #include "rows.h"
 
@@ -219,7 +220,8 @@ static inline void keep_lanes(const Longs *parted, const Doubles *left, const Do
     for (int k = 0; k < BOUNDS; k++) copy(bounds + k * rows, of_bounds[k], lanes, sizeof(int32_t));
 }
 
-/* Draw pairs, or, without noise, look at those whose ids are given: short rows, on a tree that all of them share.
+/* Draw pairs from noise, or from noise that is made of a seed; without both look at those whose ids are given. Rows are
+   short, and all have one tree.
 
    `bounds[pairs, 3, rows]` are the outermost leaves of the children of the node where the paths part, all C where they do
    not, and the last one also where nothing is behind it. `shares[pairs, 5, rows]` is the largest logit, by what the
@@ -227,10 +229,15 @@ static inline void keep_lanes(const Longs *parted, const Doubles *left, const Do
    Rows whose `mask` is 0 have id 0 and gradient 0, whatever their logits. `sorted` is 1 or -1 where the leaves are in
    ascending or descending order of logits, otherwise 0. */
 int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const int32_t *low, const int32_t *high,
-          const double *noise, int64_t *indices, int32_t *bounds, real *shares, int64_t rows, int64_t categories,
-          int64_t kind, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
+          const double *noise, const int64_t *seed, int64_t *indices, int32_t *bounds, real *shares, int64_t rows,
+          int64_t categories, int64_t kind, int64_t sorted, int64_t depth, int64_t pairs, int64_t threads) {
     int failed = FINE;
     const int64_t nodes = 2 * categories - 1, each = pairs * rows;
+    double *made = NULL;
+    if (rows > 0 && seed != NULL) {
+        noise = made = noise_from(*seed, 3 * each, threads);
+        if (made == NULL) return NO_MEMORY;
+    }
 #pragma omp parallel num_threads(threads)
     {
         const int64_t size = categories * LANES;
@@ -330,6 +337,7 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
         }
         free(mass);
     }
+    free(made);
     return failed;
 }
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from discretegrad.ops import native
 from discretegrad.ops.layout import by_group, switch_off
+from discretegrad.ops.noise import made
 from discretegrad.ops.tree import fused
 from discretegrad.ops.tree.lazy import LogitPairs
 from discretegrad.ops.tree.topology import SHAPES, TreeLike, topology
@@ -27,7 +28,7 @@ IN_ORDER = (0, 1)
 """The trees whose leaves are the categories one after the other, by number or by logit."""
 SORTED = {None: 0, "ascending": 1, "descending": -1, "abs": 2}
 
-_pairs = native.function("pairs", pointers=9, sizes=6)
+_pairs = native.function("pairs", pointers=10, sizes=6)
 _pairs_of_rows = native.function("pairs_of_rows", pointers=10, sizes=5)
 _gradient = native.function("gradient", pointers=9, sizes=9)
 _importance = native.function("importance", pointers=6, sizes=7)
@@ -54,6 +55,8 @@ class Parted(NamedTuple):
 class NativePairs(LogitPairs):
     """Logits as the kernels take them."""
 
+    seeded = True
+
     def __init__(self, shape: str | TreeLike, order: str | None, logits: Tensor, mask: Tensor | None = None) -> None:
         super().__init__(shape, order, logits, mask)
         self.kind = KINDS[shape] if isinstance(shape, str) else NESTED
@@ -67,7 +70,7 @@ class NativePairs(LogitPairs):
 
     def sample(self, noise: Tensor) -> tuple[Tensor, Parted]:
         indices = native.empty((2 * noise.shape[1], *noise.shape[2:]), torch.int64)
-        return indices, self._look_at(noise.double().contiguous(), indices, self.logits.dtype)
+        return indices, self._look_at(noise, indices, self.logits.dtype)
 
     def sound(self, kept: Parted) -> bool:
         return kept.sound
@@ -125,12 +128,14 @@ class NativePairs(LogitPairs):
         rows, pairs, variables = logits.shape[:-1].numel(), len(indices) // 2, indices.shape[1:]
         bounds = native.empty((pairs, 3, *variables), torch.int32)
         shares = native.empty((pairs, 5, *variables), dtype)
-        found, place = (noise, indices, bounds, shares), None
+        place = None
         sizes = (rows, categories, self.kind, self.sorted)
         longest = SHORT_SORTED if self.sorted else SHORT
         if self.kind in IN_ORDER and self.order != "abs" and categories <= longest:
             tree = nodes(self.shape, categories)
             shared = (logits, self.flags, tree.right, tree.low, tree.high)
+            drawn = (None, None) if noise is None else native.noise_or_seed(noise)
+            found = (*drawn, indices, bounds, shares)
             sound = _pairs(dtype, *shared, *found, *sizes, tree.depth, pairs, work=logits.numel())
         else:
             tables: tuple[Tensor | None, ...] = (None, None, None)
@@ -138,8 +143,9 @@ class NativePairs(LogitPairs):
                 tables, place = (self.tree.leaf_at, self.tree.right, self.tree.low), self.tree.place
             if self.kind == KINDS["huffman"] or (self.kind == NESTED and self.sorted):
                 place = native.empty(logits.shape, torch.int32)
-            own = (logits, self.flags, *tables, place)
-            sound = _pairs_of_rows(dtype, *own, *found, *sizes, pairs, work=logits.numel())
+            numbers = None if noise is None else made(noise, torch.float64).double().contiguous()
+            own = (logits, self.flags, *tables, place, numbers, indices, bounds, shares)
+            sound = _pairs_of_rows(dtype, *own, *sizes, pairs, work=logits.numel())
         return Parted(bounds, shares, place, sound)
 
     def _rows(self, dtype: torch.dtype) -> Tensor:
