@@ -253,4 +253,5 @@ def category_logits(logits: Tensor, latent: Latent, mask: Tensor | None) -> Tens
     if mask is not None and not latent.rank:
         # Padding may hold anything, NaN included, and must not reach the arithmetic, or the way back through it.
         logits = torch.where(mask, logits, 0.0)
-    return switch_off(latent.category_logits(logits), mask)
+    categories = latent.category_logits(logits)
+    return categories if mask is None else switch_off(categories, mask)

@@ -128,7 +128,7 @@ def has_entries(tensor: Tensor) -> bool:
 
 def in_transform() -> bool:
     """Whether a transform of torch.func is at work, which may want random numbers for each of its batch."""
-    return not torch.compiler.is_compiling() and _functorch.peek_interpreter_stack() is not None
+    return not torch.compiler.is_dynamo_compiling() and _functorch.peek_interpreter_stack() is not None
 
 
 def _in_transform(tensor: Tensor) -> bool:

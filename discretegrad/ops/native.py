@@ -23,6 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,8 +61,11 @@ def function(name: str, pointers: int, sizes: int) -> Callable[..., bool]:
 
     def run(dtype: torch.dtype, *arguments: Tensor | int | None, work: int) -> bool:
         threads = torch.get_num_threads() if work > SERIAL else 1
-        addresses = [a if a is None else a.data_ptr() for a in arguments[:pointers]]  # type: ignore[union-attr]
-        failed = found(dtype)(*addresses, *arguments[pointers:], threads)
+        addresses: list[Any] = [*arguments, threads]
+        for number in range(pointers):  # a comprehension would be one more call
+            if addresses[number] is not None:
+                addresses[number] = addresses[number].data_ptr()
+        failed = found(dtype)(*addresses)
         if failed == 1:
             raise MemoryError(f"the kernel {name} could not allocate its tables.")
         if failed == 2:
