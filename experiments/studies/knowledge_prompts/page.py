@@ -12,7 +12,7 @@ from experiments.studies import page
 from experiments.studies.claims import BySeed, Claim, at_least
 from experiments.studies.knowledge_prompts.maps import FIGURE
 from experiments.studies.knowledge_prompts.runs import FIGURES, FLOATS, LENGTHS, PASSES, READ, ROWS
-from experiments.studies.trials import Row, read
+from experiments.studies.trials import Row, composed, read
 
 VARIANTS = ("", *map(str, LENGTHS), "shared", FLOATS, *PASSES, "labels")
 NAMES = {
@@ -45,6 +45,7 @@ def write(out: Path) -> None:
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
         tables={part: lines(found, part) for part in ("prompts", "codes", "linking")},
+        form=composed(["experiment=knowledge_codes"]),
         claims=[*claims(rows)],
         costs=costs(rows),
         figure=FIGURE if (out / FIGURE).exists() else "",
