@@ -225,11 +225,12 @@ def _score_kernel(
     else:
         for start in range(0, categories, BLOCK):
             position = start + column
-            result, _ = _one_hots(
+            result, _total = _one_hots(
                 position, indices, coefficients, row, on, points, point_stride, index_stride, groups, shared_by, True,
                 OUT, ROWS, BLOCK,
             )  # fmt: skip
-            mass, _ = masses(table, order, position, width, stride, largest, True, False)
+            # Other names than before the loop: a name has one type in a kernel.
+            mass, _place = masses(table, order, position, width, stride, largest, True, False)
             result -= (factor[:, None] * mass).to(OUT)
             tl.store(entry + start, result, mask=there[:, None] & (position < categories))
 
