@@ -791,7 +791,6 @@ def test_triton_is_imported_by_kernels_only():
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     """For compute capability 8.0, whatever is at hand: no kernel only the interpreter accepts."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
