@@ -42,7 +42,7 @@ def uniform(
     """
     # A generator that is named, even as None, would keep torch.compile from sizes that vary.
     source: dict[str, Any] = {} if generator is None else {"generator": generator}
-    if seeded and not (like.is_cpu and (in_transform() or library(torch.float32) is None)):
+    if seeded and not (like.is_cpu and in_transform()):
         return torch.randint(LARGEST_SEED, (), device=like.device, **source).expand(shape)
     if has_kernels(like):
         seed = torch.randint(LARGEST_SEED, (), device=like.device, **source)
