@@ -15,7 +15,7 @@ from discretegrad.ops import dispatch
 from discretegrad.ops import score as score_ops
 from discretegrad.ops.inverse_cdf import draw, inverse_cdf
 from discretegrad.ops.layout import switch_off
-from discretegrad.ops.noise import uniform
+from discretegrad.ops.noise import has_kernels, uniform
 
 
 class IndependentPoints(PairPoints):
@@ -56,7 +56,8 @@ class Independent(Coupling):
         if chosen != "native":  # which looks itself
             check()
         kernels = chosen in ("triton", "native")
-        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded=kernels)
+        seeded = has_kernels(logits) if chosen == "native" else kernels
+        noise = uniform((self.num_samples, *logits.shape[:-1]), logits, generator, seeded)
         if kernels:
             indices, sound = draw(logits, noise, mask, chosen)
             if not sound:

@@ -12,7 +12,7 @@ from discretegrad.frozen import frozen
 from discretegrad.ops import dispatch
 from discretegrad.ops import score as score_ops
 from discretegrad.ops import tree as tree_ops
-from discretegrad.ops.noise import uniform
+from discretegrad.ops.noise import has_kernels, uniform
 
 ORDERS = (None, "ascending", "descending", "abs")
 
@@ -112,7 +112,8 @@ class Tree(Coupling):
         if chosen != "native":  # which looks itself
             check()
         tree = self._tree(logits, mask, chosen)
-        noise = uniform((3, self.num_pairs, *logits.shape[:-1]), logits, generator, tree.seeded)
+        seeded = has_kernels(logits) if chosen == "native" else tree.seeded
+        noise = uniform((3, self.num_pairs, *logits.shape[:-1]), logits, generator, seeded)
         indices, kept = tree.sample(noise)
         if not tree.sound(kept):
             check()

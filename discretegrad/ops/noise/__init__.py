@@ -34,15 +34,15 @@ def uniform(
         shape: of the noise.
         like: any tensor, on whose device the noise is.
         generator: the source; None for the default one. On a CPU with C kernels one seed is drawn from it.
-        seeded: whether the noise may be made where it is used, in a kernel. Then this draws one int64 seed, on the
-            device of `like` so that nothing waits for it, and returns it expanded to the shape; on a CPU not where
-            torch.func may want other noise for each element of a batch.
+        seeded: whether the noise is made where it is used, in a kernel; in C kernels where there are any of noise.
+            Then this draws one int64 seed, on the device of `like` so that nothing waits for it, and returns it
+            expanded to the shape.
         dtype: float32 rounds the noise down to its 24 digits. Numbers near 0 keep their resolution, so that is enough
             for arrival times, `-log1p(-noise)`, of which the smallest count.
     """
     # A generator that is named, even as None, would keep torch.compile from sizes that vary.
     source: dict[str, Any] = {} if generator is None else {"generator": generator}
-    if seeded and not (like.is_cpu and in_transform()):
+    if seeded:
         return torch.randint(LARGEST_SEED, (), device=like.device, **source).expand(shape)
     if has_kernels(like):
         seed = torch.randint(LARGEST_SEED, (), device=like.device, **source)
