@@ -80,9 +80,9 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
-def noise_or_seed(noise: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """What is contiguous and in double as `(noise, None)`; a seed that is expanded to its shape as `(None, seed)`."""
-    return (None, noise) if noise.dtype is torch.int64 else (noise.double().contiguous(), None)
+def noise_or_seed(noise: Tensor, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+    """Contiguous noise of that dtype as `(noise, None)`; a seed that is expanded to its shape as `(None, seed)`."""
+    return (None, noise) if noise.dtype is torch.int64 else (noise.to(dtype).contiguous(), None)
 
 
 def flags(mask: Tensor | None, variables: torch.Size) -> Tensor | None:

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
-from discretegrad.ops.noise import is_seed
 
 _pull_back = native.function("averaged_pull_back", pointers=7, sizes=4)
 
@@ -16,7 +15,7 @@ def averaged_pull_back(logits: Tensor, indices: Tensor, noise: Tensor, slopes: T
     dtype, rows, categories = logits.dtype, logits.shape[:-1].numel(), logits.shape[-1]
     out = native.empty(logits.shape, dtype)
     at = torch.tensor([temperature], dtype=torch.float64, device="cpu")
-    made = (None, noise) if is_seed(noise) else (noise.contiguous(), None)
+    made = native.noise_or_seed(noise, logits.dtype)
     tensors = logits.contiguous(), indices.contiguous(), *made, slopes.to(dtype).contiguous(), at, out
     _pull_back(dtype, *tensors, rows, categories, len(indices), len(noise), work=noise.numel())
     return out

@@ -14,6 +14,7 @@ def draw(logits: Tensor, noise: Tensor, mask: Tensor | None = None) -> tuple[Ten
     """See `ops.inverse_cdf.draw`."""
     indices = native.empty(noise.shape, torch.int64)
     rows, categories, dtype = logits.shape[:-1].numel(), logits.shape[-1], logits.dtype
-    tensors = logits.contiguous(), native.flags(mask, logits.shape[:-1]), *native.noise_or_seed(noise), indices
+    drawn = native.noise_or_seed(noise, torch.float64)
+    tensors = logits.contiguous(), native.flags(mask, logits.shape[:-1]), *drawn, indices
     sound = _categorical(dtype, *tensors, rows, categories, noise.shape[0], work=logits.numel())
     return indices, sound

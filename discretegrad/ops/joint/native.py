@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from discretegrad.ops import native
-from discretegrad.ops.noise import is_seed
 
 _without_replacement = native.function("without_replacement", pointers=4, sizes=4)
 _log_masses = native.function("log_masses", pointers=4, sizes=4)
@@ -16,7 +15,7 @@ def without_replacement(log_probs: Tensor, k: int, noise: Tensor) -> Tensor:
     """See `beam.without_replacement`; of a seed the noise is made where it is used."""
     *batch, variables, categories = log_probs.shape
     words = native.empty((*batch, k, variables), torch.int64)
-    made = (None, noise) if is_seed(noise) else (noise.contiguous(), None)
+    made = native.noise_or_seed(noise, log_probs.dtype)
     sizes = torch.Size(batch).numel(), variables, categories, k
     _without_replacement(log_probs.dtype, log_probs.contiguous(), *made, words, *sizes, work=noise.numel())
     return words

@@ -58,14 +58,9 @@ def has_kernels(like: Tensor) -> bool:
     return has_entries(like) and like.is_cpu and not in_transform() and library(torch.float32) is not None
 
 
-def is_seed(noise: Tensor) -> bool:
-    """Whether it is a seed, expanded to the shape of the noise that a kernel makes of it."""
-    return noise.dtype == torch.int64
-
-
 def made(noise: Tensor, dtype: torch.dtype) -> Tensor:
     """The noise itself, where a C kernel would have made it from a seed: the same numbers."""
-    if not is_seed(noise):
+    if noise.dtype != torch.int64:
         return noise
     return native.uniform(tuple(noise.shape), dtype, int(noise[(0,) * noise.ndim]) if noise.numel() else 0)
 
@@ -75,4 +70,4 @@ def mirror(noise: Tensor) -> Tensor:
     return (1 - torch.finfo(noise.dtype).eps / 2) - noise
 
 
-__all__ = ["has_kernels", "is_seed", "made", "mirror", "uniform"]
+__all__ = ["has_kernels", "made", "mirror", "uniform"]

@@ -134,7 +134,7 @@ class NativePairs(LogitPairs):
         if self.kind in IN_ORDER and self.order != "abs" and categories <= longest:
             tree = nodes(self.shape, categories)
             shared = (logits, self.flags, tree.right, tree.low, tree.high)
-            drawn = (None, None) if noise is None else native.noise_or_seed(noise)
+            drawn = (None, None) if noise is None else native.noise_or_seed(noise, torch.float64)
             found = (*drawn, indices, bounds, shares)
             sound = _pairs(dtype, *shared, *found, *sizes, tree.depth, pairs, work=logits.numel())
         else:
