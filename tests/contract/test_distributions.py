@@ -40,6 +40,16 @@ def test_rsample_goes_by_the_path(name, latent):
     assert q.has_rsample
 
 
+@pytest.mark.parametrize("path", ["straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax"])
+def test_the_sum_of_a_sample_has_no_gradient(path):
+    """It is always 1. A one-hot that is copied over the data of a relaxed sample changes that, unseen by autograd."""
+    logits = logits_of("categorical", 100)
+    points = dg.distributions.OneHotCategorical(logits=logits, path=path).rsample()
+    (along,) = torch.autograd.grad(points[..., 0].sum(), logits, retain_graph=True)
+    (of_sum,) = torch.autograd.grad(points.sum(), logits)
+    assert of_sum.abs().max() < 1e-12 < along.abs().max()
+
+
 @pytest.mark.parametrize("latent", BOTH)
 def test_a_path_has_a_name(latent):
     paths = ("straight_through", "gumbel_softmax", "gumbel_rao", "gapped_st", "imle")
