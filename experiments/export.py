@@ -11,7 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import refuse
-from experiments.engine import Run, UserError
+from experiments.engine import Run
+from experiments.errors import UserError
 from experiments.train import build
 
 

@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from experiments.engine import Interrupted, UserError
+from experiments.engine import Interrupted
+from experiments.errors import UserError
 from experiments.locks import locked
 
 VARIABLE = "DISCRETEGRAD_SWEEP"

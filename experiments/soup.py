@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from experiments.command import refuse
-from experiments.engine import Run, UserError
+from experiments.engine import Run
 from experiments.engine.folder import FORMAT
+from experiments.errors import UserError
 from experiments.export import trained
 from experiments.files import write_json, write_whole
 

@@ -32,7 +32,8 @@ from omegaconf import DictConfig, open_dict
 
 from experiments import many
 from experiments.command import again, of_hydra, refuse, run_job
-from experiments.engine import Interrupted, UserError
+from experiments.engine import Interrupted
+from experiments.errors import UserError
 from experiments.train import finished, trained
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -10,6 +10,7 @@ import functools
 import json
 import operator
 import os
+import platform
 import re
 import signal
 import sys
@@ -26,10 +27,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import discretegrad as dg
 from experiments import many
 from experiments.command import again, flat, placeless, refuse, run_job
-from experiments.engine import Interrupted, Learning, Run, UserError, World, require_count, require_number
+from experiments.engine import Interrupted, Learning, Run, World
 from experiments.engine.world import joined
+from experiments.errors import UserError, require_count, require_number
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 """A value that is given elsewhere."""
@@ -78,9 +81,16 @@ def train(config: DictConfig) -> Run:
         refused = config.resume is True and not run.folder.checkpoint.exists()  # by `start`, which makes no folder then
         if world.writes and not refused:
             lock.enter_context(many.alone(run.folder.path))
-        run.start(config.resume, OmegaConf.to_yaml(config, resolve=True))
+        run.start(config.resume, described(config, world))
         run.train()
         return run
+
+
+def described(config: DictConfig, world: World) -> dict[str, bytes]:
+    """What is kept beside a run's results: its configuration, and the versions that it was trained with."""
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
+    environment = json.dumps(versions | {"device": str(world.device)}, indent=1) + "\n"
+    return {"config.yaml": OmegaConf.to_yaml(config, resolve=True).encode(), "environment.json": environment.encode()}
 
 
 def describe(run: Run) -> str:

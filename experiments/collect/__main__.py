@@ -11,7 +11,7 @@ from experiments.collect.groups import grouped
 from experiments.collect.report import write
 from experiments.collect.runs import found_in, read
 from experiments.command import refuse
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import flat, placeless
-from experiments.engine import UserError
 from experiments.engine.record import TIMES
+from experiments.errors import UserError
 
 FILES = ("metrics.csv", "result.json", "checkpoint.pt")
 """Any of them makes a folder a run's."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.images import Images
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 ATTRIBUTES = {
     "thickness": ("thin", "medium", "thick"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 from experiments.locks import locked
 
 CHUNK = 2**16

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from experiments.data.knowledge import Entity, KnowledgeGraph, geonames, wordnet_graph
 from experiments.data.wordnet import wordnet
-from experiments.engine.errors import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 
 CACHE = "~/.cache/discretegrad"
 MASK = "<extra_id_0>"

@@ -18,7 +18,7 @@ from torch import Tensor
 from experiments.data.digits import NUMERALS
 from experiments.data.download import ANEW, locate
 from experiments.data.images import Images, Labels
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 HERE = Path(__file__).parent
 GZIP = b"\x1f\x8b"

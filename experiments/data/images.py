@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 
 class Labels(NamedTuple):

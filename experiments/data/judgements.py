@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from experiments.data.wordnet import KIND, WordNet, wordnet
-from experiments.engine.errors import UserError, require_count
 from experiments.engine.world import mixed
+from experiments.errors import UserError, require_count
 
 CANDIDATES, SIBLINGS = 8, 3
 """Of a ranking; the wrong ones that are siblings of the right one, at most."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from experiments.data.records import folder_of, lines
 from experiments.data.wordnet import checked_lines, wordnet
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 GEONAMES = Path(__file__).parent / "geonames" / "triples.tsv.gz"
 GEONAMES_SHA256 = "f875c63fd2d6b4e553474c6ec68e0cf0d740073449d730e514d800237c227548"

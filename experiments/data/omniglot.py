@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.data.download import ANEW, locate
 from experiments.data.images import Images
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 FILE = "chardata.mat"
 SIDE = 28

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.data.records import folder_of, lines
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 ENTITY = re.compile(r"\[(.+?)\]")
 """In MetaQA's questions."""

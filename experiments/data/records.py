@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.data.pairs import Pair, Pairs
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 
 class Judgement(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from experiments.data.knowledge import KnowledgeGraph
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 SENTENCES = {
     "located_in": ("{} lies in {}.", "{} is a place in {}."),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.data.pairs import Pair, Pairs
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 HERE = Path(__file__).parent / "wordnet"
 NOUNS = ("nouns.tsv.gz", "7e2ce721abdc270540e02ddd951ae83e42cb95b4c9344d3c02d726a6d579b466")

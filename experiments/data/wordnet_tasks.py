@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from experiments.data.pairs import Asked, Mixture, Pair, Pairs
 from experiments.data.wordnet import KIND, Synset, WordNet, wordnet, wordnet_pairs
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 CACHE = "~/.cache/discretegrad"
 PROMPTS = {"definition": "word", "kind": "kind", "example": "meaning", "class": "class"}

@@ -5,11 +5,10 @@ files; it owns the optimisers' steps, the run folder, checkpoints that resume bi
 `torchrun`.
 """
 
-from experiments.engine.errors import UserError, finite, require_count, require_number
 from experiments.engine.learning import Learning
 from experiments.engine.settings import Settings
 from experiments.engine.stops import Interrupted
-from experiments.engine.task import Step, Task, Watch
+from experiments.engine.task import Step, Task, Watch, finite
 from experiments.engine.training import Run
 from experiments.engine.world import World
 
@@ -20,10 +19,7 @@ __all__ = [
     "Settings",
     "Step",
     "Task",
-    "UserError",
     "Watch",
     "World",
     "finite",
-    "require_count",
-    "require_number",
 ]

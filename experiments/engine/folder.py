@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Mapping
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import discretegrad as dg
-from experiments.engine.errors import UserError
-from experiments.files import write_json, write_whole
+from experiments.errors import UserError
+from experiments.files import write_whole
 
 FORMAT = 3
 """Of checkpoints; raised when an older one can no longer be taken up."""
@@ -50,11 +50,10 @@ class Folder:
             raise UserError(f"{self.path} holds {held}, and nothing is overwritten; {do}name another run.dir=FOLDER.")
         return present
 
-    def describe(self, config: str, device: torch.device) -> None:
-        """Keep the configuration and the versions beside the results."""
-        write_whole(self.path / "config.yaml", lambda file: file.write(config.encode()))
-        versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
-        write_json(self.path / "environment.json", versions | {"device": str(device)})
+    def describe(self, files: Mapping[str, bytes]) -> None:
+        """Keep files beside the results, by their names."""
+        for name, content in files.items():
+            write_whole(self.path / name, methodcaller("write", content))
 
     def save(self, state: dict[str, Any], keep: bool) -> None:
         """Write the checkpoint.
@@ -87,10 +86,7 @@ class Folder:
             said = error if isinstance(error, OSError) else "it is damaged, or no checkpoint"
             raise UserError(f"{path} cannot be read ({said}); restore it, or start anew in another run.dir.") from error
         if version != FORMAT:
-            raise UserError(
-                f"{path} was written by another version of the experiments, and its run cannot go on; finish it with "
-                "that version, or start anew in another run.dir."
-            )
+            raise UserError(f"{path} is of another version of the experiments; finish it with that, or start anew.")
         if identity is None:
             return state
         changed = [key for key in before | identity if before.get(key) != identity.get(key)]

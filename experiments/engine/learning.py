@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from experiments.engine.errors import UserError, finite
 from experiments.engine.settings import Settings
-from experiments.engine.task import Step, Task
+from experiments.engine.task import Step, Task, finite
 from experiments.engine.world import World, seed_globally
+from experiments.errors import UserError
 
 if TYPE_CHECKING:  # takes scipy with it
     from discretegrad.analysis import Monitor
@@ -91,10 +91,9 @@ class Learning:
 
     def _parts(self) -> dict[str, Any]:
         """All that has a state, by its name in the checkpoint."""
-        parts: dict[str, Any] = {"task": self.task}
+        parts: dict[str, Any] = {"task": self.task} | ({"monitor": self.monitor} if self.monitor else {})
         parts |= {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
-        parts |= {f"schedules.{index}": schedule for index, schedule in enumerate(self.schedules)}
-        return parts if self.monitor is None else parts | {"monitor": self.monitor}
+        return parts | {f"schedules.{index}": schedule for index, schedule in enumerate(self.schedules)}
 
     def _average(self, stopped: bool) -> bool:
         """Sum all gradients over the processes, in one exchange all that are dense; whether any was stopped."""
@@ -127,9 +126,7 @@ class Learning:
 
     def _rehearse(self) -> None:
         """One forward pass: what the task refuses is refused now, and lazy layers get their shapes."""
-        before = {
-            name: buffer.clone() for name, buffer in self.task.named_buffers() if not nn.parameter.is_lazy(buffer)
-        }
+        before = {name: b.clone() for name, b in self.task.named_buffers() if not nn.parameter.is_lazy(b)}
         found = self.task(self.task.batch(0), torch.Generator(self.world.device))
         unknown = found.shown.keys() - self.task.measures.keys()
         if unknown:

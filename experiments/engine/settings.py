@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiments.engine.errors import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 
 
 @dataclass(frozen=True)

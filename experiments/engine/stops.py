@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
         self.step, self.signum = step, signum
 
 
-class Stops:
+class Stops(contextlib.ExitStack):
     """Notes SIGINT and SIGTERM instead of dying in the middle of a step; a second one is obeyed at once.
 
     Args:
@@ -28,19 +28,17 @@ class Stops:
     """
 
     def __init__(self, alone: bool = True) -> None:
+        super().__init__()
         self.alone = alone
         self.caught: int | None = None
         self._now = False
+        self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Stops:
-        self._previous: dict[int, Any] = {number: signal.getsignal(number) for number in NUMBERS}
+    def __enter__(self) -> Self:
         for number in NUMBERS:
-            signal.signal(number, self._note)
+            self._previous[number] = signal.signal(number, self._note)
+            self.callback(signal.signal, number, self._previous[number])
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

@@ -24,6 +24,20 @@ class Step(NamedTuple):
     """Detached scalars by name: each is averaged over steps and processes into a column of metrics.csv."""
 
 
+class NotFinite(Exception):
+    """A term of the loss, by its name, is NaN or infinite; the engine says at which step, and what to do."""
+
+
+def finite(terms: Mapping[str, Tensor]) -> None:
+    """Refuse values that are not finite; looks at a GPU's values once.
+
+    Raises:
+        NotFinite: that names the first such term.
+    """
+    if not bool(torch.stack([values.detach().isfinite().all() for values in terms.values()]).all()):
+        raise NotFinite(next(name for name, values in terms.items() if not values.isfinite().all()))
+
+
 class Watch(NamedTuple):
     """What `discretegrad.analysis.Monitor` looks at after a forward pass: see its method `after`."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from experiments.engine.errors import NotFinite, UserError
 from experiments.engine.folder import Folder
 from experiments.engine.learning import Learning
 from experiments.engine.record import Record
 from experiments.engine.stops import Interrupted, Stops
+from experiments.engine.task import NotFinite
+from experiments.errors import UserError
 from experiments.files import write_json
 
 
@@ -41,12 +42,12 @@ class Run:
         """The last figures, once all steps are done."""
         self.world.every(None)  # nothing is written until all are built
 
-    def start(self, resume: bool | str, config: str) -> None:
+    def start(self, resume: bool | str, described: Mapping[str, bytes]) -> None:
         """Claim the run folder, or take up the run that is in it.
 
         Args:
             resume: False, True, or "auto": True if the folder holds a run.
-            config: the resolved configuration as YAML, kept beside the results.
+            described: files that say what the run is, by their names; they are kept beside the results.
 
         Raises:
             UserError: rather than overwrite a run, or go on with a different one.
@@ -58,7 +59,7 @@ class Run:
         self._alone(self.record.write, self.folder.metrics)  # without rows after it
         if self.learning.monitor is not None:
             self.learning.monitor.write()
-        self._alone(self.folder.describe, config, self.world.device)
+        self._alone(self.folder.describe, described)
 
     def train(self) -> None:
         """Train to the last step, recording on the way, and evaluate on all examples.
@@ -132,10 +133,7 @@ class Run:
         """
         state = self.folder.load(path, self.identity, self.world.device)
         if state["step"] > self.settings.steps:
-            raise UserError(
-                f"{self.folder.path} holds a run of {state['step']} steps already; give run.steps of at least as many "
-                "to resume it."
-            )
+            raise UserError(f"{self.folder.path} holds {state['step']} steps already; give run.steps of at least that.")
         own = state["processes"][self.world.rank]
         self.learning.load_state_dict(state)
         self.learning.generator.set_state(own["generator"].cpu())

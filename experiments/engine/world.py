@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 CPU = torch.device("cpu")
+BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,7 @@ def joined(device: str) -> Iterator[World]:
         place = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
         if place.type == "cuda":
             torch.cuda.set_device(place)
-        backend = "nccl" if place.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+        torch.distributed.init_process_group(BACKENDS[place.type], store=store, rank=rank, world_size=size)
         yield World(rank, size, place)
     except Exception as error:
         if not _first(store):
@@ -168,13 +168,10 @@ def _device(name: str, index: int) -> torch.device:
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device is cpu, cuda or auto, not {name!r}.")
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cuda" and not available:
+    if name == "cpu" or (not available and name == "auto"):
+        return CPU
+    if not available:
         raise UserError("device=cuda needs a GPU that torch can use, and there is none; use device=cpu.")
-    if name == "cpu" or not available:
-        return torch.device("cpu")
     if index >= available:
-        raise UserError(
-            f"process {index} of this machine has no GPU: there are {available}; start as many processes, or use "
-            "device=cpu."
-        )
+        raise UserError(f"there are {available} GPUs for more processes; start as many, or use device=cpu.")
     return torch.device("cuda", index)

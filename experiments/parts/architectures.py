@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def configuration(

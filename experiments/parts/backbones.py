@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 from experiments.parts.architectures import configuration
 
 

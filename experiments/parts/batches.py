@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 
 
 class Shuffled:

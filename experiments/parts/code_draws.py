@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts import code_search
 from experiments.parts.codes import Codes
 from experiments.parts.estimators import drawn, require_estimator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.parts.codes import Codes
 from experiments.parts.embeddings import HASHED, Frozen

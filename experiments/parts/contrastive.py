@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.engine import UserError, World, require_number
+from experiments.engine import World
+from experiments.errors import UserError, require_number
 
 ALONE = World()
 

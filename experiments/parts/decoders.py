@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.extras import require_extra
 from experiments.parts.towers import pretrained_folder, quietly
 

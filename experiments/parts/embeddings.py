@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.data.pairs import Pairs
-from experiments.engine import UserError, World, require_count
+from experiments.engine import World
+from experiments.errors import UserError, require_count
 from experiments.files import write_whole
 from experiments.parts.extras import require_extra
 from experiments.parts.retrieval import Judged

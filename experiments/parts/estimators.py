@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def require_estimator(

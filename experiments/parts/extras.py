@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def require_extra(extra: str, *packages: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.knowledge import Entity, KnowledgeGraph
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 class Sets(NamedTuple):

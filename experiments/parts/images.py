@@ -12,7 +12,8 @@ from torch import Tensor
 
 import discretegrad as dg
 from experiments.data.images import Images, binarise
-from experiments.engine import Settings, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Task, World
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.variance import GradientVariance
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.data.entity_facts import MASK, Corpus
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.parts.architectures import configuration
 from experiments.parts.extras import require_extra
 from experiments.parts.reader import Reader

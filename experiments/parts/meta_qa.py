@@ -9,7 +9,7 @@ import torch
 
 from experiments.data.knowledge import ANY, Entity, wiki_movies
 from experiments.data.published_questions import Question, meta_qa
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.graph import Sets
 from experiments.parts.questions import CACHE, HOPS, Group, Questions, QuestionSet, require_part
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 
 
 def side_network(width: int, outputs: Sequence[int], slope: float = 0.2) -> nn.Sequential:

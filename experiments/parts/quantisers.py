@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.extras import require_extra
 
 STARTS = {

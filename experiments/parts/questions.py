@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.knowledge import KnowledgeGraph
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 from experiments.parts.graph import Sets
 
 CACHE = "~/.cache/discretegrad"

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.engine import World, require_count
+from experiments.engine import World
+from experiments.errors import require_count
 from experiments.parts.text import Tokens, encode, trained_tokenizer
 from experiments.parts.words import SubwordEmbedding, known_words, spelled
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from experiments.engine import UserError, require_number
+from experiments.errors import UserError, require_number
 from experiments.parts.text import SENTINEL, Tokens, padded
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import UserError
 from experiments.engine.folder import Folder
+from experiments.errors import UserError
 from experiments.parts.reader import saved_tokenizer
 from experiments.parts.towers import TextModel
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from experiments.data.knowledge import KnowledgeGraph, geonames, wordnet_graph
 from experiments.data.phrases import ASKED, GEONAMES, WORDNET, Phrases
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.graph import Graph, Sets
 from experiments.parts.questions import BLANK, CACHE, HOPS, Group, Questions, QuestionSet, require_part
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.files import write_whole
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError, World, require_count
+from experiments.engine import World
+from experiments.errors import UserError, require_count
 from experiments.parts.architectures import configuration
 from experiments.parts.extras import require_extra
 from experiments.parts.text import Tokens

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.text import PADDING, UNKNOWN, Tokens
 
 FORMS = 10_000_000

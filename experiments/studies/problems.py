@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 
 SMALL = ("toy", "random", "saturated")
 """The names of the small problems, on which docs/estimators.md measures."""

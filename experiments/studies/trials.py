@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments.command import refuse
-from experiments.engine import Interrupted, UserError
+from experiments.engine import Interrupted
+from experiments.errors import UserError
 from experiments.files import write_table
 from experiments.studies import page
 from experiments.train import train

@@ -7,7 +7,7 @@ import torch
 
 from experiments.data import digits
 from experiments.data.captions import Captions, measure
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 SHAPE = (20, 24)
 

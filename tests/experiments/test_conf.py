@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.engine import Settings
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 from experiments.train import build, train
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -15,7 +15,7 @@ from experiments.data.download import fetch
 from experiments.data.idx import LABELS, read_idx, write_idx
 from experiments.data.images import binarise
 from experiments.data.omniglot import git_blob
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import discretegrad as dg
 from experiments.data.idx import HERE, SUBSET
 from experiments.data.images import Images
 from experiments.engine import training
-from experiments.engine.errors import UserError
 from experiments.engine.record import TIMES
 from experiments.engine.stops import Interrupted
+from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.parts.variance import GradientVariance
 from experiments.train import build, describe, main, train
@@ -41,7 +41,7 @@ def test_checkpoints_are_written_by_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(training.time, "monotonic", lambda: 40 * run.step)
     plain = run.save
     monkeypatch.setattr(run, "save", lambda: (plain(), saved.append(run.step)))
-    run.start(False, "")
+    run.start(False, {})
     run.train()
     assert saved == [0, 4, 8, 9]
 
@@ -85,12 +85,12 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(estimator, tmp_path,
 
     whole = train(config("whole", "false"))
     first = build(config("parts", "false"))
-    first.start(False, "")
+    first.start(False, {})
     interrupt_at(monkeypatch, first, 33)
     with pytest.raises(Interrupted):
         first.train()
     second = build(config("parts", "true"))
-    second.start(True, "")
+    second.start(True, {})
     assert second.step == 33
     interrupt_at(monkeypatch, second, 151, signal.SIGTERM)
     with pytest.raises(Interrupted):
@@ -112,14 +112,14 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
     assert_equal(whole, longer)
     assert rows_without_times(longer) == rows_without_times(whole)
     assert longer.result["test_bound"] == whole.result["test_bound"]
-    with pytest.raises(UserError, match="a run of 30 steps already"):
+    with pytest.raises(UserError, match="holds 30 steps already"):
         train(configure(*SMALL, "run.steps=20", "resume=true", run_dir=tmp_path / "run"))
 
 
 def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
     """As after a loss of power at step 15: the table has the row of 14, the checkpoint is of step 10."""
     run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
-    run.start(False, "")
+    run.start(False, {})
 
     plain = run.train_step
 
@@ -134,14 +134,14 @@ def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
     steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
     assert steps == ["step", "7", "14"]
     again = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
-    again.start("auto", "")
+    again.start("auto", {})
     steps = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
     assert (again.step, steps) == (10, ["step", "7"])
 
 
 def test_a_stop_in_the_last_evaluation_loses_no_step(tmp_path, monkeypatch):
     run = build(configure(*SMALL, "run.steps=14", run_dir=tmp_path))
-    run.start(False, "")
+    run.start(False, {})
     plain = run.task.model.terms
 
     def terms(*arguments):
@@ -305,7 +305,7 @@ def test_an_encoder_that_diverges_stops_the_run(tmp_path):
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_values_that_are_not_finite_stop_the_run(term, bad, tmp_path, monkeypatch):
     run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
-    run.start(False, "")
+    run.start(False, {})
     plain = run.task.model.terms
 
     def terms(*arguments):
@@ -401,7 +401,7 @@ def test_a_stop_after_the_look_for_one_is_obeyed_with_the_next_step(tmp_path, mo
 
     config = configure(*SMALL, *FEW, "run.steps=9", run_dir=tmp_path / "run")
     run = build(config)
-    run.start(False, "")
+    run.start(False, {})
     plain = run.learning.backward
 
     def backward(found, step, stopped):

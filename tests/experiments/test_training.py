@@ -40,7 +40,7 @@ def train(folder, estimator, model, *overrides, frozen=False):
     run = build(configure(*SETTINGS, *sizes, f"estimator={estimator}", *overrides, run_dir=folder))
     if frozen:
         run.task.model.encoder.requires_grad_(False)
-    run.start(False, "")
+    run.start(False, {})
     run.train()
     elbo = [row["train_elbo"] for row in run.record.rows]
     return elbo[-1] - elbo[0], run.result["test_bound"]

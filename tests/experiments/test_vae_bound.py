@@ -9,7 +9,7 @@ from test_conf import configure
 
 import discretegrad as dg
 from experiments.data.images import Images
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.systems.vae import VAE, VAETask
 from experiments.train import build, train
 

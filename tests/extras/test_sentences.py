@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from sentence_transformers import SentenceTransformer
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import export, trained
 from experiments.parts.embeddings import Frozen
 from experiments.parts.towers import embed, mean, pretrained_encoder, pretrained_folder

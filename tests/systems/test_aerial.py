@@ -17,7 +17,7 @@ from experiments.data.aerial.footprints import Footprint
 from experiments.data.aerial.geometry import UNIT, clipped, coverage, doubled_area, hull, rectangle, turned
 from experiments.data.aerial.shipped import atlanta, atlanta_layouts, resized, sentinel
 from experiments.data.aerial.traced import blocks, plans
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 from experiments.parts.boxes import canonical, corners, smallest_box
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from experiments.data.aerial import atlanta_halves, refsegrs, risbench, rrsis_d, spacenet
 from experiments.data.aerial.coco import Mask, decoded, numbers
 from experiments.data.aerial.windows import starts
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 PHRASES = {"train": ["4 paved road", "5 the building  left of the road"], "test": ["6 light-duty vehicle \r"]}
 

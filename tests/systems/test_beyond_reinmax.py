@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf.errors import InterpolationKeyError
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.beyond_reinmax import __main__ as command
 from experiments.studies.beyond_reinmax import runs
 from experiments.studies.beyond_reinmax.page import Curve, section

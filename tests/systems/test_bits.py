@@ -10,7 +10,7 @@ from test_conf import CONF
 from test_retrieval import Rank, units
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import export
 from experiments.parts.contrastive import in_batch_softmax
 from experiments.systems.dual_encoder.bits import code, own_terms, use_of_bits

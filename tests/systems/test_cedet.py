@@ -9,7 +9,7 @@ from test_every_system import configure
 
 import discretegrad as dg
 from experiments.data.aerial import Scene, Thing
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.boxes import corners
 from experiments.parts.detections import Detections, Judged
 from experiments.parts.overlaps import intersection_over_union

@@ -3,7 +3,7 @@
 import pytest
 from test_every_system import configure
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.cedet import page
 from experiments.studies.cedet.runs import COLUMNS, METHODS, PARTS, ROWS, Trial, carry_out, composed, keep, trials
 

@@ -10,7 +10,8 @@ from test_every_system import configure
 
 import discretegrad as dg
 from experiments.data import wordnet_glosses
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.parts import embeddings
 from experiments.parts.codes import Codes, scale_for
 from experiments.parts.embeddings import Frozen

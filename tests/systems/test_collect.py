@@ -15,7 +15,7 @@ from experiments.collect import report
 from experiments.collect.groups import Mean, grouped, labels
 from experiments.collect.report import written
 from experiments.collect.runs import found_in, read
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 VAE = "experiments.systems.vae.VAETask"
 

@@ -11,7 +11,7 @@ from test_every_system import configure
 
 import discretegrad as dg
 from experiments.data.aerial.scenes import Referred, Referring
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.systems.crobim.attention import Attention
 from experiments.systems.crobim.crops import centres, pasted, window, z_order
 from experiments.systems.crobim.fusion import LanguageGuided, deficit

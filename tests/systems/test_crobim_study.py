@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.crobim import page
 from experiments.studies.crobim.runs import COLUMNS, METHODS, ROWS, Trial, carry_out, composed, keep, trials
 from experiments.train import build

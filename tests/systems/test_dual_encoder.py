@@ -18,7 +18,8 @@ from hydra.utils import instantiate
 from test_conf import options
 
 from experiments.data import Pair, Pairs, wordnet
-from experiments.engine import Learning, Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, World
+from experiments.errors import UserError
 from experiments.parts import towers
 from experiments.parts.contrastive import ALONE, in_batch_softmax
 from experiments.parts.retrieval import MEASURES
@@ -237,7 +238,7 @@ def test_pretrained_weights_are_loaded_from_a_folder(weights, tmp_path):
     run = toy_run(tmp_path / "run", tmp_path / "nothing", pretrained=str(folder))
     assert not (tmp_path / "nothing").exists()
     assert run.task.train_texts.queries.lengths.tolist() == [2] * len(run.task.pairs.train)
-    run.start(False, "")
+    run.start(False, {})
     run.train()
     assert run.step == 6
 
@@ -263,7 +264,7 @@ def test_training_finds_held_out_pairs(variant, tmp_path):
     run.task.eval()
     before = run.task.evaluate()
     run.task.train()
-    run.start(False, "")
+    run.start(False, {})
     run.train()
     assert before["mrr"] < 0.3
     assert run.result["mrr"] > 0.5
@@ -274,13 +275,13 @@ def test_training_finds_held_out_pairs(variant, tmp_path):
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit_with_dropout(tmp_path):
     whole = toy_run(tmp_path / "whole", tmp_path / "cache", steps=9)
-    whole.start(False, "")
+    whole.start(False, {})
     whole.train()
     first = toy_run(tmp_path / "parts", tmp_path / "cache", steps=5)
-    first.start(False, "")
+    first.start(False, {})
     first.train()
     second = toy_run(tmp_path / "parts", tmp_path / "other_cache", steps=9)
-    second.start(True, "")
+    second.start(True, {})
     assert second.step == 5
     second.train()
     for name, value in whole.task.model.state_dict().items():
@@ -295,14 +296,14 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit_with_dropout(tmp_pat
 
 def test_a_run_keeps_its_tokenizer(tmp_path):
     first = toy_run(tmp_path / "run", tmp_path / "cache", steps=2)
-    first.start(False, "")
+    first.start(False, {})
     first.train()
     expected = copy.deepcopy(first.task.held_out)
     (path,) = (tmp_path / "cache" / "tokenizers").iterdir()
     path.write_text(trained_tokenizer(["quite another text"], 40, str(tmp_path / "other"), progress=False))
     second = toy_run(tmp_path / "run", tmp_path / "cache", steps=3)
     assert second.task.reader.tokenizer != first.task.reader.tokenizer
-    second.start(True, "")
+    second.start(True, {})
     assert second.task.reader.tokenizer == first.task.reader.tokenizer
     for mine, theirs in zip(second.task.held_out, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
@@ -313,7 +314,7 @@ def test_variants_start_from_a_run(tmp_path):
     words = {"trigrams": 20, "vocabulary": 40}
     first = toy_run(tmp_path / "first", tmp_path / "cache", steps=3, task=words | {"drop": 0.3})
     drawn = first.task.model.query_tower.projection.weight.clone()
-    first.start(False, "")
+    first.start(False, {})
     first.train()
     start = str(tmp_path / "first")
     second = toy_run(tmp_path / "second", tmp_path / "other", variant="ade", start=start, task=words)
@@ -384,7 +385,7 @@ def test_a_hub_that_says_nothing_is_not_waited_for(tmp_path, monkeypatch):
 def test_two_processes_train_as_one_on_both_halves(tmp_path):
     """Without dropout: the same losses up to rounding, and the same figures of the same weights."""
     one = toy_run(tmp_path / "one", tmp_path, dropout=0.0)
-    one.start(False, "")
+    one.start(False, {})
     one.train()
     script = tmp_path / "two.py"
     script.write_text(f"""
@@ -396,7 +397,7 @@ from experiments.engine.world import joined
 
 with joined("cpu") as world:
     run = toy_run(Path({str(tmp_path)!r}) / "two", {str(tmp_path)!r}, dropout=0.0, batch=8, world=world)
-    run.start(False, "")
+    run.start(False, dict())
     run.train()
 """)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)]

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from test_every_system import configure
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.dual_encoders import maps, page
 from experiments.studies.dual_encoders.__main__ import main
 from experiments.studies.dual_encoders.runs import (

@@ -40,7 +40,7 @@ def test_a_run_that_was_stopped_is_the_uninterrupted_one(system, tmp_path):
     """Stopped in the middle of a step, bit for bit; judged by finite numbers; with its pictures."""
     whole = train(configure(system, tmp_path / "whole"))
     part = build(configure(system, tmp_path / "part"))
-    part.start(False, "")
+    part.start(False, {})
     forward = part.learning.forward
 
     def interrupted(step):

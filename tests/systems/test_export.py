@@ -7,7 +7,7 @@ import sys
 import pytest
 from test_every_system import configure
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import export, trained
 from experiments.train import train
 

@@ -10,7 +10,8 @@ from test_every_system import configure
 import discretegrad as dg
 from experiments.data import digits
 from experiments.data.captions import Captions
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.systems.gemini import Gemini, estimation, judge, judging
 from experiments.systems.gemini.estimation import CREDITS
 from experiments.systems.gemini.language import CAPTION, EXAMPLE, IMAGE, WORDS, Language

@@ -11,7 +11,8 @@ from test_every_system import configure
 from test_retrieval import Rank, units
 
 from experiments.data import Asked, Mixture, Pair, wordnet, wordnet_tasks, wordnet_titles
-from experiments.engine import Learning, Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, World
+from experiments.errors import UserError
 from experiments.parts.contrastive import equal_texts, query_softmax
 from experiments.parts.retrieval import Judged
 from experiments.parts.text import Tokens
@@ -43,7 +44,7 @@ def toy_run(folder, cache, steps=6, mixture=None, start=None, seed=0, **task):
 
 def trained(folder, cache, **others):
     run = toy_run(folder, cache, **others)
-    run.start(False, "")
+    run.start(False, {})
     run.train()
     return run
 
@@ -240,7 +241,7 @@ def test_negatives_are_mined_by_a_run_and_kept(tmp_path):
     second = toy_run(tmp_path / "run", tmp_path, start=start, miner=start, steps=6)
     anew = [second.task.get_buffer(f"negatives_{task}") for task in range(2)]
     assert not all(torch.equal(a, b) for a, b in zip(anew, kept, strict=True))
-    second.start(True, "")
+    second.start(True, {})
     for task in range(2):
         assert torch.equal(second.task.get_buffer(f"negatives_{task}"), kept[task])
     assert miner.task.reader.tokenizer == second.task.reader.tokenizer

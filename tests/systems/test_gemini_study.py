@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.gemini import page
 from experiments.studies.gemini.runs import COLUMNS, METHODS, ROWS, Trial, carry_out, composed, keep, trials
 from experiments.systems.gemini.stages import PASSES

@@ -18,7 +18,7 @@ from test_every_system import configure
 import discretegrad as dg
 from experiments.data import wordnet
 from experiments.data.judgements import Example, wordnet_judgements, wu_palmer
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.text import Tokens
 from experiments.systems.gemma_encoder import ReadingTask, poolers
 from experiments.systems.gemma_encoder.encoder import GemmaEncoder

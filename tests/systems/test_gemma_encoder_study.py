@@ -3,7 +3,7 @@
 import pytest
 from hydra.utils import instantiate
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.gemma_encoder import page, runs
 from experiments.studies.gemma_encoder.runs import (
     COLUMNS,

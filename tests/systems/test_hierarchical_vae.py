@@ -9,7 +9,7 @@ from test_every_system import configure
 
 import discretegrad as dg
 from experiments.data.images import Images
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.paths import behind_first
 from experiments.systems.hierarchical_vae import HierarchicalVAE, HierarchicalVAETask
 from experiments.systems.vae import VAE, VAETask

@@ -5,7 +5,8 @@ import torch
 from test_every_system import configure
 
 import discretegrad as dg
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.train import build, train
 
 

@@ -8,7 +8,7 @@ import torch
 
 from experiments.data import Entity, KnowledgeGraph, Triple, geonames, wiki_movies, wordnet, wordnet_graph
 from experiments.data.knowledge import KINDS, Fact, graph_of
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.graph import Graph, Sets
 
 KB = """\

@@ -13,8 +13,9 @@ from together import Both
 import discretegrad as dg
 from experiments.data.entity_facts import MASK, Corpus, EntityFact, EntityFacts, Mention, geonames_facts, wordnet_facts
 from experiments.data.knowledge import Entity
-from experiments.engine import Learning, Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, World
 from experiments.engine.world import CPU
+from experiments.errors import UserError
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.text import Tokens
 from experiments.systems.knowledge_prompts import CodesTask, LinkingTask, PromptsTask
@@ -122,7 +123,7 @@ def test_a_memory_learns_its_facts(tmp_path):
     task = make(PromptsTask, tmp_path, prompts=2, sizes=SIZES | {"d_model": 32, "d_kv": 16, "d_ff": 32})
     started = run(task, tmp_path / "run", batch=8, steps=100)
     repeat_what_stands_before(task)
-    started.start(False, "")
+    started.start(False, {})
     before = task.evaluate()
     started.train()
     found = started.result

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.knowledge_prompts import maps, page, runs, times
 from experiments.studies.knowledge_prompts.runs import COLUMNS, FLOATS, Trial, carry_out, composed, keep, trials
 from experiments.studies.trials import read

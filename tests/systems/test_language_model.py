@@ -11,7 +11,8 @@ import torch
 from torchmetrics.functional.text import squad
 
 from experiments.data.entity_facts import MASK, Corpus, EntityFacts
-from experiments.engine import Settings, UserError, World
+from experiments.engine import Settings, World
+from experiments.errors import UserError
 from experiments.parts import extras, towers
 from experiments.parts.answers import exact_match, normalised
 from experiments.parts.language_model import LanguageModel, said

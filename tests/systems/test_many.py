@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 import discretegrad.files
 from benchmarks.kills import content, equal
 from experiments import many, train
-from experiments.engine import Interrupted, UserError
+from experiments.engine import Interrupted
+from experiments.errors import UserError
 
 CONF = Path(__file__).parents[2] / "conf"
 SIZES = ("data=digits", "device=cpu", "model.variables=3", "model.categories=4", "model.hidden=[16]")

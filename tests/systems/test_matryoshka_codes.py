@@ -11,7 +11,8 @@ from test_conf import CONF
 from test_retrieval import Rank, units
 
 import discretegrad as dg
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.systems.gemini_embedding import CodesTask
 from experiments.systems.gemini_embedding.codes import Codebooks
 from experiments.train import build, train

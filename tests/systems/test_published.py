@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from test_conf import CONF
 
 from experiments.data import Pair, beir, ms_marco, multi_reqa
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.train import train
 
 

@@ -8,7 +8,7 @@ import torch
 
 from experiments.data.phrases import ASKED, GEONAMES, WORDNET
 from experiments.data.published_questions import freebase_qa, meta_qa, wiki_hop
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.graph import Graph
 from experiments.parts.meta_qa import meta_qa_questions
 from experiments.parts.templates import geonames_questions

@@ -11,7 +11,7 @@ import torch
 from experiments.data.aerial import referring, referring_on_sentinel
 from experiments.data.aerial.expressions import meant
 from experiments.data.aerial.phrases import COLOURS, KINDS, PICKS, PLACES, Facts, Phrase, vocabulary
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 COUNT = 40
 PATTERN = re.compile(

@@ -11,7 +11,8 @@ import torch
 from test_dual_encoder import toy
 
 from experiments.data import Pair, wordnet, wordnet_pairs
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
 from experiments.parts.retrieval import Judged, retrieval
 from experiments.parts.text import Tokens, encode, trained_tokenizer

@@ -9,7 +9,7 @@ from test_conf import CONF
 from test_dual_encoder import toy_run
 from test_retrieval import Rank, units
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
 from experiments.systems.dual_encoder.alignment import alignment, similarity_ratios
 from experiments.train import build

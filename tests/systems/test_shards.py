@@ -12,7 +12,7 @@ from test_conf import CONF, configure
 from test_variance import variance
 
 from discretegrad import analysis
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.variance import vae
 from experiments.studies.variance.__main__ import run
 from experiments.studies.variance.report import dealt

@@ -11,7 +11,8 @@ from test_conf import CONF
 from test_dual_encoder import SIZES, toy
 
 import discretegrad as dg
-from experiments.engine import Learning, Run, Settings, UserError, World
+from experiments.engine import Learning, Run, Settings, World
+from experiments.errors import UserError
 from experiments.systems.dual_encoder import DualEncoder, DualEncoderTask, SharingTask
 from experiments.train import build
 
@@ -133,7 +134,7 @@ def test_gates_follow_the_price(tmp_path):
             Learning(settings(tmp_path / f"{price}", steps=40), sharing(tmp_path, price=price), makers, None, World()),
             {},
         )
-        run.start(False, "")
+        run.start(False, {})
         run.train()
         runs[price] = run
     expensive = runs[5.0]

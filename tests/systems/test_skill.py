@@ -11,7 +11,7 @@ from test_questions import answers_by_hand
 import discretegrad as dg
 from experiments.data import geonames, wordnet_graph
 from experiments.data.sentences import clozes
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.train import build, train
 
 SIZES = ["d_model=16", "d_kv=4", "d_ff=16", "num_layers=1", "num_decoder_layers=1", "num_heads=2"]

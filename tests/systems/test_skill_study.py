@@ -3,7 +3,7 @@
 import pytest
 from test_conf import CONF
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.skill import arms, arms_page, page, variance
 from experiments.studies.skill.runs import COLUMNS, METHODS, ROWS, Trial, carry_out, composed, keep, trials
 from experiments.studies.trials import read

@@ -9,7 +9,7 @@ import torch
 from test_every_system import configure
 
 from experiments import soup as command
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import trained
 from experiments.soup import averaged, soup
 from experiments.train import build, train

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from test_conf import configure
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.page import DOCS, read
 from experiments.studies.stages import page
 from experiments.studies.stages.stage import PRECISION, FrozenModel, load, measure

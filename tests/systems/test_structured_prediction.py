@@ -12,7 +12,8 @@ from test_every_system import configure
 
 import discretegrad as dg
 from experiments.data import Images
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.systems.structured_prediction import StochasticNetwork, StructuredPredictionTask
 from experiments.train import build, train
 

@@ -16,7 +16,7 @@ from test_conf import CONF, configure, options
 import discretegrad as dg
 from discretegrad import analysis
 from discretegrad.analysis import Estimate
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.problems import classic, ising, quadratic, small, table
 from experiments.studies.variance import findings, report, show

@@ -28,8 +28,9 @@ from torch import nn
 
 import discretegrad as dg
 from experiments.data import idx
-from experiments.engine import Interrupted, Learning, Run, Settings, Step, Task, UserError, World, finite
+from experiments.engine import Interrupted, Learning, Run, Settings, Step, Task, World, finite
 from experiments.engine.world import joined
+from experiments.errors import UserError
 from experiments.parts.batches import Shuffled
 from experiments.train import build, train
 
@@ -216,7 +217,7 @@ def pair_refuses(folder, rank, ports):
 def train_toy(folder, **changes):
     with joined("cpu") as world:
         run = toy_run(world, folder, **changes)
-        run.start(False, "")
+        run.start(False, {})
         run.train()
 
 

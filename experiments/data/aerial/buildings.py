@@ -16,7 +16,7 @@ from experiments.data.aerial.panchromatic import render
 from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size, require_scenes
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, atlanta_layouts, resized
 from experiments.data.aerial.traced import traced
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 LEAST = 4
 """Buildings of a scene."""

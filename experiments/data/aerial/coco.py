@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.aerial.geometry import FULL, UNIT, coverage
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 
 class Mask(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from experiments.data.aerial.scenes import Scene
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 
 def require_frozen(name: str, digest: str | None, samples: Callable[[], Iterable[bytes]]) -> None:

@@ -15,7 +15,7 @@ from experiments.data.aerial.coco import Mask, decoded, instances, references
 from experiments.data.aerial.lazy import Lazy
 from experiments.data.aerial.scenes import Referred, Referring
 from experiments.data.records import folder_of, lines
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 SPLITS = ("train", "val", "test")
 SUFFIXES = (".tif", ".png", ".jpg")

@@ -20,7 +20,7 @@ from experiments.data.aerial.painting import Room, chance, dice
 from experiments.data.aerial.phrases import vocabulary
 from experiments.data.aerial.scenes import Referred, Referring, require_pixel_size, require_scenes
 from experiments.data.aerial.sentinel import HALVES, on_half
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 
 class Composed(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.aerial.geometry import FULL, UNIT, Ints, clipped, coverage, doubled_area
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 from experiments.parts.boxes import smallest_box
 
 SEEN = 3

@@ -11,7 +11,7 @@ from torch import Tensor
 from experiments.data.aerial.phrases import PLACES
 from experiments.data.aerial.scenes import Referred, Referring
 from experiments.data.aerial.shipped import sentinel
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 WORDS = {"farm": "field", "residential": "settlement"}
 """For classes that expressions call otherwise."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.data.aerial.scenes import Scene, Thing
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 
 FOLDER = Path(__file__).parents[1] / "remote_sensing"
 SHA256 = {

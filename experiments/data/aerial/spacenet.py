@@ -20,7 +20,7 @@ from experiments.data.aerial.scenes import Aerial, Scene, Thing
 from experiments.data.aerial.shipped import ring
 from experiments.data.aerial.windows import starts
 from experiments.data.records import folder_of
-from experiments.engine.errors import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 
 COLUMNS = ("ImageId", "PolygonWKT_Pix")
 POINTS = re.compile(r"-?[\d.]+(?:e-?\d+)? -?[\d.]+(?:e-?\d+)?(?: -?[\d.]+(?:e-?\d+)?)?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.data.aerial.lazy import Lazy
 from experiments.data.aerial.scenes import Aerial, Scene, require_pixel_size
 from experiments.data.aerial.shipped import ATLANTA_PIXEL, atlanta, resized
-from experiments.engine.errors import UserError, require_count
+from experiments.errors import UserError, require_count
 
 
 def starts(extent: int, size: int, step: int) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 from experiments.studies import page as pages
 from experiments.studies.beyond_reinmax.runs import (
     AS_IT_IS,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from experiments.engine.errors import UserError
+from experiments.errors import UserError
 from experiments.studies.trials import ROOT, read, result_of
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.collect.groups import mean
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.cedet.runs import ABLATION, CASCADE, EDGES, METHODS, NEAREST, ROWS, SCENES
 from experiments.studies.trials import Row, read

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.crobim.runs import FIGURES, METHODS, ROWS
 from experiments.studies.trials import Row, read

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.dual_encoders import maps, page
 from experiments.studies.dual_encoders.runs import FEW, MANY, ROWS, STEPS, carry_out, composed, keep, trials
 from experiments.studies.trials import numbers, parsed, study, told

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.curves import put
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import trained
 from experiments.parts.towers import embed
 from experiments.studies.dual_encoders.runs import FEW, MANY, VARIANTS, Trial

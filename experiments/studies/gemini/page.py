@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.curves import put
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.gemini.runs import FIGURES, METHODS, ROWS
 from experiments.studies.trials import Row, read

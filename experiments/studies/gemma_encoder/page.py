@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.curves import put
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.gemma_encoder.runs import MASKS, METHODS, POOLERS, READING, ROWS, TASKS
 from experiments.studies.trials import Row, read

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.curves import put
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.export import trained
 from experiments.studies.knowledge_prompts.runs import READ, Trial
 from experiments.systems.knowledge_prompts import PromptsTask

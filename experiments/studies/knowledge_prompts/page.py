@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from experiments.collect.groups import Mean, mean
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.claims import BySeed, Claim, at_least
 from experiments.studies.knowledge_prompts.maps import FIGURE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from experiments.collect.groups import Mean, mean
 from experiments.curves import put
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies import page
 from experiments.studies.skill import arms, arms_page
 from experiments.studies.skill.runs import CEILING, EXACT_STEPS, GRAPHS, METHODS, ROWS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.page import DOCS, read
 from experiments.studies.stages.page import write
 from experiments.studies.stages.stage import measure

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 import discretegrad as dg
 from experiments.data.images import binarise
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.page import digits
 from experiments.studies.stages.candidates import Candidate, candidates
 from experiments.systems.vae import VAE, VAETask

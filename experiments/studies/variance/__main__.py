@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.command import refuse, run_job
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 from experiments.studies.variance import page
 from experiments.studies.variance.claims import crossovers, decide
 from experiments.studies.variance.measuring import Found, gather, measure, prepare

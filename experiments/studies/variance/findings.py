@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.page import DOCS, put
 
 PAGE = DOCS / "findings.md"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.studies.variance.claims import estimate
 from experiments.studies.variance.report import Cell, Report
 from experiments.studies.variance.specs import estimator

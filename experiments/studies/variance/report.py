@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.engine import UserError, require_number
+from experiments.errors import UserError, require_number
 from experiments.studies.problems import FAMILIES, Instance, check
 from experiments.studies.stages.stage import configuration
 from experiments.studies.variance.specs import estimator

@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def estimator(spec: str, latent: str) -> dg.Estimator:

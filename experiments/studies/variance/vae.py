@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.locks import locked
 from experiments.studies.problems import Instance
 from experiments.studies.stages.stage import FrozenModel, load

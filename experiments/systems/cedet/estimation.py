@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import discretegrad as dg
-from experiments.engine import UserError, finite, require_number
+from experiments.engine import finite
+from experiments.errors import UserError, require_number
 from experiments.parts.detections import average_precision, matched
 from experiments.parts.estimators import require_estimator
 from experiments.parts.overlaps import intersection_over_union

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.networks import require_choice
 from experiments.parts.overlaps import suppressed
 from experiments.systems.cedet.cascade import OVERLAPS, Cascade, Regions, Verdict

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.backbones import backbone as backbone_of
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.aerial.scenes import Aerial
-from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Step, Task, World
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.batches import Shuffled
 from experiments.systems.cedet.cascade import Wanted
 from experiments.systems.cedet.coding import centres, inside

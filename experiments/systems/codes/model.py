@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.code_draws import Sampled, sample
 from experiments.parts.codes import Codes
 from experiments.parts.quantisers import Form

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, Task, World, finite, require_count
+from experiments.engine import Settings, Step, Task, World, finite
+from experiments.errors import require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.code_draws import refuse_estimator
 from experiments.parts.codes import Codes

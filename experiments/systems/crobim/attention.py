@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 class Attention(nn.Module):

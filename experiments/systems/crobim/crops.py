@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 
 
 def z_order(side: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.architectures import configuration
 from experiments.parts.towers import mean
 from experiments.systems.crobim.attention import Block, tokens

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 from experiments.parts.backbones import backbone as backbone_of
 from experiments.parts.networks import require_choice
 from experiments.systems.crobim.crops import CropDecoder, Policy, centres, pasted, window

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.aerial.scenes import Referring
-from experiments.engine import Settings, Step, Task, UserError, World, finite, require_count
+from experiments.engine import Settings, Step, Task, World, finite
+from experiments.errors import UserError, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.estimators import require_estimator
 from experiments.parts.retrieval import spread

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Pairs
-from experiments.engine import Step, UserError, World, require_number
+from experiments.engine import Step, World
+from experiments.errors import UserError, require_number
 from experiments.parts.code_draws import require_draws
 from experiments.parts.contrastive import ALONE, equal_texts, in_batch_softmax
 from experiments.parts.text import Tokens

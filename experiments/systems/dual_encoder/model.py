@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.modules import parameters_of_modules, tie
 from experiments.parts.starts import saved, take
 from experiments.parts.text import Tokens

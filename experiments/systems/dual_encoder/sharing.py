@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, UserError, World, require_number
+from experiments.engine import Settings, Step, World
 from experiments.engine.world import mixed
+from experiments.errors import UserError, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax
 from experiments.parts.text import Tokens

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, Task, UserError, World, require_number
+from experiments.engine import Settings, Step, Task, World
+from experiments.errors import UserError, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, in_batch_softmax, require_temperature
 from experiments.parts.reader import Reader

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import discretegrad as dg
-from experiments.engine import UserError, finite
+from experiments.engine import finite
+from experiments.errors import UserError
 from experiments.parts.estimators import drawn, require_estimator
 from experiments.parts.images import log_likelihood
 from experiments.systems.gemini.model import Gemini, Terms

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiments.data.images import Images, binarise
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.files import write_whole
 from experiments.locks import locked
 

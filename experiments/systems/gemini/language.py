@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import require_count
+from experiments.errors import require_count
 from experiments.parts.decoders import new_decoder
 from experiments.parts.extras import require_extra
 from experiments.parts.towers import configured

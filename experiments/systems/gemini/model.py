@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import discretegrad as dg
 from discretegrad.objectives import log_prob
 from experiments.data.captions import Captions
-from experiments.engine import UserError, require_number
+from experiments.errors import UserError, require_number
 from experiments.parts.images import log_likelihood
 from experiments.systems.gemini.language import Language
 from experiments.systems.gemini.tokenizer import Tokenizer

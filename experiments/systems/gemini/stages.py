@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import discretegrad as dg
-from experiments.engine import UserError, require_count, require_number
+from experiments.errors import UserError, require_count, require_number
 
 PASSES = ("encoder_passes", "decoder_passes", "language_passes")
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import discretegrad as dg
 from experiments.data.captions import Captions
 from experiments.data.images import Images
-from experiments.engine import Settings, Step, UserError, Watch, World, require_count, require_number
+from experiments.engine import Settings, Step, Watch, World
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.estimators import asked_on
 from experiments.parts.images import ImageTask, require_latent
 from experiments.parts.variance import GradientVariance

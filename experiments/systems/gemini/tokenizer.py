@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 
 SLOPE = 0.2
 """Of the rectifiers below zero."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Mixture, Pairs
-from experiments.engine import Settings, Step, UserError, World, require_count
+from experiments.engine import Settings, Step, World
+from experiments.errors import UserError, require_count
 from experiments.parts.code_draws import require_draws
 from experiments.parts.towers import embed
 from experiments.systems.gemini_embedding.model import GeminiEmbedding

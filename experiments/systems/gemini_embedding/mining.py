@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Pairs
-from experiments.engine import UserError, World
+from experiments.engine import World
+from experiments.errors import UserError
 from experiments.parts.retrieval import CHUNK, Judged
 from experiments.parts.text import Tokens
 from experiments.parts.towers import embed

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Asked, Mixture, Pairs
-from experiments.engine import Settings, Step, Task, UserError, World, require_count
+from experiments.engine import Settings, Step, Task, World
 from experiments.engine.world import mixed
+from experiments.errors import UserError, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.contrastive import equal_texts, query_softmax, require_temperature
 from experiments.parts.reader import Reader

@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.architectures import configuration
 from experiments.parts.decoders import new_decoder, pretrained_decoder
 from experiments.parts.starts import NetworkModel, started

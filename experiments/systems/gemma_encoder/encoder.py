@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_number
+from experiments.errors import UserError, require_number
 from experiments.parts.towers import TextModel
 from experiments.systems.gemma_encoder import poolers
 from experiments.systems.gemma_encoder.decoder import Decoder

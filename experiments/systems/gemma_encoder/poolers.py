@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 
 LEAST = 1e-6
 """Added to weights before their logarithm, so that a token of weight 0 has a gradient."""

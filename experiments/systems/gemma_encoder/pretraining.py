@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, Task, World, require_count
+from experiments.engine import Settings, Step, Task, World
+from experiments.errors import require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.reader import Reader
 from experiments.parts.retrieval import spread

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.judgements import Judgements
-from experiments.engine import Settings, Step, UserError, World, finite, require_count, require_number
+from experiments.engine import Settings, Step, World, finite
+from experiments.errors import UserError, require_count, require_number
 from experiments.systems.gemma_encoder.encoder import GemmaEncoder
 from experiments.systems.gemma_encoder.judging import MEASURES, figures, losses
 from experiments.systems.gemma_encoder.selector import Selector, refuse

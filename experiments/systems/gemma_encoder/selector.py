@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.estimators import require_estimator
 from experiments.systems.gemma_encoder.encoder import hidden_states
 from experiments.systems.gemma_encoder.streams import Stream

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from discretegrad.objectives import log_prob, multi_sample_bound
-from experiments.engine import UserError, finite
+from experiments.engine import finite
+from experiments.errors import UserError
 from experiments.parts.paths import behind_first
 from experiments.systems.hierarchical_vae.model import HierarchicalVAE
 

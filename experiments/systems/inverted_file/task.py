@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.pairs import Pairs
-from experiments.engine import Settings, Step, Task, UserError, World, require_count, require_number
+from experiments.engine import Settings, Step, Task, World
+from experiments.errors import UserError, require_count, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.codes import scale_for
 from experiments.parts.embeddings import HASHED, Embedded, Frozen

@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 import discretegrad as dg
 from experiments.data.entity_facts import EntityFacts, asked
-from experiments.engine import Settings, Step, UserError, Watch, World, finite, require_count
+from experiments.engine import Settings, Step, Watch, World, finite
+from experiments.errors import UserError, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.estimators import asked_on, drawn, require_estimator
 from experiments.parts.language_model import LanguageModel

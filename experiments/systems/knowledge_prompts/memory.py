@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from experiments.engine import UserError, require_count
+from experiments.errors import UserError, require_count
 from experiments.parts.starts import saved
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.data.entity_facts import EntityFacts
-from experiments.engine import Settings, Step, Task, UserError, World, finite, require_count
+from experiments.engine import Settings, Step, Task, World, finite
+from experiments.errors import UserError, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import SENTINELS, LanguageModel, read_columns
 from experiments.parts.reader import Reader

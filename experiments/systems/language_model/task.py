@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from experiments.data.entity_facts import MASK, EntityFacts
-from experiments.engine import Settings, Step, UserError, World, finite, require_number
+from experiments.engine import Settings, Step, World, finite
+from experiments.errors import UserError, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel, read_columns, said
 from experiments.parts.language_task import LanguageTask

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.engine import Settings, Step, World, finite, require_count
+from experiments.engine import Settings, Step, World, finite
+from experiments.errors import require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.language_task import LanguageTask

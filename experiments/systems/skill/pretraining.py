@@ -12,7 +12,8 @@ from torch import Tensor
 from experiments.data.entity_facts import MASK
 from experiments.data.sentences import Cloze, clozes
 from experiments.data.wordnet import wordnet
-from experiments.engine import Settings, Step, UserError, World, finite, require_count
+from experiments.engine import Settings, Step, World, finite
+from experiments.errors import UserError, require_count
 from experiments.parts.batches import Shuffled
 from experiments.parts.language_model import LanguageModel
 from experiments.parts.language_task import LanguageTask

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import discretegrad as dg
-from experiments.engine import Settings, Step, Task, UserError, World, finite, require_number
+from experiments.engine import Settings, Step, Task, World, finite
+from experiments.errors import UserError, require_number
 from experiments.parts.batches import Shuffled
 from experiments.parts.estimators import require_estimator
 from experiments.parts.graph import Graph, Sets

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.images import Images
-from experiments.engine import Settings, Step, UserError, Watch, World, finite
+from experiments.engine import Settings, Step, Watch, World, finite
+from experiments.errors import UserError
 from experiments.parts.images import ImageTask, require_latent
 from experiments.parts.paths import behind_first
 from experiments.parts.variance import GradientVariance

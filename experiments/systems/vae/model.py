@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from discretegrad.objectives import log_prob
-from experiments.engine import UserError
+from experiments.errors import UserError
 from experiments.parts.images import log_likelihood
 from experiments.parts.networks import perceptron, require_choice, require_sizes
 

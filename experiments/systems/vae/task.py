@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import discretegrad as dg
 from experiments.data.images import Images
-from experiments.engine import Settings, Step, UserError, Watch, World, finite
+from experiments.engine import Settings, Step, Watch, World, finite
+from experiments.errors import UserError
 from experiments.parts.images import GenerativeTask, require_latent
 from experiments.parts.variance import GradientVariance
 from experiments.systems.vae.model import VAE

@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import torch
-from torch import Tensor
-
 
 class UserError(Exception):
     """One sentence that says what is wrong and what to do; shown without a traceback."""
-
-
-class NotFinite(Exception):
-    """A term of the loss, by its name, is NaN or infinite; the engine says at which step, and what to do."""
-
-
-def finite(terms: Mapping[str, Tensor]) -> None:
-    """Refuse values that are not finite; looks at a GPU's values once.
-
-    Raises:
-        NotFinite: that names the first such term.
-    """
-    if not bool(torch.stack([values.detach().isfinite().all() for values in terms.values()]).all()):
-        raise NotFinite(next(name for name, values in terms.items() if not values.isfinite().all()))
 
 
 def require_count(name: str, count: object, least: int = 1) -> None:
