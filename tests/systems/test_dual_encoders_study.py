@@ -42,6 +42,24 @@ def test_every_tie_is_there_once():
     assert [page.copies(tie) for tie in ties()] == [5 - len(each.shared) for each in built]
 
 
+def test_what_sharing_a_module_is_worth():
+    """Of an MRR that is a sum, but for two modules that are worth more together; a seed that lacks a tie is left out."""
+    worth = dict(zip(MODULES, (0.02, 0.001, 0.0, -0.003, 0.1), strict=True))
+    rows = []
+    for seed, tie in itertools.product((0, 1), ties()):
+        shared = set(page.modules(tie))
+        mrr = sum(worth[module] for module in shared) + 0.04 * ({"embedder", "projection"} <= shared) + seed
+        part = "variants" if tie in VARIANTS else "ties"
+        rows.append({"part": part, "pairs": "2000", "variant": tie, "seed": str(seed), "mrr": str(mrr)})
+    for seeds, given in ((2, rows), (1, rows[:-1])):
+        found = {row["module"]: row for row in page.worth(given, 2000)}
+        assert [row["seeds"] for row in found.values()] == [seeds] * 5
+        assert found["layer2"]["mean"] == pytest.approx(-0.003)
+        assert [found["embedder"][name] for name in ("mean", "least", "most")] == pytest.approx([0.04, 0.02, 0.06])
+        assert [found["projection"][name] for name in ("mean", "least", "most")] == pytest.approx([0.12, 0.1, 0.14])
+    assert page.worth(rows[:20], 2000) == page.worth(rows, 500) == []
+
+
 def test_the_runs_of_a_part():
     variants = list(trials("variants", (500, 2000), (0, 1)))
     assert variants[0] == Trial("start")

@@ -36,6 +36,7 @@ def write(out: Path) -> None:
         counts={size: max(found[key].seeds for key in found if key[0] == size) for size in sizes},
         ratios=[(size, _ratios(found, size)) for size in sizes if all((size, name) in found for name in VARIANTS)],
         ties={size: shown for size in sizes if (shown := _ties(rows, size))},
+        worth={size: shown for size in sizes if (shown := worth(rows, size))},
         searches={size: shown for size in sizes if (shown := _searches(rows, size))},
         prices=PRICES,
         figure=FIGURE,
@@ -55,10 +56,15 @@ def means(rows: Rows, measure: str) -> dict[tuple[int, str], Mean]:
     return {key: mean(each) for key, each in values.items()}
 
 
+def modules(tie: str) -> tuple[str, ...]:
+    """Those that a tie shares."""
+    named = {name: shared for shared, name in TIED.items()}
+    return named.get(tie, tuple(tie.split("+")))
+
+
 def copies(tie: str) -> int:
     """Modules of which a tie has two copies."""
-    named = {name: len(modules) for modules, name in TIED.items()}
-    return len(MODULES) - named.get(tie, len(tie.split("+")))
+    return len(MODULES) - len(modules(tie))
 
 
 def draw(found: Mapping[tuple[int, str], Mean], sizes: Sequence[int]) -> Figure:
@@ -108,6 +114,25 @@ def _ties(rows: Rows, size: int) -> list[dict[str, Any]]:
     ]
     ends = {*range(SHOWN), *range(len(listed) - SHOWN, len(listed))}
     return [row for place, row in enumerate(listed) if place in ends or row["tie"] in VARIANTS]
+
+
+def worth(rows: Rows, size: int) -> list[dict[str, Any]]:
+    """What sharing a module adds to the MRR, over all ties of the others; empty where some tie has not been trained.
+
+    Over the seeds with which all have been.
+    """
+    by_seed: dict[str, dict[frozenset[str], float]] = defaultdict(dict)
+    for row in rows:
+        if row["part"] in ("variants", "ties") and int(row["pairs"]) == size and row["variant"] != "ade_fte":
+            by_seed[row["seed"]][frozenset(modules(row["variant"]))] = float(row["mrr"])
+    whole = [found for found in by_seed.values() if len(found) == 2 ** len(MODULES)]
+    listed = []
+    for module in MODULES if whole else ():
+        gains = [
+            mean([found[tie] - found[tie - {module}] for found in whole]).mean for tie in whole[0] if module in tie
+        ]
+        listed.append({"module": module, "mean": mean(gains).mean, "least": min(gains), "most": max(gains)})
+    return [row | {"seeds": len(whole)} for row in listed]
 
 
 def _searches(rows: Rows, size: int) -> list[dict[str, Any]]:
