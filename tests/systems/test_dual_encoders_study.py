@@ -43,7 +43,7 @@ def test_every_tie_is_there_once():
 
 
 def test_what_sharing_a_module_is_worth():
-    """Of an MRR that is a sum, but for two modules that are worth more together; a seed that lacks a tie is left out."""
+    """Of an MRR that is a sum, but for two modules that are worth more together; seeds that lack a tie are out."""
     worth = dict(zip(MODULES, (0.02, 0.001, 0.0, -0.003, 0.1), strict=True))
     rows = []
     for seed, tie in itertools.product((0, 1), ties()):
