@@ -12,14 +12,4 @@ from experiments.engine.task import Step, Task, Watch, finite
 from experiments.engine.training import Run
 from experiments.engine.world import World
 
-__all__ = [
-    "Interrupted",
-    "Learning",
-    "Run",
-    "Settings",
-    "Step",
-    "Task",
-    "Watch",
-    "World",
-    "finite",
-]
+__all__ = ["Interrupted", "Learning", "Run", "Settings", "Step", "Task", "Watch", "World", "finite"]

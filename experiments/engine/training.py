@@ -29,9 +29,8 @@ class Run:
     def __init__(self, learning: Learning, identity: dict[str, Any]) -> None:
         self.learning, self.settings = learning, learning.settings
         self.task, self.world = learning.task, learning.world
-        own = {"device": self.world.device.type, "processes": self.world.size}
-        own |= {f"run.{name}": getattr(self.settings, name) for name in ("batch", "seed", "clip")}
-        self.identity = own | identity
+        self.identity = {"device": self.world.device.type, "processes": self.world.size} | identity
+        self.identity |= {f"run.{name}": getattr(self.settings, name) for name in ("batch", "seed", "clip")}
         self.folder = Folder(self.settings.dir)
         self.record = Record(tuple(self.task.measures), self.world)
         self.step = 0
@@ -116,12 +115,8 @@ class Run:
             UserError: where it cannot be written; the one before stays.
         """
         own = {"generator": self.learning.generator.get_state(), "sums": self.record.sums}
-        state = {
-            "identity": self.identity,
-            "step": self.step,
-            "record": self.record.state_dict(),
-            "processes": self.world.every(own),
-        } | self.learning.state_dict()
+        state = {"identity": self.identity, "step": self.step, "record": self.record.state_dict()}
+        state |= {"processes": self.world.every(own)} | self.learning.state_dict()
         self._alone(self.folder.save, state, self.step in self.settings.keep)
         self.saved, self._saved_at = self.step, time.monotonic()
 

@@ -65,9 +65,7 @@ class World:
         For negatives from all processes: the mean over processes of each one's gradient, which is what the optimisers
         see, is then the gradient of the mean of their losses.
         """
-        if self.size == 1:
-            return rows
-        return _Gather.apply(self, rows)
+        return rows if self.size == 1 else _Gather.apply(self, rows)
 
     def every(self, own: Any) -> list[Any]:
         """Each process's object, in the order of ranks."""
@@ -90,8 +88,7 @@ class World:
             collective(*arguments)
         except RuntimeError as error:  # gloo's and NCCL's
             raise UserError(
-                "another process of this run has ended, and none can go on without it; give all of them resume=auto to "
-                f"go on from the last checkpoint ({error})."
+                f"another process of this run has ended, so give all resume=auto to go on from its checkpoint ({error})."
             ) from error
 
 
