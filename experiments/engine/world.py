@@ -88,7 +88,7 @@ class World:
             collective(*arguments)
         except RuntimeError as error:  # gloo's and NCCL's
             raise UserError(
-                f"another process of this run has ended, so give all resume=auto to go on from its checkpoint ({error})."
+                f"another process of this run has ended, so go on from the checkpoint by resume=auto ({error})."
             ) from error
 
 

@@ -40,6 +40,7 @@ def test_the_page_by_hand(tmp_path):
     real = {"atlanta_ap50": 40.0, "atlanta_ap75": 5.0, "atlanta_ap50_low": 30.0, "atlanta_ap50_high": 55.0}
     graph = {"edges": 20.0, "edge_precision": 0.9, "nearest_edges": 50.0, "nearest_edge_precision": 0.6}
     graph |= {"chance_edge_precision": 0.25}
+    graph |= {f"{prefix}edge_block_share": share for prefix, share in (("", 0.95), ("nearest_", 0.7), ("chance_", 0.3))}
     for seed, (base, own) in enumerate([(80.0, 83.0), (82.0, 84.0), (81.0, 84.0)]):
         keep(row("structured", "cascade", seed, ap50=base, ap75=50.0, **real), tmp_path / ROWS)
         keep(row("structured", "+ ICMM, nearest", seed, ap50=1.0, ap75=50.0, **real, **graph), tmp_path / ROWS)
@@ -52,7 +53,7 @@ def test_the_page_by_hand(tmp_path):
     assert "| + ICMM, nearest | 3 | 83.7 ± 0.3 | 2.67 ± 0.3 | 50 | 0 |" in lines
     assert "| structured | 2.67 ± 0.3 | at least 2 | yes |" in lines
     assert "| shuffled | 2 | less than 1 | no |" in lines
-    assert "| + ICMM, nearest | 3 | 83.7 ± 0.3 | 50 | 20 | 0.9 | 50 | 0.6 | 0.25 |" in lines
+    assert "| + ICMM, nearest | 3 | 83.7 ± 0.3 | 50 | 20 | 0.9 | 0.95 | 50 | 0.6 | 0.7 | 0.25 | 0.3 |" in lines
     assert "| structured | cascade | 3 | 40 | 30 to 55 | 5 |" in lines
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.collect.groups import mean
 from experiments.errors import UserError
 from experiments.studies import page
-from experiments.studies.cedet.runs import ABLATION, CASCADE, EDGES, METHODS, NEAREST, ROWS, SCENES
+from experiments.studies.cedet.runs import ABLATION, CASCADE, EDGES, GRAPH, METHODS, NEAREST, PRECISIONS, ROWS, SCENES
 from experiments.studies.trials import Row, read
 
 Lines = list[dict[str, str]]
@@ -69,9 +69,7 @@ def edges(rows: Sequence[Row]) -> Lines:
         own = _runs(rows, "structured", method)
         if own:
             line = {"method": method, "seeds": str(len(own))}
-            line |= {name: page.over(own, name) for name in ("ap50", "ap75", "edges", "nearest_edges")}
-            line |= {name: page.over(own, name) for name in ("edge_precision", "nearest_edge_precision")}
-            found.append(line | {"chance": page.over(own, "chance_edge_precision")})
+            found.append(line | {name: page.over(own, name) for name in (*PRECISIONS, *GRAPH)})
     return found
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from experiments.studies.trials import Row, cells, file_name, result_of
 from experiments.studies.trials import composed as composed_of
 from experiments.studies.trials import keep as keep_rows
+from experiments.systems.cedet.judging import PREFIXES
 
 ROWS = "cedet.csv"
 """In docs/."""
@@ -44,7 +45,8 @@ PARTS = {
 }
 PRECISIONS = ("ap50", "ap75")
 REAL = ("atlanta_ap50", "atlanta_ap75", "atlanta_ap50_low", "atlanta_ap50_high")
-GRAPH = ("edges", "edge_precision", "nearest_edges", "nearest_edge_precision", "chance_edge_precision")
+SHARES = tuple(f"{graph}edge_{share}" for graph in PREFIXES for share in ("precision", "block_share"))
+GRAPH = ("edges", "nearest_edges", *SHARES)
 RUN = ("scenes", "method", "seed")
 COLUMNS = (*RUN, "step", "seconds", *PRECISIONS, *REAL, *GRAPH)
 

@@ -18,6 +18,8 @@ from experiments.systems.cedet.model import Detector, Found
 from experiments.systems.cedet.scenes import Buildings, Stock, on_image
 
 BATCH = 8
+PREFIXES = {"": "kept", "nearest_": "nearest", "chance_": "all"}
+"""Of columns, by the graph whose edges are counted."""
 LEAST = 0.5
 """The overlap from which a proposal is taken for a building, where its edges are judged."""
 
@@ -29,12 +31,16 @@ class Edges(NamedTuple):
     """Edges of the graph."""
     kept_judged: Tensor
     """Those that are judged: all but those between two proposals of one building."""
+    kept_built: Tensor
+    """Those whose ends are two buildings."""
     kept_right: Tensor
     """Those whose ends are buildings of one block."""
     nearest: Tensor
     nearest_judged: Tensor
+    nearest_built: Tensor
     nearest_right: Tensor
     all_judged: Tensor
+    all_built: Tensor
     all_right: Tensor
 
     @classmethod
@@ -47,13 +53,14 @@ class Edges(NamedTuple):
         first, second = pairs(boxes.shape[1], boxes.device)
         right = (block[:, first] == block[:, second]) & (block[:, first] >= 0)
         hit = overlap >= LEAST
-        same = hit[:, first] & hit[:, second] & (owner[:, first] == owner[:, second])
+        built = hit[:, first] & hit[:, second]
+        same = built & (owner[:, first] == owner[:, second])
         everything = possible(present).float()
         counts = []
         for edges in (found.edges, nearest(boxes, present, neighbours), everything):
             judged = edges * ~same
-            counts += [edges.sum(), judged.sum(), (judged * right).sum()]
-        return cls(*counts[:6], *counts[7:])
+            counts += [edges.sum(), judged.sum(), (judged * built).sum(), (judged * right).sum()]
+        return cls(*counts[:8], *counts[9:])
 
 
 def edge_figures(results: Iterable[Result], neighbours: int, world: World) -> dict[str, float]:
@@ -65,13 +72,12 @@ def edge_figures(results: Iterable[Result], neighbours: int, world: World) -> di
             scenes += len(truth.images)
     total = dict(zip(Edges._fields, sum(world.every(counts)).tolist(), strict=True))
     scenes = max(1, sum(world.every(scenes)))
-    return {
-        "edges": total["kept"] / scenes,
-        "edge_precision": total["kept_right"] / max(1, total["kept_judged"]),
-        "nearest_edges": total["nearest"] / scenes,
-        "nearest_edge_precision": total["nearest_right"] / max(1, total["nearest_judged"]),
-        "chance_edge_precision": total["all_right"] / max(1, total["all_judged"]),
-    }
+    figures = {"edges": total["kept"] / scenes, "nearest_edges": total["nearest"] / scenes}
+    for prefix, graph in PREFIXES.items():
+        right = total[f"{graph}_right"]
+        figures[f"{prefix}edge_precision"] = right / max(1, total[f"{graph}_judged"])
+        figures[f"{prefix}edge_block_share"] = right / max(1, total[f"{graph}_built"])
+    return figures
 
 
 class Result(NamedTuple):

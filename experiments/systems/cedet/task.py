@@ -18,7 +18,7 @@ from experiments.parts.batches import Shuffled
 from experiments.systems.cedet.cascade import Wanted
 from experiments.systems.cedet.coding import centres, inside
 from experiments.systems.cedet.estimation import EdgeObjective
-from experiments.systems.cedet.judging import average_precisions, detected, edge_figures
+from experiments.systems.cedet.judging import PREFIXES, average_precisions, detected, edge_figures
 from experiments.systems.cedet.model import Detector
 from experiments.systems.cedet.scenes import Buildings, Stock
 
@@ -86,9 +86,10 @@ class CEDetTask(Task):
             found |= {f"{prefix}ap{overlap}": "hundredths" for overlap in (50, 75)}
             found |= {f"{prefix}ap50_{end}": "hundredths" for end in ("low", "high")} if prefix else {}
         if self.model.graph != "none":
-            for graph in ("", "nearest_"):
-                found |= {f"{graph}edges": "per image", f"{graph}edge_precision": "share of edges"}
-            found |= {"chance_edge_precision": "share of pairs"}
+            found |= {f"{graph}edges": "per image" for graph in ("", "nearest_")}
+            for graph in PREFIXES:
+                found |= {f"{graph}edge_precision": "share of edges"}
+                found |= {f"{graph}edge_block_share": "share of edges between buildings"}
         return found
 
     @property
