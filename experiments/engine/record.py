@@ -24,7 +24,7 @@ class Record:
     """
 
     def __init__(self, measures: tuple[str, ...], world: World) -> None:
-        self.measures, self.world = measures, world
+        self.measures, self.world, self.columns = measures, world, ("step", *measures, *TIMES)
         self.rows: list[dict[str, Any]] = []
         self.seconds = 0.0
         """Of all steps, without evaluations and checkpoints."""
@@ -48,13 +48,14 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write the rows as CSV, whole."""
-        write_table(path, ("step", *self.measures, *TIMES), self.rows)
+        write_table(path, self.columns, self.rows)
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint, but for the sums, of which every process has its own."""
         return {"rows": self.rows, "seconds": self.seconds, "since": self.since}
 
     def load_state_dict(self, state: dict[str, Any], sums: dict[str, Tensor]) -> None:
-        """From the checkpoint, with the sums of this process."""
-        self.rows, self.seconds, self.since = state["rows"], state["seconds"], tuple(state["since"])
+        """From the checkpoint, with the sums of this process; a row has nothing of what was not measured then."""
+        self.rows = [{name: row.get(name) for name in self.columns} for row in state["rows"]]
+        self.seconds, self.since = state["seconds"], tuple(state["since"])
         self.sums = {name: total.to(self.world.device) for name, total in sums.items()}

@@ -116,6 +116,20 @@ def test_a_finished_run_goes_on_to_more_steps(tmp_path):
         train(configure(*SMALL, "run.steps=20", "resume=true", run_dir=tmp_path / "run"))
 
 
+def test_a_run_goes_on_where_a_measure_has_come_and_another_gone(tmp_path, monkeypatch):
+    """In another version of a task: its column is empty before, and what is no longer measured is left out."""
+    kind = type(build(configure(*SMALL, run_dir=tmp_path / "other")).task)
+    measures = kind.measures
+    for name, steps in (("old", 20), ("new", 30)):
+        monkeypatch.setattr(kind, "measures", measures | {name: "nats"})
+        monkeypatch.setattr(kind, "noted", lambda task, name=name: {name: 3.0})
+        run = train(configure(*SMALL, f"run.steps={steps}", "resume=auto", run_dir=tmp_path / "run"))
+    rows = list(csv.DictReader(run.folder.metrics.read_text().splitlines()))
+    assert list(rows[0]) == ["step", *measures, "new", *TIMES]
+    assert [row["new"] for row in rows] == ["", "", "3.0", "3.0", "3.0"]  # of steps 7, 14, 21, 28, 30
+    assert "new  3 nats" in describe(run)
+
+
 def test_rows_after_the_checkpoint_are_cut_off(tmp_path, monkeypatch):
     """As after a loss of power at step 15: the table has the row of 14, the checkpoint is of step 10."""
     run = build(configure(*SMALL, "run.steps=40", run_dir=tmp_path))
