@@ -17,7 +17,7 @@ MOST = 4
 
 def has_kernel(values: Tensor, logits: Tensor, category_logits: Tensor) -> bool:
     """Whether `centre` takes the values, in a step of the user's logits, whose arithmetic is that of the others."""
-    fits = values.dtype is category_logits.dtype and len(values) <= MOST
+    fits = values.dtype is category_logits.dtype and values.shape[0] <= MOST
     return fits and dispatch.has_entries(logits) and dispatch.implementation(values) == "native"
 
 

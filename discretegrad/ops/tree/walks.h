@@ -161,7 +161,6 @@ static inline __attribute__((always_inline)) Longs sticks_with(const Doubles *ma
 /* The same along sticks, node 2c of which is stick c and all behind it. Points are found by search in those masses, which
    never rise: where a point has so much of its node behind it, or more, it goes on. So only the common path is walked. */
 static inline __attribute__((always_inline)) void break_sticks(Paths *paths, const Doubles *mass, int64_t categories) {
-    enum { STEP = 4 }; /* sticks after which it is asked whether any pair goes on */
     const int64_t last = categories - 1;
     const doubles zero = {0};
     Paths at = *paths;
@@ -172,8 +171,8 @@ static inline __attribute__((always_inline)) void break_sticks(Paths *paths, con
     for (int k = 0; k < OF_DOUBLES; k++) {
         doubles follows = zero + 1;
         longs going = {-1};
-        for (int64_t start = 0; start < last && any(going); start += STEP)
-            for (int64_t c = start; c < last && c < start + STEP; c++) {
+        for (int64_t start = 0; start < last && any(going); start += 4)
+            for (int64_t c = start; c < last && c < start + 4; c++) {
                 const doubles past = (mass[2 * c + 2].vectors[k] - mass[2 * c + 1].vectors[k]) / mass[2 * c + 2].vectors[k];
                 follows *= CHOOSE(past > zero, past, zero);
                 going = (at.leaves.vectors[k] < follows) & (first.vectors[k] > c);
