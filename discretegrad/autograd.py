@@ -38,17 +38,22 @@ def attach_gradient(value: Tensor, logits: Tensor, gradient: Tensor) -> Tensor:
 
 
 def attach_gradient_later(
-    value: Tensor, logits: Tensor, gradient: Callable[[Tensor | None], Tensor], *of: Tensor
+    value: Tensor,
+    logits: Tensor,
+    gradient: Callable[[Tensor | None], Tensor],
+    *of: Tensor,
+    average: Tensor | None = None,
 ) -> Tensor:
     """As `attach_gradient`, of a gradient that is made in the backward pass: already scaled, so in one pass less.
 
     Args:
-        value: `[*batch]`, an ordinary tensor, as the logits are.
+        value: `[*batch]`, an ordinary tensor, as the logits are; or `[S, *batch]`, whose mean it is attached to.
         logits: begins with `*batch`.
         gradient: makes the gradient, times `[*batch]` numbers or, for None, as it is.
         of: the tensors that it is made of, which must not be changed before.
+        average: that mean, without a graph; None where there is nothing to average.
     """
-    return _AttachGradientLater.apply(value, logits, (gradient, of))
+    return _AttachGradientLater.apply(value, logits, (gradient, of, average))
 
 
 def keep_gradient(tensor: Tensor, where: Tensor) -> Tensor:
@@ -77,19 +82,26 @@ class _AttachGradient(torch.autograd.Function):
 class _AttachGradientLater(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, logits: Tensor, later: tuple[Callable[[Tensor | None], Tensor], tuple[Tensor, ...]]
+        ctx: Any,
+        value: Tensor,
+        logits: Tensor,
+        later: tuple[Callable[[Tensor | None], Tensor], tuple[Tensor, ...], Tensor | None],
     ) -> Tensor:
-        ctx.gradient, of = later
+        ctx.gradient, of, average = later
+        ctx.points = 0 if average is None else value.shape[0]
         ctx.forced = forced()  # CUDA's backward passes run in a thread of their own
         ctx.save_for_backward(logits, *of)  # so that torch notices where they were changed
-        return value.clone()
+        return value.clone() if average is None else average
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        of_value = grad_output if ctx.needs_input_grad[0] else None
+        if of_value is not None and ctx.points:
+            of_value = (of_value / ctx.points).expand(ctx.points, *of_value.shape)
         if ctx.forced == forced():
-            return grad_output, _made(ctx, grad_output), None
+            return of_value, _made(ctx, grad_output), None
         with forcing(ctx.forced):
-            return grad_output, _made(ctx, grad_output), None
+            return of_value, _made(ctx, grad_output), None
 
 
 class _KeepGradient(torch.autograd.Function):

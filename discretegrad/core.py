@@ -26,13 +26,14 @@ from torch import Tensor, nn
 
 from discretegrad import checks
 from discretegrad.autograd import NO_GRAPH, append_dims, attach_gradient, attach_gradient_later
-from discretegrad.control_variate import Chain, ControlVariate, Evaluation, less, wants_points
+from discretegrad.control_variate import Chain, ControlVariate, Evaluation, LeaveOneOut, less, wants_points
 from discretegrad.coupling import Coupling, Drawn
 from discretegrad.draw import Draw, category_logits, category_logits_below_zero
 from discretegrad.estimator import Estimator as Estimator
 from discretegrad.frozen import Made, frozen
 from discretegrad.latent import Latent
 from discretegrad.objectives import MEAN, Objective
+from discretegrad.ops.centre import centre, has_kernel
 from discretegrad.ops.dispatch import has_entries
 from discretegrad.ops.layout import only_where
 from discretegrad.pathwise import OnPath, Path
@@ -71,6 +72,8 @@ class Composition(Estimator):
     """Whether the gradient is made in the backward pass, where that can be."""
     _bare: bool = dataclasses.field(init=False, repr=False)
     """Whether nothing is wanted besides the values, and no slot is a module, whose parameters would make graphs."""
+    _centres: bool = dataclasses.field(init=False, repr=False)
+    """Whether all that happens to the values of points that count alike is what `ops.centre` does."""
 
     def __init__(
         self,
@@ -114,6 +117,8 @@ class Composition(Estimator):
         learners = tuple(slot for slot in (*parts, *vars(self.weights).values()) if isinstance(slot, nn.Module))
         self._set(
             _waits=self.weights.can_wait(self._whole),
+            _centres=type(self.objective) is Objective
+            and (control_variate == LeaveOneOut() or (self.control_variate is None and self.weights.differences)),
             _bare=not (control_variate.needs_grad_f or learners) and type(control_variate).add is ControlVariate.add,
             unbiased=self.weights.unbiased(self._whole) and control_variate.unbiased,
             evaluations=None if points is None else points + control_variate.extra_evaluations(points),
@@ -145,7 +150,6 @@ class Composition(Estimator):
         draw = Draw(logits, self.coupling.draw(own, mask, generator, check), latent)
         return draw if self._bare or self.control_variate is None else self._with(draw, generator, self.control_variate)
 
-    @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of points that are given what the control variate asks for besides."""
         draw = self._own(draw)
@@ -156,6 +160,7 @@ class Composition(Estimator):
         added = control_variate.add(draw, generator)
         return draw if added is None else dataclasses.replace(draw, added=added)
 
+    @torch.no_grad()
     def _own(self, draw: Draw) -> Draw:
         """The same draw, whose points the coupling knows."""
         if draw.drawn.coupling is not None:
@@ -173,6 +178,12 @@ class Composition(Estimator):
         drawn, points = draw.drawn, draw.drawn.indices.shape[0]
         own = values if values.shape[0] == points else values[:points]
         value_weights = drawn.value_weights()
+        if self._waits and self._centres and value_weights is None and has_kernel(values, draw.logits, drawn.logits):
+            average, left, finite = centre(values.detach(), drawn.indices.ndim, self.control_variate is not None)
+            if not finite:
+                checks.not_nan(average, validate)
+            gradient = functools.partial(self._gradient, draw.latent, drawn, left, None)
+            return attach_gradient_later(values, draw.logits, gradient, drawn.indices, average=average)
         if value_weights is not None:
             checks.joint_values(own, value_weights)
             value_weights = append_dims(value_weights, own.ndim)
@@ -189,17 +200,14 @@ class Composition(Estimator):
         with NO_GRAPH if self._bare else torch.no_grad():
             left, added_back = self._left(draw, wide, grad_f, context, value_weights)
             gradient = functools.partial(self._gradient, draw.latent, drawn, left, added_back)
-            waits = self._waits and has_entries(draw.logits) and has_entries(values)
-            now = None if waits else gradient()
+            now = None if self._waits and has_entries(draw.logits) and has_entries(values) else gradient()
         if now is None:
             return attach_gradient_later(average, draw.logits, gradient, drawn.indices, left)
         return attach_gradient(average, draw.logits, now)
 
     def _at_all(self, draw: Draw, values: Tensor) -> tuple[Draw, Tensor]:
         """The coupling's own points, all of them, and the values there."""
-        if draw.drawn.coupling is None:
-            with torch.no_grad():
-                draw = self._own(draw)
+        draw = self._own(draw)
         if draw.drawn.distinct is None:
             return draw, values
         drawn, values = draw.drawn.whole(values)
@@ -233,12 +241,7 @@ class Composition(Estimator):
         return None if self.control_variate is None else self.control_variate.constant_of(evaluation)
 
     def _gradient(
-        self,
-        latent: Latent,
-        drawn: Drawn,
-        values: Tensor,
-        added_back: Tensor | None,
-        scale: Tensor | None = None,
+        self, latent: Latent, drawn: Drawn, values: Tensor, added_back: Tensor | None, scale: Tensor | None = None
     ) -> Tensor:
         """The gradient w.r.t. the user's logits, times numbers `[*batch]` where there are some."""
         if scale is not None:
@@ -282,9 +285,8 @@ class Pathwise(Estimator):
         validate: bool | None,
     ) -> Draw:
         checks.probabilities(logits, latent, mask, validate)
-        checks.temperature_of_variables(
-            getattr(self.path, "temperature", 1.0), logits.shape[: logits.ndim - latent.rank]
-        )
+        variables = logits.shape[: logits.ndim - latent.rank]
+        checks.temperature_of_variables(getattr(self.path, "temperature", 1.0), variables)
         own = category_logits_below_zero(logits, latent, mask)
         relaxed, indices = self.path.sample(own, self.num_samples, generator)
         return Draw(logits, OnPath(indices, own.detach(), mask, relaxed.to(logits.dtype), self.path), latent)

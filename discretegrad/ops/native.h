@@ -201,10 +201,10 @@ static inline void from_lanes(const real *RESTRICT lanes, int64_t row, int64_t r
     }
 }
 
-/* Unnormalised probabilities of LANES rows `[C, LANES]`, the largest of each 1, in place of their logits; returns those
+/* Unnormalised probabilities of LANES rows `[C, LANES]`, the largest of each 1; in place of their logits too. Returns those
    largest, 0 where a row has none, so that they may be taken off. */
-static inline Reals exponentials(real *RESTRICT mass, int64_t categories) {
-    const reals *at = (const reals *)mass;
+static inline Reals exponentials(const real *logits, int64_t categories, real *mass) {
+    const reals *at = (const reals *)logits;
     Reals largest;
     for (int k = 0; k < OF_REALS; k++) largest.vectors[k] = at[k];
     for (int64_t c = 1; c < categories; c++)
@@ -215,8 +215,9 @@ static inline Reals exponentials(real *RESTRICT mass, int64_t categories) {
     for (int lane = 0; lane < LANES; lane++)
         largest.lanes[lane] = largest.lanes[lane] == -INFINITY ? 0 : largest.lanes[lane];
     for (int64_t c = 0; c < categories; c++)
+#pragma GCC ivdep
         for (int lane = 0; lane < LANES; lane++)
-            mass[c * LANES + lane] = exp_of(mass[c * LANES + lane] - largest.lanes[lane]);
+            mass[c * LANES + lane] = exp_of(logits[c * LANES + lane] - largest.lanes[lane]);
     return largest;
 }
 
@@ -317,6 +318,15 @@ static inline double sum_of(const real *numbers, int64_t count) {
     double total = 0;
     for (; c < count; c++) total += numbers[c];
     return total + all_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/* Each lane's own row of a table `[rows, LANES]`. */
+static inline __attribute__((always_inline)) Doubles rows_of(const Doubles *table, Longs rows) {
+    const double *numbers = (const double *)table;
+    Doubles found;
+#pragma omp simd /* so that it is not unrolled before it can become a gather */
+    for (int lane = 0; lane < LANES; lane++) found.lanes[lane] = numbers[rows.lanes[lane] * LANES + lane];
+    return found;
 }
 
 /* What will be read of `count` rows of a table: half of the noise was made by another processor, and is slow to come. */

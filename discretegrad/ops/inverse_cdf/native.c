@@ -14,7 +14,7 @@ static void draw_short(const real *logits, const uint8_t *mask, const double *no
     fetch(noise + row, rows, draws);
     to_lanes(logits, row, rows, categories, mass);
     if (row + 2 * LANES <= rows) fetch_row(logits + (row + LANES) * categories, LANES * categories);
-    exponentials(mass, categories);
+    exponentials(mass, categories, mass);
     Doubles total;
     doubles so_far[OF_DOUBLES] = {0};
     for (int64_t c = 0; c < categories; c++)

@@ -1,149 +1,15 @@
 /* Antithetic pairs: drawn by walks down their tree's masses, and their gradient. See README.md.
 
-   Short rows are drawn many at a time, on balanced trees and along sticks; `rows.h` has all others. Nodes are numbered as a walk visits them, a node before its left subtree and that before the right one: the left
-   child of `n` is `n + 1`, its right child `right[n]`, 0 of a leaf. Below it are the positions `[low[n], high[n])`.
+   Short rows are drawn many at a time, on balanced trees and along sticks (`walks.h`); `rows.h` has all others. Nodes are
+   numbered as a walk visits them, a node before its left subtree and that before the right one: the left child of `n` is
+   `n + 1`, its right child `right[n]`, 0 of a leaf. Below it are the positions `[low[n], high[n])`.
    Masses are sums from below, in double, so that a light subtree keeps its digits beside a heavy one, and a subtree has
    mass 0 only if all its leaves have: a walk that never enters such a one draws nothing impossible, however it is rounded. */
 
 #include "../noise/counter.h"
 #include "../order/network.h"
 #include "rows.h"
-
-/* The sum over each node of LANES rows, `[nodes, LANES]`, from those of the leaves, `[C, LANES]`. */
-static inline void sums_below(const real *leaf, const int32_t *right, const int32_t *low, int64_t nodes,
-                              Doubles *mass) {
-    for (int64_t node = nodes - 1; node >= 0; node--)
-        for (int k = 0; k < OF_DOUBLES; k++)
-            if (right[node] == 0)
-                mass[node].vectors[k] = in_double(leaf + (int64_t)low[node] * LANES + k * IN_DOUBLES);
-            else
-                mass[node].vectors[k] = mass[node + 1].vectors[k] + mass[right[node]].vectors[k];
-}
-
-static inline int any(longs condition) {
-    int64_t found = 0;
-    for (int lane = 0; lane < IN_DOUBLES; lane++) found |= condition[lane];
-    return found != 0;
-}
-
-/* The paths of LANES pairs. */
-typedef struct {
-    /* The nodes that the points are at; the second one's is -1 as long as it is the first one's. */
-    Longs first, second;
-    /* What they fall to: uniform in [0, mass of its node), or, of points that are given, their positions. */
-    Doubles at_first, at_second;
-    /* Uniform: the second point leaves where this is not below the probability that it has followed so far. */
-    Doubles leaves, together;
-    /* Twice the node where they part, and one more if the first point goes to the right there; -1 where they do not. */
-    Longs parted;
-} Paths;
-
-/* Nodes of the lanes, and the masses of their children. */
-typedef struct {
-    Longs node, go_left, go_right;
-    Doubles left, right;
-} Fork;
-
-/* Of the lanes `here` the second point, which has parted from the first one before, falls to the left or the right. */
-static inline __attribute__((always_inline)) void second_falls(Paths *at, int k, longs here, const Fork *fork) {
-    const doubles zero = {0}, left = fork->left.vectors[k];
-    const longs to = (at->at_second.vectors[k] >= left) & (fork->right.vectors[k] > zero);
-    at->at_second.vectors[k] -= CHOOSE(here & to, left, zero);
-    at->second.vectors[k] =
-        CHOOSE(here, CHOOSE(to, fork->go_right.vectors[k], fork->go_left.vectors[k]), at->second.vectors[k]);
-}
-
-/* Of the lanes `here` the first point falls, and the second one follows it, or parts from it, or has done so before.
-
-   Points that are given are where their positions are, left or right of `middle`. */
-static inline __attribute__((always_inline)) void first_falls(Paths *at, const Longs *here, const Fork *fork,
-                                                              double middle, int drawn) {
-    const doubles zero = {0};
-    longs to[OF_DOUBLES], joint = {0};
-    for (int k = 0; k < OF_DOUBLES; k++) {
-        const longs possible = fork->right.vectors[k] > zero;
-        to[k] = drawn ? (at->at_first.vectors[k] >= fork->left.vectors[k]) & possible : at->at_first.vectors[k] >= middle;
-        joint |= here->vectors[k] & (at->parted.vectors[k] < 0);
-    }
-    for (int k = 0; k < OF_DOUBLES && any(joint); k++) {
-        const longs both = here->vectors[k] & (at->parted.vectors[k] < 0);
-        const doubles own = CHOOSE(to[k], fork->right.vectors[k], fork->left.vectors[k]);
-        const doubles other = CHOOSE(to[k], fork->left.vectors[k], fork->right.vectors[k]);
-        const longs possible = other > zero;
-        /* Into a heavier child the second point follows with probability 1 - lighter / heavier, into a lighter one never. */
-        const doubles follows = at->together.vectors[k] * CHOOSE(own > other, (own - other) / own, zero);
-        const longs parts = both & (drawn ? ~(at->leaves.vectors[k] < follows) & possible
-                                          : (at->at_second.vectors[k] >= middle) ^ to[k]);
-        at->parted.vectors[k] = CHOOSE(parts, 2 * fork->node.vectors[k] - to[k], at->parted.vectors[k]);
-        at->together.vectors[k] = CHOOSE(both & ~parts & possible, follows, at->together.vectors[k]);
-        if (!drawn) continue;
-        const longs opposite = CHOOSE(to[k], fork->go_left.vectors[k], fork->go_right.vectors[k]);
-        at->second.vectors[k] = CHOOSE(parts, opposite, at->second.vectors[k]);
-        at->at_second.vectors[k] *= CHOOSE(parts, other, zero + 1);
-    }
-    for (int k = 0; k < OF_DOUBLES; k++) {
-        const longs next = CHOOSE(to[k], fork->go_right.vectors[k], fork->go_left.vectors[k]);
-        if (drawn) at->at_first.vectors[k] -= CHOOSE(here->vectors[k] & to[k], fork->left.vectors[k], zero);
-        at->first.vectors[k] = CHOOSE(here->vectors[k], next, at->first.vectors[k]);
-    }
-}
-
-/* All nodes in the order of a walk, for all lanes at once: a lane takes part where its path is at the node. A walk of
-   each lane by itself would visit fewer, but branch at each of them in a way that nobody can predict. */
-static inline __attribute__((always_inline)) void walk_all(Paths *paths, const int32_t *right, const int32_t *low,
-                                                       int64_t nodes, const Doubles *mass, int drawn) {
-    Paths at = *paths; /* for the compiler to keep in registers */
-    const longs none = {0};
-    for (int64_t node = 0; node < nodes; node++) {
-        if (right[node] == 0) continue;
-        Fork fork;
-        Longs here;
-        for (int k = 0; k < OF_DOUBLES; k++) {
-            fork.node.vectors[k] = none + node;
-            fork.go_left.vectors[k] = none + (node + 1);
-            fork.go_right.vectors[k] = none + right[node];
-            fork.left.vectors[k] = mass[node + 1].vectors[k];
-            fork.right.vectors[k] = mass[right[node]].vectors[k];
-            here.vectors[k] = at.first.vectors[k] == node;
-        }
-        for (int k = 0; k < OF_DOUBLES && drawn; k++) second_falls(&at, k, at.second.vectors[k] == node, &fork);
-        first_falls(&at, &here, &fork, low[right[node]], drawn);
-    }
-    *paths = at;
-}
-
-/* Of any nodes; a leaf is its own child. */
-static inline __attribute__((always_inline)) Fork fork_at(Longs node, const int32_t *right, const Doubles *mass) {
-    const double *masses = (const double *)mass;
-    Fork found = {.node = node};
-    for (int lane = 0; lane < LANES; lane++) found.go_right.lanes[lane] = right[node.lanes[lane]];
-    for (int k = 0; k < OF_DOUBLES; k++) {
-        const longs inner = found.go_right.vectors[k] > 0;
-        found.go_left.vectors[k] = node.vectors[k] - inner;
-        found.go_right.vectors[k] = CHOOSE(inner, found.go_right.vectors[k], node.vectors[k]);
-    }
-    for (int lane = 0; lane < LANES; lane++) found.left.lanes[lane] = masses[found.go_left.lanes[lane] * LANES + lane];
-    for (int lane = 0; lane < LANES; lane++) found.right.lanes[lane] = masses[found.go_right.lanes[lane] * LANES + lane];
-    return found;
-}
-
-/* The same for points that are drawn on a bushy tree: a level deeper at a time, each lane at its own node. */
-static inline __attribute__((always_inline)) void descend(Paths *paths, const int32_t *right, const Doubles *mass,
-                                                          int64_t depth) {
-    Paths at = *paths;
-    for (int64_t level = 0; level < depth; level++) {
-        Longs apart, here;
-        for (int k = 0; k < OF_DOUBLES; k++)
-            apart.vectors[k] = CHOOSE(at.second.vectors[k] < 0, at.first.vectors[k], at.second.vectors[k]);
-        const Fork own = fork_at(apart, right, mass), fork = fork_at(at.first, right, mass);
-        for (int k = 0; k < OF_DOUBLES; k++) {
-            second_falls(&at, k, (at.second.vectors[k] >= 0) & (own.go_right.vectors[k] != apart.vectors[k]), &own);
-            here.vectors[k] = fork.go_right.vectors[k] != fork.node.vectors[k];
-        }
-        first_falls(&at, &here, &fork, 0, 1);
-    }
-    *paths = at;
-}
+#include "walks.h"
 
 /* The categories at positions of rows that were sorted, equal ones by category: `logits[C, LANES]` before and after. */
 static void look_up(const reals *logits, const reals *sorted, int64_t categories, const Wholes *positions, Wholes *found) {
@@ -249,16 +115,18 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
             if (mass == NULL) continue;
             const int lanes = rows - row < LANES ? (int)(rows - row) : LANES;
             if (noise != NULL) fetch(noise + row, rows, 3 * pairs);
-            to_lanes(logits, row, rows, categories, leaf);
+            to_lanes(logits, row, rows, categories, logit);
             if (sorted) {
-                memcpy(logit, leaf, size * sizeof(real));
-                for (int64_t at = 0; at < size; at++) leaf[at] *= sorted;
-                network(leaf, categories, smaller_first);
-                for (int64_t at = 0; at < size; at++) in_order[at] = leaf[at] *= sorted;
+                for (int64_t at = 0; at < size; at++) in_order[at] = sorted * logit[at];
+                network(in_order, categories, smaller_first);
+                for (int64_t at = 0; at < size && sorted < 0; at++) in_order[at] = -in_order[at];
             }
             if (row + 2 * LANES <= rows) fetch_row(logits + (row + LANES) * categories, size);
-            const Reals largest = exponentials(leaf, categories);
-            sums_below(leaf, right, low, nodes, mass);
+            const Reals largest = exponentials(sorted ? in_order : logit, categories, leaf);
+            if (kind == CATERPILLAR)
+                sums_behind(leaf, categories, mass);
+            else
+                sums_below(leaf, right, low, nodes, mass);
             Doubles total = *mass;
             for (int lane = 0; lane < LANES; lane++)
                 if (!is_on(mask, lane < lanes ? row + lane : rows - 1)) total.lanes[lane] = 1;
@@ -278,7 +146,9 @@ int pairs(const real *logits, const uint8_t *mask, const int32_t *right, const i
                     double *drawn[3] = {at.at_first.lanes, at.leaves.lanes, at.at_second.lanes};
                     for (int k = 0; k < 3; k++) copy(drawn[k], noise + k * each + own, lanes, sizeof(double));
                     for (int k = 0; k < OF_DOUBLES; k++) at.at_first.vectors[k] *= mass->vectors[k];
-                    if (4 * depth < categories)
+                    if (kind == CATERPILLAR)
+                        break_sticks(&at, mass, categories);
+                    else if (4 * depth < categories)
                         descend(&at, right, mass, depth);
                     else
                         walk_all(&at, right, low, nodes, mass, 1);
