@@ -150,6 +150,7 @@ class Composition(Estimator):
         draw = Draw(logits, self.coupling.draw(own, mask, generator, check), latent)
         return draw if self._bare or self.control_variate is None else self._with(draw, generator, self.control_variate)
 
+    @torch.no_grad()
     def complete(self, draw: Draw, generator: torch.Generator | None = None) -> Draw:
         """Add to a draw of points that are given what the control variate asks for besides."""
         draw = self._own(draw)
@@ -160,7 +161,6 @@ class Composition(Estimator):
         added = control_variate.add(draw, generator)
         return draw if added is None else dataclasses.replace(draw, added=added)
 
-    @torch.no_grad()
     def _own(self, draw: Draw) -> Draw:
         """The same draw, whose points the coupling knows."""
         if draw.drawn.coupling is not None:
@@ -207,7 +207,9 @@ class Composition(Estimator):
 
     def _at_all(self, draw: Draw, values: Tensor) -> tuple[Draw, Tensor]:
         """The coupling's own points, all of them, and the values there."""
-        draw = self._own(draw)
+        if draw.drawn.coupling is None:
+            with torch.no_grad():  # no decorator, which torch.compile does not see through here
+                draw = self._own(draw)
         if draw.drawn.distinct is None:
             return draw, values
         drawn, values = draw.drawn.whole(values)

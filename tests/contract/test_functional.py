@@ -177,7 +177,6 @@ def test_learners_take_the_ids_of_a_loop_of_one_s_own(name):
         assert torch.equal(one, other)
 
 
-@pytest.mark.slow
 def test_a_functional_form_compiles():
     logits, ids, values = torch.randn(4, 3, 5, requires_grad=True), torch.randint(5, (2, 4, 3)), torch.randn(2, 4)
     torch._dynamo.reset()
