@@ -33,6 +33,7 @@ from experiments.command import again, flat, placeless, refuse, run_job
 from experiments.engine import Interrupted, Learning, Run, World
 from experiments.engine.world import joined
 from experiments.errors import UserError, require_count, require_number
+from experiments.files import as_json
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 """A value that is given elsewhere."""
@@ -89,8 +90,8 @@ def train(config: DictConfig) -> Run:
 def described(config: DictConfig, world: World) -> dict[str, bytes]:
     """What is kept beside a run's results: its configuration, and the versions that it was trained with."""
     versions = {"python": platform.python_version(), "torch": torch.__version__, "discretegrad": dg.__version__}
-    environment = json.dumps(versions | {"device": str(world.device)}, indent=1) + "\n"
-    return {"config.yaml": OmegaConf.to_yaml(config, resolve=True).encode(), "environment.json": environment.encode()}
+    environment = as_json(versions | {"device": str(world.device)})
+    return {"config.yaml": OmegaConf.to_yaml(config, resolve=True).encode(), "environment.json": environment}
 
 
 def describe(run: Run) -> str:

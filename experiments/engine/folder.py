@@ -86,7 +86,7 @@ class Folder:
             said = error if isinstance(error, OSError) else "it is damaged, or no checkpoint"
             raise UserError(f"{path} cannot be read ({said}); restore it, or start anew in another run.dir.") from error
         if version != FORMAT:
-            raise UserError(f"{path} is of another version of the experiments; finish it with that, or start anew.")
+            raise UserError(f"{path} is of another version; finish it with that one, or start anew in another run.dir.")
         if identity is None:
             return state
         changed = [key for key in before | identity if before.get(key) != identity.get(key)]

@@ -91,7 +91,7 @@ class Learning:
 
     def _parts(self) -> dict[str, Any]:
         """All that has a state, by its name in the checkpoint."""
-        parts: dict[str, Any] = {"task": self.task} | ({"monitor": self.monitor} if self.monitor else {})
+        parts: dict[str, Any] = {"task": self.task} | ({} if self.monitor is None else {"monitor": self.monitor})
         parts |= {f"optimizers.{name}": optimizer for name, optimizer in self.optimizers.items()}
         return parts | {f"schedules.{index}": schedule for index, schedule in enumerate(self.schedules)}
 

@@ -170,5 +170,5 @@ def _device(name: str, index: int) -> torch.device:
     if not available:
         raise UserError("device=cuda needs a GPU that torch can use, and there is none; use device=cpu.")
     if index >= available:
-        raise UserError(f"there are {available} GPUs for more processes; start as many, or use device=cpu.")
+        raise UserError(f"process {index} has no GPU: there are {available}; start as many processes, or device=cpu.")
     return torch.device("cuda", index)
