@@ -86,6 +86,13 @@ def test_the_dearest_cells_run():
     assert all(float(row[-1].split(" +- ")[0]) > 0 for row in cells.values())
 
 
+def test_towers_by_groups_run():
+    lines = run("-m", "benchmarks.towers").splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines[2:]}
+    assert cells.keys() == {"192", "96", "48", "24"}
+    assert all(float(row[-1].split(" +- ")[0]) > 0 for row in cells.values())
+
+
 @pytest.mark.parametrize(("values", "said"), [((1.5,), "1.500"), ((1.0, 1.2), "1.100 (1.731)")])
 def test_the_upper_end_of_an_interval_between_processes(values, said):
     """Student's t with one degree of freedom has its 95 % point at 6.314: 1.1 + 6.314 * .1."""

@@ -133,6 +133,18 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_groups_of_like_length_embed_and_learn_as_the_whole_batch(kind, monkeypatch):
+    tower, tokens = small(sizes=ARCHITECTURES[kind]).eval().query_tower, some_tokens(11)
+    weights, found = torch.randn(11, 8), []
+    for group in (11, 3, 1):
+        monkeypatch.setattr(towers, "GROUP", group)
+        embeddings = tower(tokens)
+        found.append((embeddings, *torch.autograd.grad((embeddings * weights).sum(), [*tower.parameters()])))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-4, atol=1e-5)
+
+
 def same(model, module):
     """Whether the towers have the same tensors for a module, and whether equal values."""
     names = model.modules_of_towers[module]
