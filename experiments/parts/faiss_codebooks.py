@@ -19,21 +19,29 @@ def library_of_one_thread() -> Any:
     return library
 
 
-def product_quantiser(form: Form) -> Any:
+def product_quantiser(form: Form, seed: int = 0) -> Any:
     """Of faiss, untrained."""
-    return library_of_one_thread().ProductQuantizer(form.dimensions, form.variables, form.categories.bit_length() - 1)
+    return _untrained(library_of_one_thread().ProductQuantizer, form, seed)
 
 
-def residual_quantiser(form: Form, beam: int = 5) -> Any:
+def residual_quantiser(form: Form, beam: int = 5, seed: int = 0) -> Any:
     """Of faiss, untrained."""
-    found = library_of_one_thread().ResidualQuantizer(form.dimensions, form.variables, form.categories.bit_length() - 1)
+    found = _untrained(library_of_one_thread().ResidualQuantizer, form, seed)
     found.max_beam_size = beam
     return found
 
 
-def product_codebooks(projected: Tensor, form: Form) -> Tensor:
+def _untrained(kind: Any, form: Form, seed: int) -> Any:
+    """Whose clusters with seed 0 are those of faiss by default."""
+    found = kind(form.dimensions, form.variables, form.categories.bit_length() - 1)
+    found.cp.seed += seed
+    found.cp.min_points_per_centroid = 1  # or it writes a warning for every clustering of fewer than 39
+    return found
+
+
+def product_codebooks(projected: Tensor, form: Form, seed: int) -> Tensor:
     """Of a trained product quantiser, with zeros beside each one's dimensions."""
-    quantiser = product_quantiser(form)
+    quantiser = product_quantiser(form, seed)
     quantiser.train(projected.numpy())
     return from_product(quantiser, form)
 
@@ -48,19 +56,19 @@ def from_product(quantiser: Any, form: Form) -> Tensor:
     return found
 
 
-def rotation_of(projected: Tensor, form: Form) -> Tensor:
+def rotation_of(projected: Tensor, form: Form, seed: int) -> Tensor:
     """The rotation `[W, W]` of faiss's optimised product quantiser."""
     library = library_of_one_thread()
     rotation = library.OPQMatrix(form.dimensions, form.variables)
-    quantiser = product_quantiser(form)
+    quantiser = product_quantiser(form, seed)
     rotation.pq = quantiser  # or it would be one of 256 categories
     rotation.train(projected.numpy())
     return torch.from_numpy(library.vector_to_array(rotation.A).copy()).reshape(form.dimensions, form.dimensions)
 
 
-def residual_codebooks(projected: Tensor, form: Form) -> Tensor:
+def residual_codebooks(projected: Tensor, form: Form, seed: int) -> Tensor:
     """The codebooks `[V, C, W]` of faiss's residual quantiser, trained with a beam of 5."""
-    quantiser = residual_quantiser(form)
+    quantiser = residual_quantiser(form, seed=seed)
     quantiser.train(projected.numpy())
     return from_residual(quantiser, form)
 
@@ -71,10 +79,11 @@ def from_residual(quantiser: Any, form: Form) -> Tensor:
     return flat.reshape(form.variables, form.categories, form.dimensions)
 
 
-def itq_directions(projected: Tensor, bits: int) -> Tensor:
+def itq_directions(projected: Tensor, bits: int, seed: int) -> Tensor:
     """The directions of iterative quantisation with their offsets, `[bits, 1, W + 1]`."""
     library = library_of_one_thread()
     transform = library.ITQTransform(projected.shape[1], bits, True)
+    transform.itq.seed += seed
     transform.train(projected.numpy())
     matrix = torch.from_numpy(library.vector_to_array(transform.pca_then_itq.A).copy()).reshape(bits, -1)
     mean = torch.from_numpy(library.vector_to_array(transform.mean).copy())

@@ -96,7 +96,7 @@ def fit(form: Form, inputs: Tensor, seed: int) -> Quantiser:
     Args:
         form: of the codes.
         inputs: `[N, D]`, what it is fitted to; seen through their first principal axes, of which none is subtracted.
-        seed: of what is drawn.
+        seed: of what is drawn, and of faiss's clusters.
 
     Raises:
         UserError: where the parts do not fit together.
@@ -134,11 +134,11 @@ def _fitted(form: Form, projected: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         found = _directions(form, generator) if form.structure == "bits" else _sampled(form, projected, generator)
         return identity, found
     if form.origin == "itq":
-        return identity, found_by.itq_directions(projected, form.variables)
+        return identity, found_by.itq_directions(projected, form.variables, seed)
     if form.origin == "rq":
-        return identity, found_by.residual_codebooks(projected, form)
-    rotation = found_by.rotation_of(projected, form) if form.origin == "opq" else identity
-    return rotation, found_by.product_codebooks(projected @ rotation.T, form)
+        return identity, found_by.residual_codebooks(projected, form, seed)
+    rotation = found_by.rotation_of(projected, form, seed) if form.origin == "opq" else identity
+    return rotation, found_by.product_codebooks(projected @ rotation.T, form, seed)
 
 
 def _directions(form: Form, generator: torch.Generator) -> Tensor:

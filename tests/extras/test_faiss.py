@@ -80,3 +80,14 @@ def test_bits_of_iterative_quantisation(vectors):
     rest = (codes.project(vectors) - codes.decode(codes.encode(vectors))).detach()
     # the decoder is that of least squares, so that what it leaves is orthogonal to the bits
     assert float((rest.T @ (2.0 * signs - 1)).abs().max()) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("structure", "start"), [("product", "pq"), ("product", "opq"), ("residual", "rq"), ("bits", "itq")]
+)
+def test_seeds_give_other_clusters(structure, start, vectors):
+    latent, categories = ("bernoulli", 2) if structure == "bits" else ("categorical", C)
+    form = Form(structure, V, categories, W, start, latent)
+    first, again, other = (fit(form, vectors, seed).heads for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=1e-3)

@@ -89,9 +89,9 @@ class Trial(NamedTuple):
 
 
 def trials(seeds: Sequence[int]) -> Iterator[Trial]:
-    """Those that are not trained, once; then all others, seeds outermost."""
-    yield from (Trial(*form, "untrained") for form in UNTRAINED)
+    """Those that are not trained before all others; seeds outermost."""
     for seed in seeds:
+        yield from (Trial(*form, "untrained", seed) for form in UNTRAINED)
         yield from (Trial(*form, seed) for form in TRAINED)
 
 
