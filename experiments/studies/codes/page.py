@@ -49,13 +49,15 @@ Means = Mapping[Key, Mapping[str, Mean]]
 
 def write(out: Path) -> None:
     """Write the page of all rows that there are."""
-    found, config = means(read(out / ROWS)), composed(Trial("product", 16, 16, "untrained"), [], Path())
+    rows = read(out / ROWS)
+    found, gained = means(rows), gains(rows)
+    config = composed(Trial("product", 16, 16, "untrained"), [], Path())
     pairs = instantiate(config.data)
     judged = Judged.of(pairs.held_out, pairs.others)
     forms = list(dict.fromkeys(key[:3] for key in found if key.method != "untrained"))
     text = page.render(
         Path(__file__).with_name("page.md.j2"),
-        tables=[(_title(*form), _table(found, form)) for form in forms],
+        tables=[(_title(*form), _table(found, gained, form)) for form in forms],
         nested=_nested(found),
         config=config,
         pairs=pairs,
@@ -72,12 +74,22 @@ def means(rows: Sequence[Mapping[str, str]]) -> Means:
     """Over seeds."""
     grouped = defaultdict(list)
     for row in rows:
-        key = Key(row["structure"], int(row["variables"]), int(row["categories"]), row["method"], int(row["beam"]))
-        grouped[key].append(row)
+        grouped[_key(row)].append(row)
     return {
         key: {name: mean([float(row[name]) for row in each]) for name in MEASURES if each[0][name]}
         for key, each in grouped.items()
     }
+
+
+def gains(rows: Sequence[Mapping[str, str]]) -> dict[Key, Mean]:
+    """What training has added to the MRR of the start with the same seed; of forms whose start has been measured."""
+    by_seed = {(_key(row), row["seed"]): float(row["mrr"]) for row in rows}
+    found = defaultdict(list)
+    for (key, seed), value in by_seed.items():
+        start = by_seed.get((_start(key), seed))
+        if start is not None and key.method != "untrained":
+            found[key].append(value - start)
+    return {key: mean(each) for key, each in found.items()}
 
 
 def draw(found: Means) -> Figure:
@@ -109,13 +121,22 @@ def draw(found: Means) -> Figure:
     return figure
 
 
+def _key(row: Mapping[str, str]) -> Key:
+    return Key(row["structure"], int(row["variables"]), int(row["categories"]), row["method"], int(row["beam"]))
+
+
+def _start(key: Key) -> Key:
+    """Additive codes start as product codes."""
+    return key._replace(structure="product" if key.structure == "additive" else key.structure, method="untrained")
+
+
 def _title(structure: str, variables: int, categories: int) -> str:
     bits = categories.bit_length() - 1
     return f"{structure.capitalize()} codes of {variables} x {bits} = {variables * bits} bits"
 
 
-def _table(found: Means, form: tuple[str, int, int]) -> list[dict[str, str | int]]:
-    start = Key("product", *form[1:], "untrained", 1) if form[0] == "additive" else None
+def _table(found: Means, gained: Mapping[Key, Mean], form: tuple[str, int, int]) -> list[dict[str, str | int]]:
+    start = _start(Key(*form, "untrained", 1))
     keys = [key for key in found if key[:3] == form or key == start]
     order = sorted(keys, key=lambda key: (key.beam, [*METHODS].index(key.method)))
     return [
@@ -124,6 +145,7 @@ def _table(found: Means, form: tuple[str, int, int]) -> list[dict[str, str | int
             "served": f"beam {key.beam}" if key.beam > 1 else "greedily" if form[0] == "residual" else "by argmax",
             "seeds": found[key]["mrr"].seeds,
             "mrr": _hundredths(found[key]["mrr"]),
+            "gain": _hundredths(gained[key], 2) if key in gained else page.number(None),
             "recall": _hundredths(found[key]["recall_at_10"]),
             "bits": page.number(found[key]["bits"].mean),
         }
@@ -142,5 +164,6 @@ def _nested(found: Means) -> list[dict[str, str | int]]:
     return rows
 
 
-def _hundredths(value: Mean) -> str:
-    return page.number(100 * value.mean, None if value.error is None else 100 * value.error)
+def _hundredths(value: Mean, digits: int = 1) -> str:
+    error = "" if value.error is None else f" ± {100 * value.error:.{digits}f}"
+    return f"{100 * value.mean:.{digits}f}{error}"
