@@ -19,7 +19,7 @@ from experiments.files import write_whole
 from experiments.parts.extras import require_extra
 from experiments.parts.retrieval import Judged
 from experiments.parts.text import encode
-from experiments.parts.towers import FILES, mean, pretrained_encoder, pretrained_folder
+from experiments.parts.towers import FILES, mean_state, pretrained_encoder, pretrained_folder
 
 HASHED = "hashed"
 WIDTH = 256
@@ -141,8 +141,6 @@ def _embedded(folder: Path, texts: Sequence[str], length: int, progress: bool) -
     hidden = not progress or len(texts) <= CHUNK
     with tqdm(total=len(texts), disable=hidden, unit="text", desc="embeddings", leave=False) as bar:
         for rows in tokens.lengths.argsort(descending=True, stable=True).split(CHUNK):
-            part = tokens.take(rows)
-            states = encoder(input_ids=part.ids, attention_mask=part.mask.long()).last_hidden_state
-            found[rows] = F.normalize(mean(states, part.mask), dim=-1)
+            found[rows] = F.normalize(mean_state(encoder, tokens.take(rows)), dim=-1)
             bar.update(len(rows))
     return found

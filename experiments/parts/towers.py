@@ -53,14 +53,14 @@ class Tower(nn.Module):
 
     def forward(self, tokens: Tokens) -> Tensor:
         """Embeddings `[N, D]` of length 1."""
-        order = tokens.lengths.argsort()
-        groups = order.split(GROUP if order.device.type == "cpu" else len(order))  # small calls keep a GPU waiting
-        found = torch.cat([self._mean(tokens.take(group)) for group in groups])
-        return F.normalize(self.projection(found[order.argsort()]), dim=-1)
+        on_cpu = tokens.ids.device.type == "cpu"  # small calls keep a GPU waiting
+        found = self._by_length(tokens) if on_cpu and len(tokens.ids) > GROUP else mean_state(self.encoder, tokens)
+        return F.normalize(self.projection(found), dim=-1)
 
-    def _mean(self, tokens: Tokens) -> Tensor:
-        hidden = self.encoder(input_ids=tokens.ids, attention_mask=tokens.mask.long()).last_hidden_state
-        return mean(hidden, tokens.mask)
+    def _by_length(self, tokens: Tokens) -> Tensor:
+        order = tokens.lengths.argsort()
+        found = torch.cat([mean_state(self.encoder, tokens.take(group)) for group in order.split(GROUP)])
+        return found[order.argsort()]
 
 
 class TextModel(nn.Module):
@@ -98,6 +98,12 @@ def mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """The mean over the positions `[N, L]` of the text, `[N, H]` of `[N, L, H]`."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def mean_state(encoder: nn.Module, tokens: Tokens) -> Tensor:
+    """The mean of an encoder's last hidden states over each text `[N, H]`."""
+    mask = tokens.mask
+    return mean(encoder(input_ids=tokens.ids, attention_mask=mask.long()).last_hidden_state, mask)
 
 
 @torch.no_grad()

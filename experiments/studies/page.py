@@ -93,9 +93,10 @@ def over(rows: Rows, name: str) -> str:
     return average(float(row[name]) for row in rows if row[name])
 
 
-def with_error(value: Mean, scale: float = 100.0) -> str:
+def with_error(value: Mean, scale: float = 100.0, decimals: int = 1) -> str:
     """A mean, in hundredths or as `scale` has it, and its standard error if there is one."""
-    return f"{scale * value.mean:.1f}" + (f" ± {scale * value.error:.1f}" if value.error else "")
+    error = f" ± {scale * value.error:.{decimals}f}" if value.error else ""
+    return f"{scale * value.mean:.{decimals}f}{error}"
 
 
 def digits(value: float | None) -> str:

@@ -26,9 +26,13 @@ def unpacked(packed):
     return torch.from_numpy(bits.reshape(len(packed), V, -1) @ (1 << np.arange(int(math.log2(C))))).long()
 
 
-def codes_of(structure, start, vectors, variables=V):
+def form_of(structure, start, variables=V):
     latent, categories = ("bernoulli", 2) if structure == "bits" else ("categorical", C)
-    form = Form(structure, variables, categories, W, start, latent)
+    return Form(structure, variables, categories, W, start, latent)
+
+
+def codes_of(structure, start, vectors, variables=V):
+    form = form_of(structure, start, variables)
     return Codes(structure, fit(form, vectors, 0), vectors, 0.3), form
 
 
@@ -86,8 +90,6 @@ def test_bits_of_iterative_quantisation(vectors):
     ("structure", "start"), [("product", "pq"), ("product", "opq"), ("residual", "rq"), ("bits", "itq")]
 )
 def test_seeds_give_other_clusters(structure, start, vectors):
-    latent, categories = ("bernoulli", 2) if structure == "bits" else ("categorical", C)
-    form = Form(structure, V, categories, W, start, latent)
-    first, again, other = (fit(form, vectors, seed).heads for seed in (0, 0, 1))
+    first, again, other = (fit(form_of(structure, start), vectors, seed).heads for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=1e-3)

@@ -79,18 +79,22 @@ def test_two_checkouts_are_compared():
     assert all(float(number) > 0 for row in cells.values() for number in row.split(" | "))
 
 
+def ratios_of(*command):
+    """The first column of the table that a benchmark prints, and the ratio in its last."""
+    cells = [line.strip("| ").split(" | ") for line in run("-m", *command).splitlines()[2:]]
+    return {first: float(last.split(" +- ")[0]) for first, *_, last in cells}
+
+
 def test_the_dearest_cells_run():
-    lines = run("-m", "benchmarks.cells", "carms-2", "rodeo-network-2").splitlines()
-    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines[2:]}
-    assert cells.keys() == {"carms-2", "rodeo-network-2"}
-    assert all(float(row[-1].split(" +- ")[0]) > 0 for row in cells.values())
+    ratios = ratios_of("benchmarks.cells", "carms-2", "rodeo-network-2")
+    assert ratios.keys() == {"carms-2", "rodeo-network-2"}
+    assert all(ratio > 0 for ratio in ratios.values())
 
 
 def test_towers_by_groups_run():
-    lines = run("-m", "benchmarks.towers").splitlines()
-    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines[2:]}
-    assert cells.keys() == {"192", "96", "48", "24"}
-    assert all(float(row[-1].split(" +- ")[0]) > 0 for row in cells.values())
+    ratios = ratios_of("benchmarks.towers")
+    assert ratios.keys() == {"192", "96", "48", "24"}
+    assert all(ratio > 0 for ratio in ratios.values())
 
 
 @pytest.mark.parametrize(("values", "said"), [((1.5,), "1.500"), ((1.0, 1.2), "1.100 (1.731)")])

@@ -144,9 +144,9 @@ def _table(found: Means, gained: Mapping[Key, Mean], form: tuple[str, int, int])
             "method": key.method,
             "served": f"beam {key.beam}" if key.beam > 1 else "greedily" if form[0] == "residual" else "by argmax",
             "seeds": found[key]["mrr"].seeds,
-            "mrr": _hundredths(found[key]["mrr"]),
-            "gain": _hundredths(gained[key], 2) if key in gained else page.number(None),
-            "recall": _hundredths(found[key]["recall_at_10"]),
+            "mrr": page.with_error(found[key]["mrr"]),
+            "gain": page.with_error(gained[key], decimals=2) if key in gained else page.number(None),
+            "recall": page.with_error(found[key]["recall_at_10"]),
             "bits": page.number(found[key]["bits"].mean),
         }
         for key in order
@@ -157,13 +157,8 @@ def _nested(found: Means) -> list[dict[str, str | int]]:
     rows: list[dict[str, str | int]] = []
     for key, measured in found.items():
         if "mrr_first_4" in measured:
-            first, second, whole = (_hundredths(measured[f"mrr{end}"]) for end in ("_first_4", "_first_8", ""))
+            first, second, whole = (page.with_error(measured[f"mrr{end}"]) for end in ("_first_4", "_first_8", ""))
             rows.append(
                 {"method": key.method, "seeds": measured["mrr"].seeds, "first": first, "second": second, "all": whole}
             )
     return rows
-
-
-def _hundredths(value: Mean, digits: int = 1) -> str:
-    error = "" if value.error is None else f" ± {100 * value.error:.{digits}f}"
-    return f"{100 * value.mean:.{digits}f}{error}"
